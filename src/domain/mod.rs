@@ -1,0 +1,8 @@
+//! Decisions, sans-IO: who forwards what to whom, when to reconnect, where a picture stands, which hosts may be dialled.
+
+pub mod destination;
+pub mod layout;
+pub mod lifecycle;
+pub mod platform;
+pub mod policy;
+pub mod room;

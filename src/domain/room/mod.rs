@@ -1,0 +1,1 @@
+//! The room: participants, producers, consumers, and who is forwarded what.

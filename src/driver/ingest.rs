@@ -1,0 +1,1 @@
+//! A small RTMP receiver, the default destination of a first run: writes what it gets as FLV files.

@@ -1,0 +1,9 @@
+//! What touches the world: sockets, processes, disks and databases.
+
+pub mod identity;
+pub mod ingest;
+pub mod mixer;
+pub mod publish;
+pub mod rtc;
+pub mod store;
+pub mod vault;

@@ -1,0 +1,12 @@
+//! Jamcast: a WebRTC-to-RTMP broadcast gateway for live music.
+//!
+//! Floors, each of which may name only those to its left (`tests/architecture.rs` holds it):
+//! `model < proto, domain < live < driver, web < app < main`, with `mixer` beside them on `model` and `proto` alone.
+
+pub mod domain;
+pub mod driver;
+pub mod live;
+pub mod mixer;
+pub mod model;
+pub mod proto;
+pub mod web;

@@ -1,0 +1,1 @@
+//! One destination on air: its queue, its connection, its state.

@@ -1,0 +1,1 @@
+//! One encode to many destinations: a bounded, GOP-aware queue for each.

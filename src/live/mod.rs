@@ -1,0 +1,9 @@
+//! The actors: one task per stream and per destination, the rooms as they see them, and the ports they need.
+
+pub mod destination;
+pub mod fanout;
+pub mod port;
+pub mod registry;
+pub mod rooms;
+pub mod snapshot;
+pub mod stream;

@@ -1,0 +1,313 @@
+//! The ports: what the actors need of the world, implemented by `driver` and by fakes in tests.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+
+use crate::live::snapshot::StreamState;
+use crate::model::fault::Fault;
+use crate::model::fault::Faulty;
+use crate::model::id::DestinationId;
+use crate::model::id::RecordingId;
+use crate::model::id::RoomId;
+use crate::model::id::StreamId;
+use crate::model::id::UserId;
+use crate::model::role::ApiRole;
+use crate::model::role::Principal;
+use crate::model::role::RoomGrant;
+use crate::model::secret::StreamKey;
+use crate::model::spec::ProgrammeSpec;
+use crate::model::spec::RtmpEndpoint;
+use crate::proto::mixer::FromMixer;
+use crate::proto::mixer::ToMixer;
+
+/// Starts mixer children.
+#[async_trait]
+pub trait Mixers: Send + Sync {
+    /// Starts one; it waits for its first scene.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError>;
+}
+
+/// The gateway's end of one mixer. The mixer is gone when `events` ends; dropping the link kills it.
+pub struct MixerLink {
+    /// Process id, for logs and tests.
+    pub pid: u32,
+    /// Bounded; media is offered with `try_send` and lost when the mixer does not keep up, control waits.
+    pub commands: mpsc::Sender<ToMixer>,
+    pub events: mpsc::Receiver<FromMixer>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MixerError {
+    #[error("the mixer process cannot be started")]
+    Spawn(#[source] std::io::Error),
+}
+
+impl Faulty for MixerError {
+    fn fault(&self) -> Fault {
+        Fault::Internal
+    }
+}
+
+/// A connection to an RTMP server, TLS included where asked for.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Opens connections to RTMP servers, refusing addresses the policy forbids at the moment of dialling.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// # Errors
+    /// [`DialError`] says whether the host, the policy, the network or TLS stood in the way.
+    async fn dial(&self, endpoint: &RtmpEndpoint) -> Result<Box<dyn Connection>, DialError>;
+
+    /// Checks a host as [`Self::dial`] would without connecting, for validation when a destination is stored.
+    ///
+    /// # Errors
+    /// As [`Self::dial`].
+    async fn check(&self, endpoint: &RtmpEndpoint) -> Result<Vec<SocketAddr>, DialError>;
+}
+
+/// Why a destination cannot be reached. Messages are shown to users: they hold the host, never the key.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("the host {host} does not resolve; check the server URL")]
+    Resolve { host: String },
+    #[error(
+        "the host {host} is at an address that this gateway may not dial ({address}); an operator can allow it in `[publish] allowed_hosts`"
+    )]
+    Forbidden { host: String, address: String },
+    #[error("{host}:{port} does not accept connections")]
+    Connect {
+        host: String,
+        port: u16,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("no secure connection to {host}: {reason}")]
+    Tls { host: String, reason: String },
+    #[error("{host}:{port} did not answer in time")]
+    TimedOut { host: String, port: u16 },
+}
+
+impl Faulty for DialError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Forbidden { .. } => Fault::Client,
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::TimedOut { .. } => {
+                Fault::Destination
+            }
+        }
+    }
+}
+
+/// Seals stream keys so that the store never sees them.
+pub trait Vault: Send + Sync {
+    /// Seals a key for this destination; the destination's id is authenticated with it, so that a sealed key moved to another row
+    /// does not open.
+    fn seal(&self, destination: DestinationId, key: &StreamKey) -> SealedKey;
+
+    /// # Errors
+    /// When the sealed bytes were changed or sealed with a master key that is not here.
+    fn open(&self, destination: DestinationId, sealed: &SealedKey) -> Result<StreamKey, VaultError>;
+}
+
+/// A sealed stream key as it is stored: version, nonce, cipher text and tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKey(pub Vec<u8>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the stored stream key cannot be opened with this master key; enter the key again")]
+pub struct VaultError;
+
+impl Faulty for VaultError {
+    fn fault(&self) -> Fault {
+        Fault::Internal
+    }
+}
+
+/// Checks and mints tokens.
+pub trait Identity: Send + Sync {
+    /// The caller behind an API bearer token; a host's room token is one too, limited to its room.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    fn principal(&self, token: &str) -> Result<Principal, TokenError>;
+
+    /// What a room token allows.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    fn room_grant(&self, token: &str) -> Result<RoomGrant, TokenError>;
+
+    /// Mints an API token valid for `ttl_s` seconds.
+    fn mint_api(&self, user: &UserId, role: ApiRole, ttl_s: u64) -> String;
+
+    /// Mints a room token valid for `ttl_s` seconds.
+    fn mint_room(&self, grant: &RoomGrant, ttl_s: u64) -> String;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("the token is not valid")]
+    Invalid,
+    #[error("the token has expired; get a new one")]
+    Expired,
+    #[error("the token is for something else")]
+    WrongAudience,
+}
+
+impl Faulty for TokenError {
+    fn fault(&self) -> Fault {
+        Fault::Client
+    }
+}
+
+/// Rows that outlive the process. Times are milliseconds since the Unix epoch.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// `Conflict` if the room exists.
+    async fn create_room(&self, room: &RoomRow) -> Result<(), StoreError>;
+    async fn room(&self, id: &RoomId) -> Result<Option<RoomRow>, StoreError>;
+    /// Newest first, at most `limit`, older than `before` if given; of one owner, or everybody's.
+    async fn rooms(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RoomRow>, StoreError>;
+
+    async fn create_destination(&self, destination: &DestinationRow) -> Result<(), StoreError>;
+    async fn destination(&self, id: DestinationId) -> Result<Option<DestinationRow>, StoreError>;
+    async fn destinations(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<DestinationRow>, StoreError>;
+    /// Replaces the sealed key. `false` if there is no such destination.
+    async fn rotate_key(&self, id: DestinationId, sealed: &SealedKey, hint: &str) -> Result<bool, StoreError>;
+    /// `false` if there is no such destination.
+    async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError>;
+
+    /// `Conflict` if the same owner used the same idempotency key before.
+    async fn create_stream(&self, stream: &StreamRow) -> Result<(), StoreError>;
+    async fn stream(&self, id: StreamId) -> Result<Option<StreamRow>, StoreError>;
+    async fn stream_by_idempotency_key(&self, owner: &UserId, key: &str) -> Result<Option<StreamRow>, StoreError>;
+    async fn streams(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<StreamRow>, StoreError>;
+    async fn set_stream_state(&self, id: StreamId, change: &StateChange) -> Result<(), StoreError>;
+    /// `false` if there is no such stream. Its recordings stay.
+    async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError>;
+
+    async fn create_recording(&self, recording: &RecordingRow) -> Result<(), StoreError>;
+    async fn finish_recording(
+        &self,
+        id: RecordingId,
+        ended_at_ms: i64,
+        size_bytes: i64,
+        failure: Option<&str>,
+    ) -> Result<(), StoreError>;
+    async fn recording(&self, id: RecordingId) -> Result<Option<RecordingRow>, StoreError>;
+    async fn recordings(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RecordingRow>, StoreError>;
+
+    /// Answers if the database does; for `/readyz`.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// A keyset page: rows created before this (time, id text), newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// 1 to 200.
+    pub limit: u32,
+    pub before: Option<(i64, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRow {
+    pub id: RoomId,
+    pub owner: UserId,
+    pub title: String,
+    pub created_at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationRow {
+    pub id: DestinationId,
+    pub owner: UserId,
+    pub name: String,
+    pub platform: String,
+    pub endpoint: RtmpEndpoint,
+    pub sealed_key: SealedKey,
+    pub key_hint: String,
+    pub created_at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRow {
+    pub id: StreamId,
+    pub owner: UserId,
+    pub room: RoomId,
+    pub title: String,
+    pub programme: ProgrammeSpec,
+    pub destinations: Vec<DestinationId>,
+    pub record: bool,
+    pub idempotency_key: Option<String>,
+    pub state: StreamState,
+    pub reason: Option<String>,
+    pub created_at_ms: i64,
+    pub started_at_ms: Option<i64>,
+    pub ended_at_ms: Option<i64>,
+}
+
+/// A stream's new state in the store; times that are `None` stay as they are.
+#[derive(Clone, Debug)]
+pub struct StateChange {
+    pub state: StreamState,
+    pub reason: Option<String>,
+    pub started_at_ms: Option<i64>,
+    pub ended_at_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingRow {
+    pub id: RecordingId,
+    pub stream: StreamId,
+    pub owner: UserId,
+    pub room: RoomId,
+    pub title: String,
+    /// 1 for the first file of the stream; a mixer that was restarted writes the next.
+    pub part: u32,
+    /// File name within the recordings folder.
+    pub file: String,
+    pub created_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    pub size_bytes: Option<i64>,
+    pub failure: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("it exists already")]
+    Conflict,
+    #[error("the database does not answer as it should")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Faulty for StoreError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Conflict => Fault::Client,
+            Self::Database(_) => Fault::Internal,
+        }
+    }
+}
+
+/// Everything an actor may ask of the world, handed round as one value.
+#[derive(Clone)]
+pub struct Ports {
+    pub rooms: crate::live::rooms::Rooms,
+    pub mixers: Arc<dyn Mixers>,
+    pub dial: Arc<dyn Dial>,
+    pub vault: Arc<dyn Vault>,
+    pub store: Arc<dyn Store>,
+    /// Folder the recordings are written to.
+    pub recordings: PathBuf,
+}

@@ -1,0 +1,1 @@
+//! All streams of this gateway: create, start, stop, find.

@@ -1,0 +1,1 @@
+//! One stream: taps its room, keeps a mixer running, feeds the destinations.

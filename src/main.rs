@@ -1,0 +1,3 @@
+//! The `jamcast` binary.
+
+fn main() {}

@@ -1,0 +1,72 @@
+//! What flows: kinds, codecs, and the encoded frames of a programme.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+impl MediaKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        }
+    }
+}
+
+/// Codecs a participant may send. Simulcast and the newer video codecs are not negotiated yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Codec {
+    Opus,
+    Vp8,
+    H264,
+}
+
+impl Codec {
+    pub const fn kind(self) -> MediaKind {
+        match self {
+            Self::Opus => MediaKind::Audio,
+            Self::Vp8 | Self::H264 => MediaKind::Video,
+        }
+    }
+
+    /// RTP clock rate in Hz (RFC 7587 section 4.1, RFC 7741 section 4.1, RFC 6184 section 5.1).
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Vp8 | Self::H264 => 90_000,
+        }
+    }
+}
+
+/// One access unit of the encoded programme.
+///
+/// Times are microseconds of the machine's monotonic clock, not of the mixer's life: a mixer that is restarted goes on in the
+/// same timeline, so a destination sees a gap as long as the real one and never a step back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedFrame {
+    pub kind: MediaKind,
+    pub pts_us: u64,
+    /// Equal to `pts_us` as long as B-frames are off.
+    pub dts_us: u64,
+    /// A video frame that decoding may begin at; always true for audio.
+    pub key: bool,
+    /// H.264 as length-prefixed NAL units (ISO/IEC 14496-15), AAC as a raw frame without ADTS.
+    pub data: Bytes,
+}
+
+/// What a decoder must know before the first frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecConfig {
+    /// AVCDecoderConfigurationRecord, ISO/IEC 14496-15 section 5.3.3.1.
+    pub avc: Bytes,
+    /// AudioSpecificConfig, ISO/IEC 14496-3 section 1.6.2.1.
+    pub aac: Bytes,
+}

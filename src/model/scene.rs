@@ -1,0 +1,64 @@
+//! The scene: the whole desired state of a programme. The mixer reconciles to it; a restart is sending it again.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::id::SourceId;
+use crate::model::id::TrackId;
+use crate::model::media::Codec;
+use crate::model::spec::ProgrammeSpec;
+
+/// The whole desired state of a programme.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scene {
+    pub programme: ProgrammeSpec,
+    /// In a stable order: the order of joining.
+    pub sources: Vec<Source>,
+    /// Path of the recording file to be written, if any; it may not exist yet. A changed path starts a new file.
+    pub recording: Option<String>,
+}
+
+/// Anything that can be placed: so far a participant's tapped tracks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub id: SourceId,
+    /// Shown in logs and levels, never drawn yet.
+    pub label: String,
+    pub video: Option<SourceTrack>,
+    pub audio: Option<SourceTrack>,
+    /// Where the video stands; `None` hears the source without showing it.
+    pub placement: Option<Placement>,
+    /// Linear gain of the audio, 0.0 to 4.0; 1.0 leaves it as it is.
+    pub gain: f64,
+    pub muted: bool,
+    /// Stereo position, -1.0 (left) to 1.0 (right).
+    pub pan: f64,
+    /// Extra delay in the programme, milliseconds, 0 to 2000.
+    pub delay_ms: u32,
+}
+
+/// A tapped track as a source's video or audio. A source whose codec changes gets a new track number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTrack {
+    pub track: TrackId,
+    pub codec: Codec,
+    /// Without this payload type a packet is not this track's media (comfort noise, RED) and is ignored.
+    pub payload_type: u8,
+}
+
+/// Where a source's picture stands in the programme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    pub rect: Rect,
+    /// Greater is nearer to the viewer.
+    pub z: u32,
+}
+
+/// A rectangle in programme pixels; all four numbers are even, because I420 chroma is half as wide and high.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rect {
+    pub x: u32,
+    pub y: u32,
+    pub width: u32,
+    pub height: u32,
+}

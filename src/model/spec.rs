@@ -1,0 +1,62 @@
+//! What a stream is asked to be: programme format and destinations, already validated.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::id::DestinationId;
+
+/// Picture, sound and rates of a programme.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgrammeSpec {
+    /// Pixels, even.
+    pub width: u32,
+    /// Pixels, even.
+    pub height: u32,
+    /// Frames a second.
+    pub fps: u32,
+    /// Video bitrate in kbit/s, constant.
+    pub video_kbps: u32,
+    /// AAC bitrate in kbit/s.
+    pub audio_kbps: u32,
+    /// Seconds between keyframes.
+    pub keyframe_interval_s: u32,
+}
+
+impl Default for ProgrammeSpec {
+    /// 720p30 at 2.5 Mbit/s: what every platform takes and one core can mix.
+    fn default() -> Self {
+        Self { width: 1280, height: 720, fps: 30, video_kbps: 2500, audio_kbps: 160, keyframe_interval_s: 2 }
+    }
+}
+
+/// One RTMP(S) endpoint, without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationSpec {
+    pub id: DestinationId,
+    /// Shown to people, 1 to 64 characters.
+    pub name: String,
+    /// Name of a preset under `config/platforms/`: `x`, `youtube`, `twitch`, `facebook`, `kick`, `custom`.
+    pub platform: String,
+    pub endpoint: RtmpEndpoint,
+}
+
+/// Where an RTMP(S) server listens: the URL without the stream key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RtmpEndpoint {
+    /// RTMPS, that is RTMP over TLS.
+    pub tls: bool,
+    /// A host name or an address, without brackets.
+    pub host: String,
+    pub port: u16,
+    /// The RTMP application, such as `live2`; may hold `/` and a query (`live2?backup=1`).
+    pub app: String,
+}
+
+impl RtmpEndpoint {
+    /// The `tcUrl` of RTMP's connect command and what people are shown: never holds the key.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "rtmps" } else { "rtmp" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{scheme}://{host}:{}/{}", self.port, self.app)
+    }
+}

@@ -1,0 +1,1 @@
+//! FLV tag bodies: encoded frames and codec configurations as RTMP carries them.

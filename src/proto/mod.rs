@@ -1,0 +1,6 @@
+//! Wire formats and protocol machines, sans-IO: bytes and time go in, bytes and events come out.
+
+pub mod flv;
+pub mod mixer;
+pub mod rtmp;
+pub mod signal;

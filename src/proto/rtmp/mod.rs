@@ -1,0 +1,1 @@
+//! RTMP: the publishing side of the protocol as a sans-IO machine.

@@ -1,0 +1,7 @@
+//! The public face: REST API, signalling, WHIP and WHEP, the studio's files, metrics and health.
+
+pub mod api;
+pub mod ops;
+pub mod studio;
+pub mod whip;
+pub mod ws;

@@ -1,0 +1,1 @@
+//! Metrics and health for machines: /metrics, /livez, /readyz.

@@ -1,0 +1,1 @@
+//! The web studio's files, embedded in the binary.

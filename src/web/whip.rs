@@ -1,0 +1,1 @@
+//! WHIP ingest (RFC 9725) and WHEP playback over HTTP.

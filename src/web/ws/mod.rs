@@ -1,0 +1,1 @@
+//! WebSockets: signalling at /media-relay.

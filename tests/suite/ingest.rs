@@ -1,0 +1,1 @@
+//! The embedded RTMP receiver against real publishers.

@@ -1,0 +1,10 @@
+//! Behaviour of the public surface, in virtual time or over loopback, one module per part.
+
+mod api;
+mod ingest;
+mod mixer_link;
+mod publish;
+mod room;
+mod signal;
+mod store;
+mod stream;

@@ -1,0 +1,1 @@
+//! Publishing to RTMP servers that behave, and to those that do not.

@@ -1,0 +1,1 @@
+//! The SFU against real WebRTC peers.

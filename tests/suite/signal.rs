@@ -1,0 +1,1 @@
+//! Signalling over a real WebSocket.

@@ -1,0 +1,1 @@
+//! A stream's life with fake mixers and destinations.
