@@ -38,7 +38,7 @@ pub(crate) struct Programme {
 }
 
 /// A part of the picture, as fractions of its width and height.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Region {
     pub(crate) x: f64,
     pub(crate) y: f64,
@@ -50,7 +50,6 @@ pub(crate) struct Region {
 pub(crate) enum Channel {
     Left,
     Right,
-    Both,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +82,10 @@ impl Programme {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let probe = run(
             "ffprobe",
-            ["-v", "error", "-show_streams", "-show_packets", "-of", "json"].map(OsStr::new).into_iter().chain([path.as_os_str()]),
+            ["-v", "error", "-show_streams", "-show_packets", "-of", "json"]
+                .map(OsStr::new)
+                .into_iter()
+                .chain([path.as_os_str()]),
         )?;
         let probe_text = probe.stdout;
         let probe: Probe = serde_json::from_slice(&probe_text).context("ffprobe's answer cannot be read")?;
@@ -103,7 +105,10 @@ impl Programme {
         let video_times = times(video.index);
         let (columns, rows) = GRID;
         let scale = format!("scale={columns}:{rows}:flags=area");
-        let pictures = decode(path, &["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", &scale, "-pix_fmt", "gray", "-f", "rawvideo"])?;
+        let pictures = decode(
+            path,
+            &["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", &scale, "-pix_fmt", "gray", "-f", "rawvideo"],
+        )?;
         let sound = decode(path, &["-map", "0:a:0", "-ac", "2", "-ar", "48000", "-f", "f32le"])?;
         Ok(Self {
             video_codec: video.codec_name.clone(),
@@ -187,13 +192,6 @@ impl Programme {
         heard as f64 / (total as f64).max(1.0)
     }
 
-    /// Root mean square of a channel between two times, in dB of full scale.
-    pub(crate) fn level(&self, channel: Channel, from: f64, to: f64) -> f64 {
-        let samples = self.channel(channel, from, to);
-        let mean = samples.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / (samples.len() as f64).max(1.0);
-        10.0 * mean.max(1e-12).log10()
-    }
-
     /// How much later than its flash in `region` each beep of `hz` is heard: median seconds over all pairs, and how many pairs.
     /// Positive means that the sound is late.
     pub(crate) fn av_offset(&self, region: Region, hz: f64) -> Option<(f64, usize)> {
@@ -243,7 +241,6 @@ impl Programme {
             .map(|[left, right]| match channel {
                 Channel::Left => *left,
                 Channel::Right => *right,
-                Channel::Both => (left + right) / 2.0,
             })
             .collect()
     }
@@ -254,7 +251,9 @@ fn rises(levels: &[f64], times: &[f64]) -> Vec<f64> {
     let mut sorted = levels.to_vec();
     sorted.sort_by(f64::total_cmp);
     // The quiet level is the median; the loud one is near the top, as flashes and beeps fill about a tenth of the time.
-    let (Some(quiet), Some(loud)) = (sorted.get(sorted.len() / 2), sorted.get(sorted.len() * 98 / 100)) else { return Vec::new() };
+    let (Some(quiet), Some(loud)) = (sorted.get(sorted.len() / 2), sorted.get(sorted.len() * 98 / 100)) else {
+        return Vec::new();
+    };
     let threshold = f64::midpoint(*quiet, *loud);
     let mut found: Vec<f64> = Vec::new();
     for (pair, at) in levels.windows(2).zip(times.iter().skip(1)) {
@@ -305,7 +304,10 @@ struct Output {
 
 fn decode(path: &Path, to: &[&str]) -> Result<Output> {
     let before = ["-nostdin", "-v", "error", "-i"].map(OsStr::new);
-    run("ffmpeg", before.into_iter().chain([path.as_os_str()]).chain(to.iter().map(OsStr::new)).chain([OsStr::new("pipe:1")]))
+    run(
+        "ffmpeg",
+        before.into_iter().chain([path.as_os_str()]).chain(to.iter().map(OsStr::new)).chain([OsStr::new("pipe:1")]),
+    )
 }
 
 fn run<'a>(program: &str, arguments: impl Iterator<Item = &'a OsStr>) -> Result<Output> {
