@@ -111,9 +111,7 @@ echo "e2e: two browsers, $seconds s on air" >&2
 GATEWAY_URL=$url HOST_URL=$host_url MUSICIAN_URL=$musician_url LIVE_SECONDS=$seconds OUT_DIR=${JAMCAST_E2E_OUT:-$work} \
   timeout 180 node "$here/first-broadcast.mjs"
 
-api GET /streams >>"$work/replies.json"
-api GET /destinations >>"$work/replies.json"
-api GET /recordings >>"$work/replies.json"
+{ api GET /streams; api GET /destinations; api GET /recordings; } >>"$work/replies.json"
 curl -fsS "$ops_url" >"$work/metrics.txt"
 recording=$(api GET /recordings | field data.0.id)
 curl -fsS -H "Authorization: Bearer $token" "$url/api/v1/recordings/$recording/file" -o "$work/recording.mp4"
