@@ -1,5 +1,6 @@
 //! The band: synthetic musicians that load a Jamcast installation, and eyes and ears for what comes out.
 
+mod bench_mixer;
 mod demo;
 mod instrument;
 mod keyframes;
@@ -40,6 +41,15 @@ enum Task {
         #[arg(long)]
         expected: PathBuf,
     },
+    /// CPU of the mixer beside ffmpeg and the floor; takes a release build.
+    BenchMixer {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured for each job.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -78,6 +88,10 @@ async fn run(task: Task) -> Result<bool> {
             let verdict = verdict::Verdict::on(&file, &expected)?;
             demo::say(&format!("{}:\n{verdict}", file.display()));
             Ok(verdict.holds())
+        }
+        Task::BenchMixer { gateway, seconds } => {
+            tokio::task::spawn_blocking(move || bench_mixer::run(&gateway, seconds)).await??;
+            Ok(true)
         }
         Task::Play { gateway, room, token, seconds } => {
             let mut musicians = Vec::new();

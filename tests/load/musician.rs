@@ -126,7 +126,7 @@ impl Musician {
         if up != Some(true) {
             bail!("the WebRTC connection failed");
         }
-        let playing = play(part, audio, video)?;
+        let playing = play(part, &audio, &video)?;
         Ok(Self { peer, http, token: token.to_owned(), resource, _playing: playing })
     }
 
@@ -160,13 +160,14 @@ async fn peer(picture_codec: Picture, handler: Handler) -> Result<Arc<dyn PeerCo
 }
 
 /// Starts the instrument and carries its RTP packets to the tracks.
-fn play(part: Part, audio: Arc<TrackLocalStaticRTP>, video: Arc<TrackLocalStaticRTP>) -> Result<JoinSet<()>> {
+fn play(part: Part, audio: &Arc<TrackLocalStaticRTP>, video: &Arc<TrackLocalStaticRTP>) -> Result<JoinSet<()>> {
     let (instrument, sound, pictures) = Instrument::start(part, OPUS, VIDEO)?;
     let instrument = Arc::new(instrument);
     let mut tasks = JoinSet::new();
-    for (local, packets) in [(Arc::clone(&audio), sound), (Arc::clone(&video), pictures)] {
-        tasks.spawn(carry(local, packets));
+    for (local, packets) in [(audio, sound), (video, pictures)] {
+        tasks.spawn(carry(Arc::clone(local), packets));
     }
+    let video = Arc::clone(video);
     tasks.spawn(async move {
         while let Some(event) = video.poll().await {
             if let TrackLocalEvent::OnRtcpPacket(_) = event {
