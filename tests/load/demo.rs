@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,21 +10,17 @@ use anyhow::Result;
 use anyhow::bail;
 use serde_json::Value;
 use serde_json::json;
-use tokio::io::AsyncBufReadExt;
-use tokio::io::BufReader;
-use tokio::process::Child;
-use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::gateway::Gateway;
+use crate::gateway::ROOM;
 use crate::look::Region;
 use crate::musician::Musician;
 use crate::musician::Part;
-use crate::musician::Picture;
+use crate::peer::Picture;
 use crate::verdict::Expected;
 use crate::verdict::ExpectedPart;
 use crate::verdict::Verdict;
-
-const ROOM: &str = "demo";
 
 /// Runs the whole story; `Ok(true)` if everything that should be seen and heard was.
 pub(crate) async fn run(gateway: &Path, seconds: u64) -> Result<bool> {
@@ -86,11 +81,11 @@ async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {
     let mut musicians = Vec::new();
     for part in band() {
         let name = part.name.clone();
+        let token = gateway.room_token(&name, "musician").await?;
         let ticket =
             gateway.post(&format!("/api/v1/rooms/{ROOM}/tokens"), &json!({ "name": name, "role": "musician" })).await?;
-        let token = ticket["token"].as_str().context("no token was minted")?;
         musicians.push(
-            Musician::join(&gateway.url, ROOM, token, part).await.with_context(|| format!("{name} cannot join"))?,
+            Musician::join(&gateway.url, ROOM, &token, part).await.with_context(|| format!("{name} cannot join"))?,
         );
         say(&format!("{name} joined"));
     }
@@ -159,76 +154,6 @@ fn status_line(stream: &Value) {
         stats["musicians"],
         destinations.join(", "),
     ));
-}
-
-/// A gateway that this process started, on free ports and in its own folder.
-struct Gateway {
-    child: Child,
-    url: String,
-    token: String,
-    http: reqwest::Client,
-}
-
-impl Gateway {
-    async fn start(program: &Path, folder: &Path) -> Result<Self> {
-        let log = std::fs::File::create(folder.join("gateway.log"))?;
-        let mut child = Command::new(program)
-            .arg("serve")
-            .env("JAMCAST__DATA__FOLDER", folder)
-            .env("JAMCAST__HTTP__BIND", "127.0.0.1:0")
-            .env("JAMCAST__OPS__BIND", "127.0.0.1:0")
-            .env("JAMCAST__RTC__UDP_PORT", "0")
-            .env("JAMCAST__DEMO__INGEST_BIND", "127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
-        let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
-        let found = tokio::time::timeout(Duration::from_secs(20), async {
-            while let Some(line) = lines.next_line().await? {
-                if let Some((url, token)) = line.trim().split_once("/#token=") {
-                    return Ok((url.to_owned(), token.to_owned()));
-                }
-            }
-            bail!("the gateway ended; see {}", folder.join("gateway.log").display())
-        });
-        let (url, token) = found.await.context("the gateway printed no studio URL within 20 s")??;
-        Ok(Self { child, url, token, http: reqwest::Client::new() })
-    }
-
-    async fn get(&self, path: &str) -> Result<Value> {
-        self.answer(self.http.get(format!("{}{path}", self.url))).await
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.url));
-        self.answer(if body.is_null() { request } else { request.json(body) }).await
-    }
-
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let answer = request.bearer_auth(&self.token).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        if !status.is_success() {
-            bail!("the gateway answered {status}: {text}");
-        }
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
-    }
-
-    /// Stops it as an operator would.
-    async fn stop(&mut self) -> Result<()> {
-        if let Some(pid) =
-            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
-        {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        }
-        tokio::time::timeout(Duration::from_secs(15), self.child.wait())
-            .await
-            .context("the gateway did not stop within 15 s")??;
-        Ok(())
-    }
 }
 
 fn newest(folder: &Path, extension: &str) -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use gstreamer_app::AppSrc;
 use tokio::sync::mpsc;
 
 use crate::musician::Part;
-use crate::musician::Picture;
+use crate::peer::Picture;
 
 const FPS: u64 = 30;
 const SAMPLE_RATE: u64 = 48_000;

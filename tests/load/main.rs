@@ -1,11 +1,14 @@
 //! The band: synthetic musicians that load a Jamcast installation, and eyes and ears for what comes out.
 
 mod bench_mixer;
+mod bench_sfu;
 mod demo;
+mod gateway;
 mod instrument;
 mod keyframes;
 mod look;
 mod musician;
+mod peer;
 mod verdict;
 
 use std::path::PathBuf;
@@ -50,6 +53,15 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// CPU and memory of the SFU with more and more listeners; takes a release build.
+    BenchSfu {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Numbers of listeners, rising.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 50, 100])]
+        listeners: Vec<usize>,
+    },
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -91,6 +103,10 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchMixer { gateway, seconds } => {
             tokio::task::spawn_blocking(move || bench_mixer::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchSfu { gateway, listeners } => {
+            bench_sfu::run(&gateway, &listeners).await?;
             Ok(true)
         }
         Task::Play { gateway, room, token, seconds } => {
