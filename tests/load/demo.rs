@@ -82,8 +82,6 @@ async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {
     for part in band() {
         let name = part.name.clone();
         let token = gateway.room_token(&name, "musician").await?;
-        let ticket =
-            gateway.post(&format!("/api/v1/rooms/{ROOM}/tokens"), &json!({ "name": name, "role": "musician" })).await?;
         musicians.push(
             Musician::join(&gateway.url, ROOM, &token, part).await.with_context(|| format!("{name} cannot join"))?,
         );
