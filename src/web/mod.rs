@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod ops;
+pub mod problem;
 pub mod studio;
 pub mod whip;
 pub mod ws;
