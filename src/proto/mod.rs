@@ -4,3 +4,4 @@ pub mod flv;
 pub mod mixer;
 pub mod rtmp;
 pub mod signal;
+pub mod whip;

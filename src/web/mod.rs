@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod ops;
+pub mod problem;
+mod seat;
 pub mod studio;
 pub mod whip;
 pub mod ws;
