@@ -5,5 +5,6 @@ pub mod ingest;
 pub mod mixer;
 pub mod publish;
 pub mod rtc;
+pub mod secret_file;
 pub mod store;
 pub mod vault;

@@ -1,0 +1,148 @@
+//! Rows as tuples of what both databases can hold, and back. A tuple's order is that of the columns in `sql.rs`.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+
+use crate::live::port::DestinationRow;
+use crate::live::port::RecordingRow;
+use crate::live::port::RoomRow;
+use crate::live::port::SealedKey;
+use crate::live::port::StoreError;
+use crate::live::port::StreamRow;
+use crate::live::snapshot::StreamState;
+use crate::model::spec::RtmpEndpoint;
+
+pub(super) type RoomTuple = (String, String, String, i64);
+pub(super) type DestinationTuple = (String, String, String, String, bool, String, i64, String, Vec<u8>, String, i64);
+pub(super) type StreamTuple = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    bool,
+    Option<String>,
+    String,
+    Option<String>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+);
+pub(super) type RecordingTuple =
+    (String, String, String, String, String, i64, String, i64, Option<i64>, Option<i64>, Option<String>);
+
+/// A row that a query brought, checked.
+pub(super) trait FromTuple<T>: Sized {
+    /// # Errors
+    /// When the row holds what this program never writes.
+    fn from_tuple(tuple: T) -> Result<Self, StoreError>;
+}
+
+impl FromTuple<RoomTuple> for RoomRow {
+    fn from_tuple((id, owner, title, created_at_ms): RoomTuple) -> Result<Self, StoreError> {
+        Ok(Self { id: parsed(id.parse())?, owner: parsed(owner.parse())?, title, created_at_ms })
+    }
+}
+
+impl FromTuple<DestinationTuple> for DestinationRow {
+    fn from_tuple(tuple: DestinationTuple) -> Result<Self, StoreError> {
+        let (id, owner, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms) = tuple;
+        Ok(Self {
+            id: parsed(id.parse())?,
+            owner: parsed(owner.parse())?,
+            name,
+            platform,
+            endpoint: RtmpEndpoint { tls, host, port: parsed(port.try_into())?, app },
+            sealed_key: SealedKey(sealed_key),
+            key_hint,
+            created_at_ms,
+        })
+    }
+}
+
+impl FromTuple<StreamTuple> for StreamRow {
+    fn from_tuple(tuple: StreamTuple) -> Result<Self, StoreError> {
+        let (
+            id,
+            owner,
+            room,
+            title,
+            programme,
+            destinations,
+            record,
+            idempotency_key,
+            state,
+            reason,
+            created,
+            started,
+            ended,
+        ) = tuple;
+        Ok(Self {
+            id: parsed(id.parse())?,
+            owner: parsed(owner.parse())?,
+            room: parsed(room.parse())?,
+            title,
+            programme: from_json(&programme)?,
+            destinations: from_json(&destinations)?,
+            record,
+            idempotency_key,
+            state: state_named(&state)?,
+            reason,
+            created_at_ms: created,
+            started_at_ms: started,
+            ended_at_ms: ended,
+        })
+    }
+}
+
+impl FromTuple<RecordingTuple> for RecordingRow {
+    fn from_tuple(tuple: RecordingTuple) -> Result<Self, StoreError> {
+        let (id, stream, owner, room, title, part, file, created_at_ms, ended_at_ms, size_bytes, failure) = tuple;
+        Ok(Self {
+            id: parsed(id.parse())?,
+            stream: parsed(stream.parse())?,
+            owner: parsed(owner.parse())?,
+            room: parsed(room.parse())?,
+            title,
+            part: parsed(part.try_into())?,
+            file,
+            created_at_ms,
+            ended_at_ms,
+            size_bytes,
+            failure,
+        })
+    }
+}
+
+/// A state as it is stored: the same word as in JSON.
+pub(super) const fn state_name(state: StreamState) -> &'static str {
+    match state {
+        StreamState::Created => "created",
+        StreamState::Starting => "starting",
+        StreamState::Live => "live",
+        StreamState::Stopping => "stopping",
+        StreamState::Ended => "ended",
+        StreamState::Failed => "failed",
+    }
+}
+
+fn state_named(name: &str) -> Result<StreamState, StoreError> {
+    parsed(StreamState::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)))
+}
+
+/// The JSON text that a column holds.
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    parsed(serde_json::to_string(value))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    parsed(serde_json::from_str(text))
+}
+
+fn parsed<T, E: std::error::Error + Send + Sync + 'static>(result: Result<T, E>) -> Result<T, StoreError> {
+    result.map_err(|error| StoreError::Database(Box::new(error)))
+}

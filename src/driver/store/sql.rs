@@ -1,0 +1,78 @@
+//! The SQL that both databases read, and nothing but it.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::Migration;
+use sqlx::migrate::MigrationType;
+use sqlx::migrate::Migrator;
+
+/// Every migration, in order. One that was released never changes: its checksum is stored with it.
+pub(super) fn migrations() -> Migrator {
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![migration(1, "first rows", include_str!("../../../migrations/0001_first_rows.sql"))])
+}
+
+/// The texts of one table that differ only in their columns. Lists are keyset pages: newest first, older than ($1, $2), at most $3;
+/// of the owner $4 in a text of its own, since an `OR` would keep both databases from using the index.
+macro_rules! table {
+    ($module:ident, $table:literal, $columns:literal, $values:literal $(, $name:ident where $condition:literal)*) => {
+        pub(super) mod $module {
+            pub(in crate::driver::store) const INSERT: &str =
+                concat!("INSERT INTO ", $table, " (", $columns, ") VALUES (", $values, ")");
+            pub(in crate::driver::store) const BY_ID: &str =
+                concat!("SELECT ", $columns, " FROM ", $table, " WHERE id = $1");
+            pub(in crate::driver::store) const NEWEST: &str = concat!(
+                "SELECT ",
+                $columns,
+                " FROM ",
+                $table,
+                " WHERE (created_at_ms, id) < ($1, $2) ORDER BY created_at_ms DESC, id DESC LIMIT $3"
+            );
+            pub(in crate::driver::store) const NEWEST_OF_OWNER: &str = concat!(
+                "SELECT ",
+                $columns,
+                " FROM ",
+                $table,
+                " WHERE owner = $4 AND (created_at_ms, id) < ($1, $2) ORDER BY created_at_ms DESC, id DESC LIMIT $3"
+            );
+            $(
+                pub(in crate::driver::store) const $name: &str =
+                    concat!("SELECT ", $columns, " FROM ", $table, " WHERE ", $condition);
+            )*
+        }
+    };
+}
+
+table!(rooms, "rooms", "id, owner, title, created_at_ms", "$1, $2, $3, $4");
+table!(
+    destinations,
+    "destinations",
+    "id, owner, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11"
+);
+table!(
+    streams,
+    "streams",
+    "id, owner, room, title, programme, destinations, record, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13",
+    BY_IDEMPOTENCY_KEY where "owner = $1 AND idempotency_key = $2"
+);
+table!(
+    recordings,
+    "recordings",
+    "id, stream, owner, room, title, part, file, created_at_ms, ended_at_ms, size_bytes, failure",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11"
+);
+
+pub(super) const ROTATE_KEY: &str = "UPDATE destinations SET sealed_key = $2, key_hint = $3 WHERE id = $1";
+pub(super) const DELETE_DESTINATION: &str = "DELETE FROM destinations WHERE id = $1";
+
+pub(super) const SET_STREAM_STATE: &str = "UPDATE streams SET state = $2, reason = $3, \
+     started_at_ms = COALESCE($4, started_at_ms), ended_at_ms = COALESCE($5, ended_at_ms) WHERE id = $1";
+pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
+
+pub(super) const FINISH_RECORDING: &str =
+    "UPDATE recordings SET ended_at_ms = $2, size_bytes = $3, failure = $4 WHERE id = $1";
+
+pub(super) const PING: &str = "SELECT 1";
