@@ -1,0 +1,168 @@
+/** The gateway's REST API, as far as the studio needs it; every failure is a `Problem`. */
+
+import { Problem, problemOf } from "./problem";
+import { serverEvents } from "./sse";
+import type {
+  Destination,
+  NewDestination,
+  NewStream,
+  NewToken,
+  Platform,
+  Recording,
+  RoomToken,
+  StreamSnapshot,
+} from "./types";
+
+const BASE = "/api/v1";
+
+export class Gateway {
+  private readonly token: string;
+
+  constructor(token: string) {
+    this.token = token;
+  }
+
+  async platforms(): Promise<Platform[]> {
+    const answer: unknown = await this.json("GET", "/platforms");
+    const list = Array.isArray(answer) ? answer : ((answer as { data?: unknown[] }).data ?? []);
+    return list.map(readPlatform).filter((each) => each !== null);
+  }
+
+  destinations(): Promise<Destination[]> {
+    return this.list<Destination>("/destinations");
+  }
+
+  addDestination(destination: NewDestination): Promise<Destination> {
+    return this.json<Destination>("POST", "/destinations", destination);
+  }
+
+  replaceKey(id: string, key: string): Promise<void> {
+    return this.nothing("PUT", `/destinations/${encodeURIComponent(id)}/key`, { key });
+  }
+
+  removeDestination(id: string): Promise<void> {
+    return this.nothing("DELETE", `/destinations/${encodeURIComponent(id)}`);
+  }
+
+  streams(): Promise<StreamSnapshot[]> {
+    return this.list<StreamSnapshot>("/streams");
+  }
+
+  createStream(stream: NewStream): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("POST", "/streams", stream, { "idempotency-key": crypto.randomUUID() });
+  }
+
+  startStream(id: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("POST", `/streams/${encodeURIComponent(id)}/start`);
+  }
+
+  stopStream(id: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("POST", `/streams/${encodeURIComponent(id)}/stop`);
+  }
+
+  /** Every change of a stream, until it ends or `signal` aborts; fails when the connection is lost. */
+  async *watchStream(id: string, signal: AbortSignal): AsyncGenerator<StreamSnapshot> {
+    const path = `/streams/${encodeURIComponent(id)}/events`;
+    const response = await this.fetch("GET", path, undefined, { accept: "text/event-stream" }, signal);
+    if (response.body === null) return;
+    for await (const { event, data } of serverEvents(response.body)) {
+      if (event === "snapshot") yield JSON.parse(data) as StreamSnapshot;
+    }
+  }
+
+  recordings(): Promise<Recording[]> {
+    return this.list<Recording>("/recordings");
+  }
+
+  /** The file itself; `file_url` may be absolute or a path, and only its path is used, so the token stays at home. */
+  recordingFile(recording: Recording, signal?: AbortSignal): Promise<Response> {
+    const { pathname, search } = new URL(recording.file_url, window.location.href);
+    return this.send("GET", pathname + search, undefined, {}, signal);
+  }
+
+  invite(room: string, token: NewToken): Promise<RoomToken> {
+    return this.json<RoomToken>("POST", `/rooms/${encodeURIComponent(room)}/tokens`, token);
+  }
+
+  /** Whole lists: a room has tens of these, not thousands. The bound keeps a faulty cursor from looping for ever. */
+  private async list<T>(path: string): Promise<T[]> {
+    const all: T[] = [];
+    let cursor: string | null = null;
+    for (let page = 0; page < 20; page += 1) {
+      const query: string = cursor === null ? "?limit=50" : `?limit=50&cursor=${encodeURIComponent(cursor)}`;
+      const answer: { data: T[]; next_cursor: string | null } = await this.json("GET", path + query);
+      all.push(...answer.data);
+      cursor = answer.next_cursor;
+      if (cursor === null) break;
+    }
+    return all;
+  }
+
+  private async json<T>(method: string, path: string, body?: unknown, headers: HeadersInit = {}): Promise<T> {
+    const response = await this.fetch(method, path, body, headers);
+    return (await response.json()) as T;
+  }
+
+  private async nothing(method: string, path: string, body?: unknown): Promise<void> {
+    await this.fetch(method, path, body);
+  }
+
+  private fetch(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: HeadersInit = {},
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    return this.send(method, BASE + path, body, headers, signal);
+  }
+
+  private async send(
+    method: string,
+    url: string,
+    body: unknown,
+    headers: HeadersInit,
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    const all = new Headers(headers);
+    all.set("authorization", `Bearer ${this.token}`);
+    const init: RequestInit = { method, headers: all, cache: "no-store", referrerPolicy: "no-referrer" };
+    if (body !== undefined) {
+      all.set("content-type", "application/json");
+      init.body = JSON.stringify(body);
+    }
+    if (signal) init.signal = signal;
+    let response: Response;
+    try {
+      response = await fetch(url, init);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Problem(0, {});
+    }
+    if (!response.ok) throw await problemOf(response);
+    return response;
+  }
+}
+
+/** A preset, whichever of its names for the same thing this gateway uses; without an identifier it is none. */
+export function readPlatform(value: unknown): Platform | null {
+  if (typeof value !== "object" || value === null) return null;
+  const raw = value as Record<string, unknown>;
+  const text = (...keys: string[]): string | null => {
+    for (const key of keys) {
+      const found = raw[key];
+      if (typeof found === "string" && found !== "") return found;
+    }
+    return null;
+  };
+  const id = text("id", "platform", "name");
+  if (id === null) return null;
+  const ingests = Array.isArray(raw.urls) ? raw.urls : Array.isArray(raw.ingests) ? raw.ingests : [];
+  const first: unknown = ingests[0];
+  return {
+    id,
+    label: text("title", "label", "display_name", "name") ?? id,
+    url: text("url", "default_url", "ingest_url", "ingest") ?? (typeof first === "string" ? first : ""),
+    note: text("note", "hint", "key_help", "help"),
+  };
+}

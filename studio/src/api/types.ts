@@ -1,0 +1,118 @@
+/** The shapes of `/api/v1` that the studio uses. */
+
+import type { RoomRole } from "../room";
+
+export type StreamState = "created" | "starting" | "live" | "stopping" | "ended" | "failed";
+
+export type DestinationState =
+  | "connecting"
+  | "handshaking"
+  | "publishing"
+  | "live"
+  | "stalled"
+  | "backoff"
+  | "rejected"
+  | "stopped";
+
+export interface DestinationSnapshot {
+  id: string;
+  name: string;
+  platform: string;
+  url: string;
+  state: DestinationState;
+  hint: string | null;
+  retry_in_ms: number | null;
+  reconnects: number;
+  bytes_sent: number;
+  frames_sent: number;
+  dropped_frames: number;
+  queue_ms: number;
+}
+
+export interface StreamSnapshot {
+  id: string;
+  room: string;
+  owner: string;
+  title: string;
+  programme: { width: number; height: number; fps: number; video_kbps: number; audio_kbps: number };
+  record: boolean;
+  state: StreamState;
+  reason: string | null;
+  created_at_ms: number;
+  started_at_ms: number | null;
+  ended_at_ms: number | null;
+  destinations: DestinationSnapshot[];
+  stats: {
+    duration_ms: number;
+    video_frames: number;
+    audio_frames: number;
+    fps: number;
+    bitrate_kbps: number;
+    dropped_frames: number;
+    musicians: number;
+    mixer_restarts: number;
+    recorded_bytes: number;
+  };
+}
+
+export interface Destination {
+  id: string;
+  name: string;
+  platform: string;
+  url: string;
+  key_hint: string;
+}
+
+export interface Platform {
+  id: string;
+  label: string;
+  /** The ingest URL to begin with, empty when the person has to bring one. */
+  url: string;
+  /** Where the person finds the stream key. */
+  note: string | null;
+}
+
+export interface Recording {
+  id: string;
+  stream: string;
+  room: string;
+  title: string;
+  part: number;
+  created_at: string | number;
+  ended_at: string | number | null;
+  duration_ms?: number | null;
+  size_bytes: number;
+  failure: string | null;
+  file_url: string;
+}
+
+export interface NewStream {
+  room: string;
+  title: string;
+  destinations: string[];
+  record: boolean;
+}
+
+export interface NewDestination {
+  name: string;
+  platform: string;
+  url: string;
+  key: string;
+}
+
+export interface NewToken {
+  name: string;
+  role: RoomRole;
+}
+
+export interface RoomToken {
+  token: string;
+  role: RoomRole;
+  expires_at: string | number;
+  studio_url: string;
+}
+
+/** A running stream can be watched; a finished one is history. */
+export function isRunning(state: StreamState): boolean {
+  return state === "starting" || state === "live" || state === "stopping";
+}

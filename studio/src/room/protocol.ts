@@ -1,0 +1,101 @@
+/** The words of the signalling protocol `jamcast.v1`, as they travel over the WebSocket `/media-relay`. */
+
+export const SUBPROTOCOL = "jamcast.v1";
+
+export type RoomRole = "viewer" | "musician" | "host" | "admin";
+export type MediaKind = "audio" | "video";
+export type TrackSource = "microphone" | "camera" | "screen";
+export type TransportName = "send" | "recv";
+
+export interface ParticipantInfo {
+  id: string;
+  name: string;
+  role: RoomRole;
+}
+
+export interface ProducerInfo {
+  id: string;
+  participant: string;
+  kind: MediaKind;
+  source: TrackSource;
+  paused: boolean;
+}
+
+export interface ConsumerInfo {
+  id: string;
+  producer: string;
+  kind: MediaKind;
+  /** The m-line of the recv transport that carries it. */
+  mid: string;
+}
+
+export interface Joined {
+  participant_id: string;
+  room: string;
+  name: string;
+  role: RoomRole;
+  ice_servers: RTCIceServer[];
+  heartbeat_ms: number;
+  participants: ParticipantInfo[];
+  producers: ProducerInfo[];
+}
+
+type Target = { producer_id: string } | { consumer_id: string };
+
+/** Every request: what is asked, and what is answered. */
+export interface Methods {
+  join: { ask: { token: string }; answer: Joined };
+  connect: {
+    ask: { transport: "send"; sdp: string } | { transport: "recv"; offer_id: number; sdp: string };
+    answer: { sdp?: string };
+  };
+  candidate: { ask: { transport: TransportName; candidate: string }; answer: object };
+  restart_ice: { ask: object; answer: object };
+  produce: { ask: { mid: string; source: TrackSource }; answer: { producer_id: string } };
+  consume: { ask: { producer_id: string }; answer: { consumer: ConsumerInfo } };
+  pause: { ask: Target; answer: object };
+  resume: { ask: Target; answer: object };
+  close: { ask: Target; answer: object };
+  leave: { ask: object; answer: object };
+  ping: { ask: object; answer: object };
+}
+
+export type Method = keyof Methods;
+
+/** Everything the server says unasked. */
+export type Push =
+  | { method: "participant_joined"; data: { participant: ParticipantInfo } }
+  | { method: "participant_left"; data: { participant_id: string } }
+  | { method: "producer_added"; data: { producer: ProducerInfo } }
+  | { method: "producer_removed"; data: { producer_id: string } }
+  | { method: "producer_paused"; data: { producer_id: string } }
+  | { method: "producer_resumed"; data: { producer_id: string } }
+  | { method: "consumer_closed"; data: { consumer_id: string } }
+  | { method: "offer"; data: { offer_id: number; sdp: string } }
+  | { method: "transport_connected"; data: { transport: TransportName } }
+  | { method: "transport_failed"; data: { transport: TransportName } }
+  | { method: "removed"; data: { reason: string } };
+
+export interface Reply {
+  id: number;
+  ok: boolean;
+  data?: unknown;
+  error?: { code: string; message: string };
+}
+
+/** A text frame from the server, told apart by what it carries; `null` is something this version does not know. */
+export function parseFrame(text: string): { reply: Reply } | { push: Push } | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  if ("id" in value && typeof value.id === "number" && "ok" in value) return { reply: value as Reply };
+  if ("method" in value && typeof value.method === "string") {
+    const data = "data" in value && typeof value.data === "object" && value.data !== null ? value.data : {};
+    return { push: { method: value.method, data } as Push };
+  }
+  return null;
+}

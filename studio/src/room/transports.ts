@@ -1,0 +1,237 @@
+/** The two peer connections of a visit: one we offer on, for what we send, and one we answer on, for what we hear and see. */
+
+import type { ConsumerInfo, TrackSource, TransportName } from "./protocol";
+import { withMusicMode, withSeparateStreams } from "./sdp";
+import type { Signalling } from "./signalling";
+
+export type LinkState = "off" | "connecting" | "up" | "down";
+
+/** What we want to send of one source. */
+export interface Outgoing {
+  /** `null` keeps the source's place but sends nothing. */
+  track: MediaStreamTrack | null;
+  paused: boolean;
+}
+
+/** ICE recovers from short gaps by itself; after this long a restart is faster than hoping. */
+const RESTART_AFTER_MS = 3000;
+
+const VIDEO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 1_200_000, maxFramerate: 30 };
+const AUDIO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 256_000, priority: "high", networkPriority: "high" };
+
+/** Shared by both directions: candidates, connection state, and the restart of a link that stays down. */
+abstract class Transport {
+  readonly pc: RTCPeerConnection;
+  protected readonly signalling: Signalling;
+  private readonly name: TransportName;
+  protected readonly changed: () => void;
+  private readonly failed: (error: unknown) => void;
+  private queue: Promise<void> = Promise.resolve();
+  /** Candidates found before the server knows the transport; `null` once it does. */
+  private early: string[] | null = [];
+  private restartTimer: ReturnType<typeof setInterval> | undefined;
+  private closed = false;
+
+  constructor(
+    name: TransportName,
+    iceServers: RTCIceServer[],
+    signalling: Signalling,
+    changed: () => void,
+    failed: (error: unknown) => void,
+  ) {
+    this.name = name;
+    this.signalling = signalling;
+    this.changed = changed;
+    this.failed = failed;
+    this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.pc.onicecandidate = ({ candidate }) => {
+      if (candidate?.candidate) this.tellCandidate(candidate.candidate);
+    };
+    this.pc.onconnectionstatechange = () => this.watch();
+  }
+
+  get state(): LinkState {
+    switch (this.pc.connectionState) {
+      case "connected":
+        return "up";
+      case "connecting":
+        return "connecting";
+      case "new":
+        return this.early === null ? "connecting" : "off";
+      case "disconnected":
+      case "failed":
+        return "down";
+      case "closed":
+        return "off";
+    }
+  }
+
+  close(): void {
+    this.closed = true;
+    clearInterval(this.restartTimer);
+    this.pc.onicecandidate = null;
+    this.pc.onconnectionstatechange = null;
+    this.pc.ontrack = null;
+    this.pc.close();
+  }
+
+  protected abstract restart(): Promise<void>;
+
+  /** Runs negotiations one after the other: a peer connection can hold only one at a time. */
+  protected enqueue(job: () => Promise<void>): void {
+    this.queue = this.queue.then(job).catch((error: unknown) => {
+      if (!this.closed) this.failed(error);
+    });
+  }
+
+  protected known(): void {
+    const early = this.early ?? [];
+    this.early = null;
+    for (const candidate of early) this.tellCandidate(candidate);
+  }
+
+  private tellCandidate(candidate: string): void {
+    if (this.early !== null) {
+      this.early.push(candidate);
+      return;
+    }
+    // One lost candidate is no failure: ICE has others, and a link that stays down is restarted.
+    this.signalling.request("candidate", { transport: this.name, candidate }).catch(() => undefined);
+  }
+
+  private watch(): void {
+    this.changed();
+    const down = this.pc.connectionState === "disconnected" || this.pc.connectionState === "failed";
+    if (down && this.restartTimer === undefined) {
+      this.restartTimer = setInterval(() => this.enqueue(() => this.restart()), RESTART_AFTER_MS);
+    } else if (this.pc.connectionState === "connected") {
+      clearInterval(this.restartTimer);
+      this.restartTimer = undefined;
+    }
+  }
+}
+
+interface Line {
+  transceiver: RTCRtpTransceiver;
+  producer: string | null;
+  /** What the server believes. */
+  paused: boolean;
+}
+
+export class SendTransport extends Transport {
+  private readonly lines = new Map<TrackSource, Line>();
+
+  /** Makes what is sent equal to what is wanted: new sources are offered together, known ones change without an offer. */
+  reconcile(wanted: ReadonlyMap<TrackSource, Outgoing>): void {
+    this.enqueue(async () => {
+      await this.offerNew(wanted);
+      for (const [source, line] of this.lines) {
+        const { track, paused } = wanted.get(source) ?? { track: null, paused: true };
+        if (line.transceiver.sender.track !== track) await line.transceiver.sender.replaceTrack(track);
+        if (line.producer === null) {
+          const mid = line.transceiver.mid;
+          if (mid === null) continue;
+          line.producer = (await this.signalling.request("produce", { mid, source })).producer_id;
+        }
+        const pause = paused || track === null;
+        if (pause !== line.paused) {
+          await this.signalling.request(pause ? "pause" : "resume", { producer_id: line.producer });
+          line.paused = pause;
+        }
+      }
+    });
+  }
+
+  protected override restart(): Promise<void> {
+    return this.negotiate({ iceRestart: true });
+  }
+
+  private async offerNew(wanted: ReadonlyMap<TrackSource, Outgoing>): Promise<void> {
+    let added = false;
+    for (const [source, { track }] of wanted) {
+      if (track === null || this.lines.has(source)) continue;
+      const transceiver = this.pc.addTransceiver(track, {
+        direction: "sendonly",
+        streams: [new MediaStream()],
+        sendEncodings: [track.kind === "audio" ? AUDIO_ENCODING : VIDEO_ENCODING],
+      });
+      if (track.kind === "video") preferCommonCodecs(transceiver);
+      this.lines.set(source, { transceiver, producer: null, paused: false });
+      added = true;
+    }
+    if (added) await this.negotiate();
+  }
+
+  private async negotiate(options: RTCOfferOptions = {}): Promise<void> {
+    const offer = await this.pc.createOffer(options);
+    const sdp = withMusicMode(offer.sdp ?? "");
+    await this.pc.setLocalDescription({ type: "offer", sdp });
+    const answer = await this.signalling.request("connect", { transport: "send", sdp });
+    await this.pc.setRemoteDescription({ type: "answer", sdp: withMusicMode(answer.sdp ?? "") });
+    this.known();
+  }
+}
+
+export class RecvTransport extends Transport {
+  private readonly consumers = new Map<string, ConsumerInfo>();
+  private readonly streams = new Map<string, MediaStream>();
+
+  /** What a consumer carries, once it has been offered. The stream holds this one track and nothing else. */
+  stream(consumer: string): MediaStream | null {
+    return this.streams.get(consumer) ?? null;
+  }
+
+  add(consumer: ConsumerInfo): void {
+    this.consumers.set(consumer.id, consumer);
+    this.bind();
+  }
+
+  remove(consumer: string): void {
+    this.consumers.delete(consumer);
+    this.streams.delete(consumer);
+  }
+
+  answer(offerId: number, offer: string): void {
+    this.enqueue(async () => {
+      await this.pc.setRemoteDescription({ type: "offer", sdp: withSeparateStreams(offer) });
+      const answer = await this.pc.createAnswer();
+      const sdp = withMusicMode(answer.sdp ?? "");
+      await this.pc.setLocalDescription({ type: "answer", sdp });
+      this.bind();
+      await this.signalling.request("connect", { transport: "recv", offer_id: offerId, sdp });
+      this.known();
+    });
+  }
+
+  protected override async restart(): Promise<void> {
+    await this.signalling.request("restart_ice", {});
+  }
+
+  /** Joins consumers and m-lines; either may come first, and an m-line may carry another consumer later. */
+  private bind(): void {
+    for (const consumer of this.consumers.values()) {
+      if (this.streams.has(consumer.id)) continue;
+      const transceiver = this.pc.getTransceivers().find((each) => each.mid === consumer.mid);
+      if (transceiver === undefined || transceiver.currentDirection === null) continue;
+      hearEarly(transceiver.receiver);
+      this.streams.set(consumer.id, new MediaStream([transceiver.receiver.track]));
+    }
+    this.changed();
+  }
+}
+
+/** Asks for the shortest jitter buffer the network allows; browsers without the hint choose by themselves. */
+function hearEarly(receiver: RTCRtpReceiver): void {
+  if (receiver.track.kind === "audio" && "jitterBufferTarget" in receiver) {
+    (receiver as RTCRtpReceiver & { jitterBufferTarget: number | null }).jitterBufferTarget = 0;
+  }
+}
+
+/** VP8 first, H.264 next: the two every gateway and browser shares. VP8 keeps its frame rate on small machines. */
+function preferCommonCodecs(transceiver: RTCRtpTransceiver): void {
+  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs;
+  if (codecs === undefined || !("setCodecPreferences" in transceiver)) return;
+  const rank = (codec: RTCRtpCodec): number => ["video/vp8", "video/h264"].indexOf(codec.mimeType.toLowerCase());
+  const common = codecs.filter((codec) => rank(codec) >= 0).sort((a, b) => rank(a) - rank(b));
+  if (common.length > 0) transceiver.setCodecPreferences(common);
+}

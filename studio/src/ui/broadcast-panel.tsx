@@ -1,0 +1,227 @@
+/** The host's panel: where to, the red button, how it goes, and what was recorded. */
+
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+
+import type { DestinationSnapshot, DestinationState, StreamSnapshot } from "../api/types";
+import * as format from "../format";
+import type { Broadcast } from "../state/broadcast";
+import { Destinations } from "./destinations";
+import { Dialog } from "./dialog";
+import { FieldError, TextField } from "./fields";
+import { Close, Warning } from "./icons";
+import { useElapsed } from "./on-air";
+import { Recordings } from "./recordings";
+
+export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
+  return (
+    <aside id="broadcast" class="panel" aria-label="Broadcast" data-testid="broadcast-panel">
+      <header class="panel-head">
+        <h2>Broadcast</h2>
+        <button class="button icon-only ghost" type="button" aria-label="Close the broadcast panel" onClick={onClose}>
+          <Close />
+        </button>
+      </header>
+      {broadcast.running.value ? <Running broadcast={broadcast} /> : <Prepare broadcast={broadcast} />}
+      <Recordings broadcast={broadcast} />
+    </aside>
+  );
+}
+
+function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
+  const errors = broadcast.fieldErrors.value;
+  const picked = broadcast.picked.value.size;
+  const record = broadcast.record.value;
+  const pointless = picked === 0 && !record;
+  const reason = pointless ? "Choose a destination, or record." : null;
+  const last = broadcast.stream.value;
+  const general = [...errors].find(([field]) => !["title"].includes(field) && !field.startsWith("destinations"));
+  return (
+    <>
+      {last?.state === "failed" && (
+        <div class="trouble" role="alert">
+          <Warning />
+          <p>
+            The last broadcast failed. {last.reason ?? ""} You can go live again.
+          </p>
+        </div>
+      )}
+      <form
+        class="prepare"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void broadcast.goLive();
+        }}
+      >
+        <TextField
+          label="Title"
+          testid="title"
+          value={broadcast.title.value}
+          onValue={(value) => (broadcast.title.value = value)}
+          placeholder="Friday night session"
+          error={errors.get("title")}
+          maxLength={200}
+        />
+        <button
+          class="go-live"
+          type="submit"
+          data-testid="go-live"
+          disabled={pointless || broadcast.busy.value !== null}
+          aria-describedby="go-live-reason"
+        >
+          <span class="go-live-dot" aria-hidden="true" />
+          {broadcast.busy.value === "starting" ? "Going live…" : "Go live"}
+        </button>
+        <p id="go-live-reason" class="go-live-note quiet">
+          {reason ??
+            (picked === 0
+              ? "Records only; nobody outside sees it."
+              : `To ${format.count(picked, "destination")}${record ? ", and recorded" : ""}.`)}
+        </p>
+        <FieldError text={general?.[1]} />
+        <label class="switch">
+          <input
+            type="checkbox"
+            role="switch"
+            data-testid="record"
+            checked={record}
+            onChange={(event) => (broadcast.record.value = event.currentTarget.checked)}
+          />
+          <span class="switch-track" aria-hidden="true" />
+          <span>
+            Record <span class="quiet">keeps an MP4 of the programme</span>
+          </span>
+        </label>
+      </form>
+      <Destinations
+        broadcast={broadcast}
+        error={[...errors].find(([field]) => field.startsWith("destinations"))?.[1]}
+      />
+    </>
+  );
+}
+
+const STREAM_WORDS: Record<StreamSnapshot["state"], string> = {
+  created: "Ready",
+  starting: "Starting",
+  live: "Live",
+  stopping: "Stopping",
+  ended: "Ended",
+  failed: "Failed",
+};
+
+function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
+  const [asking, setAsking] = useState(false);
+  const stream = broadcast.stream.value;
+  const elapsed = useElapsed(stream);
+  if (stream === null) return null;
+  const { stats } = stream;
+  const stopping = stream.state === "stopping" || broadcast.busy.value === "stopping";
+  return (
+    <section class="running" aria-label="Status" data-testid="status" data-state={stream.state}>
+      <div class={`clock ${stream.state}`}>
+        <span class="clock-state" data-testid="stream-state">
+          <span class="on-air-dot" aria-hidden="true" />
+          {STREAM_WORDS[stream.state]}
+        </span>
+        <span class="clock-time numbers" data-testid="duration">
+          {format.duration(elapsed)}
+        </span>
+        <span class="clock-title">{stream.title}</span>
+      </div>
+      {!broadcast.watching.value && (
+        <div class="trouble" role="alert">
+          <Warning />
+          <p>This status is old: its connection is being restored. The broadcast itself goes on.</p>
+        </div>
+      )}
+      {stream.reason !== null && (
+        <div class="trouble" role="alert">
+          <Warning />
+          <p>{stream.reason}</p>
+        </div>
+      )}
+      <dl class="figures">
+        <Figure name="Frames/s" value={stats.fps.toFixed(1)} testid="fps" bad={stream.state === "live" && stats.fps > 0 && stats.fps < stream.programme.fps * 0.9} />
+        <Figure name="Bitrate" value={format.bitrate(stats.bitrate_kbps)} testid="bitrate" />
+        <Figure name="Dropped" value={String(stats.dropped_frames)} testid="dropped" bad={stats.dropped_frames > 0} />
+        <Figure name="Musicians" value={String(stats.musicians)} testid="musicians" />
+        <Figure name="Picture" value={`${stream.programme.width}×${stream.programme.height}`} testid="picture" />
+        <Figure name="Recorded" value={stream.record ? format.bytes(stats.recorded_bytes) : "off"} testid="recorded" />
+      </dl>
+      <ul class="reach" aria-label="Destinations">
+        {stream.destinations.map((destination) => (
+          <Reach key={destination.id} destination={destination} />
+        ))}
+        {stream.destinations.length === 0 && <li class="quiet">Recording only: this goes to nobody outside.</li>}
+      </ul>
+      <button class="button stop" type="button" data-testid="stop" disabled={stopping} onClick={() => setAsking(true)}>
+        <span class="stop-square" aria-hidden="true" /> {stopping ? "Stopping…" : "Stop the broadcast"}
+      </button>
+      {asking && (
+        <Dialog title="Stop the broadcast?" onClose={() => setAsking(false)} testid="stop-dialog">
+          <p>Everybody watching will see the end now. The musicians stay in the room.</p>
+          <div class="row end">
+            <button class="button" type="button" onClick={() => setAsking(false)}>
+              Stay on air
+            </button>
+            <button
+              class="button danger"
+              type="button"
+              data-testid="confirm-stop"
+              onClick={() => {
+                setAsking(false);
+                void broadcast.stop();
+              }}
+            >
+              Stop now
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </section>
+  );
+}
+
+function Figure(props: { name: string; value: string; testid: string; bad?: boolean }): JSX.Element {
+  return (
+    <div class={props.bad ? "figure bad" : "figure"}>
+      <dt>{props.name}</dt>
+      <dd class="numbers" data-testid={props.testid}>
+        {props.value}
+      </dd>
+    </div>
+  );
+}
+
+type Tone = "good" | "wait" | "bad" | "off";
+
+const DESTINATION_WORDS: Record<DestinationState, { word: string; tone: Tone }> = {
+  connecting: { word: "Connecting", tone: "wait" },
+  handshaking: { word: "Connecting", tone: "wait" },
+  publishing: { word: "Accepted", tone: "wait" },
+  live: { word: "Live", tone: "good" },
+  stalled: { word: "Stalled", tone: "bad" },
+  backoff: { word: "Retrying", tone: "bad" },
+  rejected: { word: "Key refused", tone: "bad" },
+  stopped: { word: "Stopped", tone: "off" },
+};
+
+function Reach({ destination }: { destination: DestinationSnapshot }): JSX.Element {
+  const { word, tone } = DESTINATION_WORDS[destination.state];
+  const retry = destination.retry_in_ms;
+  const notes = [
+    destination.state === "live" ? `${format.bytes(destination.bytes_sent)} sent` : null,
+    destination.dropped_frames > 0 ? `${destination.dropped_frames} dropped` : null,
+    destination.reconnects > 0 ? format.count(destination.reconnects, "reconnect") : null,
+    retry !== null ? `next attempt in ${Math.ceil(retry / 1000)} s` : null,
+  ].filter((note) => note !== null);
+  return (
+    <li class={`reach-item ${tone}`} data-testid="destination-status" data-state={destination.state}>
+      <span class="reach-name">{destination.name}</span>
+      <span class={`badge ${tone}`}>{word}</span>
+      {destination.hint !== null && <span class="reach-hint">{destination.hint}</span>}
+      {notes.length > 0 && <span class="reach-notes numbers">{notes.join(" · ")}</span>}
+    </li>
+  );
+}

@@ -1,0 +1,89 @@
+/** Form fields with their label, help and error joined for eyes and screen readers alike. */
+
+import type { JSX } from "preact";
+import { useId } from "preact/hooks";
+
+import type { DeviceChoice } from "../media/devices";
+import { Warning } from "./icons";
+
+export function FieldError({ id, text }: { id?: string; text: string | undefined }): JSX.Element | null {
+  if (text === undefined) return null;
+  return (
+    <p id={id} class="field-error" role="alert">
+      <Warning /> {text}
+    </p>
+  );
+}
+
+export function TextField(props: {
+  label: string;
+  value: string;
+  onValue(value: string): void;
+  testid: string;
+  error?: string | undefined;
+  help?: string | undefined;
+  placeholder?: string;
+  type?: "text" | "password";
+  required?: boolean;
+  maxLength?: number;
+}): JSX.Element {
+  const id = useId();
+  const described = props.error ? `${id}-error` : props.help ? `${id}-help` : undefined;
+  const input = {
+    id,
+    "data-testid": props.testid,
+    value: props.value,
+    placeholder: props.placeholder,
+    required: props.required,
+    maxLength: props.maxLength,
+    spellcheck: false,
+    "aria-invalid": props.error !== undefined,
+    "aria-describedby": described,
+    onInput: (event: InputEvent & { currentTarget: HTMLInputElement }) => props.onValue(event.currentTarget.value),
+  } as const;
+  return (
+    <div class="field">
+      <label for={id}>{props.label}</label>
+      {props.type === "password" ? (
+        // A stream key is no login: password managers must neither fill nor keep it.
+        <input {...input} type="password" autoComplete="new-password" />
+      ) : (
+        <input {...input} type="text" autoComplete="off" />
+      )}
+      {props.error === undefined && props.help !== undefined && (
+        <p id={`${id}-help`} class="field-help">
+          {props.help}
+        </p>
+      )}
+      <FieldError id={`${id}-error`} text={props.error} />
+    </div>
+  );
+}
+
+export function DeviceSelect(props: {
+  label: string;
+  choices: readonly DeviceChoice[];
+  chosen: string | null;
+  onChoose(id: string): void;
+  testid: string;
+}): JSX.Element | null {
+  const id = useId();
+  if (props.choices.length === 0) return null;
+  return (
+    <div class="field">
+      <label for={id}>{props.label}</label>
+      <select
+        id={id}
+        data-testid={props.testid}
+        value={props.chosen ?? props.choices[0]?.id ?? ""}
+        onChange={(event) => props.onChoose(event.currentTarget.value)}
+      >
+        {props.choices.map((choice) => (
+          <option key={choice.id} value={choice.id}>
+            {choice.label}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+/** What was recorded in this room, to take home. */
+
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+
+import type { Recording } from "../api/types";
+import * as format from "../format";
+import type { Broadcast } from "../state/broadcast";
+import { report } from "../state/toasts";
+import { Download, Film } from "./icons";
+
+export function Recordings({ broadcast }: { broadcast: Broadcast }): JSX.Element {
+  const recordings = broadcast.recordings.value;
+  return (
+    <section class="recordings" aria-label="Recordings">
+      <div class="section-head">
+        <h3>Recordings</h3>
+      </div>
+      {recordings === null && <p class="quiet">Reading the list…</p>}
+      {recordings?.length === 0 && <p class="quiet">None yet. What you record appears here when the broadcast ends.</p>}
+      <ul class="recording-list">
+        {recordings?.map((recording) => (
+          <RecordingItem key={recording.id} broadcast={broadcast} recording={recording} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recording: Recording }): JSX.Element {
+  const [share, setShare] = useState<number | null>(null);
+  const running = recording.ended_at === null && recording.failure === null;
+  const save = async (): Promise<void> => {
+    setShare(0);
+    try {
+      await broadcast.saveRecording(recording, setShare);
+    } catch (error) {
+      report("download the recording", error);
+    } finally {
+      setShare(null);
+    }
+  };
+  const facts = [
+    format.moment(recording.created_at),
+    recording.duration_ms != null ? format.duration(recording.duration_ms) : null,
+    recording.size_bytes > 0 ? format.bytes(recording.size_bytes) : null,
+    running ? "being recorded" : null,
+  ].filter((fact) => fact !== null && fact !== "");
+  return (
+    <li class="recording" data-testid="recording">
+      <Film />
+      <span class="pick-text">
+        <span class="pick-name">
+          {recording.title}
+          {recording.part > 1 && <span class="quiet"> part {recording.part}</span>}
+        </span>
+        <span class="quiet numbers">{facts.join(" · ")}</span>
+        {recording.failure !== null && <span class="bad-text">{recording.failure}</span>}
+      </span>
+      <button
+        class="button small"
+        type="button"
+        data-testid="download"
+        disabled={share !== null || running}
+        aria-label={`Download ${recording.title}`}
+        onClick={() => void save()}
+      >
+        <Download /> {share === null ? "Save" : `${Math.floor(share * 100)} %`}
+      </button>
+    </li>
+  );
+}

@@ -1,0 +1,163 @@
+/** The room: who is here, whether everything is connected, and for hosts the broadcast beside it. */
+
+import type { JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+
+import * as format from "../format";
+import type { Links, LinkState, Phase } from "../room";
+import type { Studio } from "../state/studio";
+import { BroadcastPanel } from "./broadcast-panel";
+import { DeviceSettings } from "./device-settings";
+import { Dialog } from "./dialog";
+import { Toggles } from "./green-room";
+import { Antenna, Invite as InviteIcon, Leave, Mark, Settings } from "./icons";
+import { Invite } from "./invite";
+import { OnAir } from "./on-air";
+import { Stage } from "./stage";
+
+/** Wide enough for the panel to stand beside the stage instead of over it; the same number is in room.css. */
+const ROOMY = "(min-width: 62rem)";
+
+export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
+  const { phase, room, self } = studio.view.value;
+  const broadcast = studio.broadcast.value;
+  const [panel, setPanel] = useState(() => window.matchMedia(ROOMY).matches);
+  const [dialog, setDialog] = useState<"invite" | "devices" | null>(null);
+  useShortcuts(studio);
+  const showsPanel = broadcast !== null && panel;
+  return (
+    <div class={showsPanel ? "room with-panel" : "room"} data-testid="room" data-phase={phase.name}>
+      <header class="room-head">
+        <Mark />
+        <div class="room-title">
+          <h1>{room}</h1>
+          <span class="role">{self?.role}</span>
+        </div>
+        {broadcast !== null && <OnAir broadcast={broadcast} />}
+        <Connection studio={studio} />
+      </header>
+      <Reconnecting studio={studio} phase={phase} />
+      <Stage studio={studio} />
+      <nav class="controls" aria-label="Controls">
+        {studio.mayPlay && <Toggles studio={studio} />}
+        <button
+          class="button round"
+          type="button"
+          aria-label="Devices"
+          title="Devices"
+          data-testid="devices"
+          onClick={() => {
+            setDialog("devices");
+            void studio.inputs.refresh();
+          }}
+        >
+          <Settings />
+        </button>
+        {broadcast !== null && (
+          <>
+            <button class="button pill" type="button" data-testid="invite" onClick={() => setDialog("invite")}>
+              <InviteIcon /> <span class="wide-only">Invite</span>
+              <span class="sr-only narrow-only">Invite</span>
+            </button>
+            <button
+              class={broadcast.running.value ? "button pill live-outline" : "button pill"}
+              type="button"
+              data-testid="broadcast-toggle"
+              aria-expanded={panel}
+              aria-controls="broadcast"
+              onClick={() => setPanel(!panel)}
+            >
+              <Antenna /> Broadcast
+            </button>
+          </>
+        )}
+        <button class="button pill leave" type="button" data-testid="leave" onClick={() => void studio.leave()}>
+          <Leave /> <span class="wide-only">Leave</span>
+          <span class="sr-only narrow-only">Leave</span>
+        </button>
+      </nav>
+      {showsPanel && <BroadcastPanel broadcast={broadcast} onClose={() => setPanel(false)} />}
+      {dialog === "invite" && broadcast !== null && <Invite broadcast={broadcast} onClose={() => setDialog(null)} />}
+      {dialog === "devices" && (
+        <Dialog title="Devices" onClose={() => setDialog(null)}>
+          <DeviceSettings inputs={studio.inputs} />
+        </Dialog>
+      )}
+    </div>
+  );
+}
+
+/** M and V, unless somebody is writing. */
+function useShortcuts(studio: Studio): void {
+  useEffect(() => {
+    const press = (event: KeyboardEvent): void => {
+      const writing = event.target instanceof HTMLElement && event.target.closest("input, select, textarea, dialog") !== null;
+      if (writing || event.repeat || event.ctrlKey || event.metaKey || event.altKey || !studio.mayPlay) return;
+      if (event.key === "m") void studio.inputs.microphone.toggle();
+      if (event.key === "v") void studio.inputs.camera.toggle();
+    };
+    window.addEventListener("keydown", press);
+    return () => window.removeEventListener("keydown", press);
+  }, [studio]);
+}
+
+const LINK_WORDS: Record<LinkState, string> = {
+  off: "not in use",
+  connecting: "connecting",
+  up: "connected",
+  down: "interrupted",
+};
+
+function Connection({ studio }: { studio: Studio }): JSX.Element {
+  const { links } = studio.view.value;
+  const { roundTripMs, loss } = studio.quality.value;
+  const names: [keyof Links, string][] = [
+    ["signalling", "Gateway"],
+    ["send", "Sending"],
+    ["recv", "Receiving"],
+  ];
+  return (
+    <div class="connection" data-testid="connection">
+      <ul class="links">
+        {names.map(([key, name]) => (
+          <li key={key} class={`link ${links[key]}`} data-testid={`link-${key}`} data-state={links[key]}>
+            <span class="link-dot" aria-hidden="true" />
+            <span class="link-name">{name}</span>
+            <span class="sr-only"> {LINK_WORDS[links[key]]}</span>
+          </li>
+        ))}
+      </ul>
+      {roundTripMs !== null && (
+        <span class="quality" title="To the gateway and back, and the share of packets lost on the way to you">
+          {format.delay(roundTripMs)}
+          {loss !== null && loss >= 0.005 && <span class="loss"> {(loss * 100).toFixed(1)} % lost</span>}
+        </span>
+      )}
+    </div>
+  );
+}
+
+function Reconnecting({ studio, phase }: { studio: Studio; phase: Phase }): JSX.Element | null {
+  const [now, setNow] = useState(Date.now());
+  const waiting = phase.name === "reconnecting";
+  useEffect(() => {
+    if (!waiting) return;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), 250);
+    return () => clearInterval(timer);
+  }, [waiting]);
+  if (phase.name !== "reconnecting") return null;
+  const seconds = Math.ceil((phase.retryAt - now) / 1000);
+  return (
+    <div class="banner" role="alert" data-testid="reconnecting">
+      <span class="spinner" aria-hidden="true" />
+      <p>
+        The connection was lost. {seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again…"}
+        <span class="quiet"> A broadcast goes on without you.</span>
+      </p>
+      <button class="button small" type="button" onClick={() => studio.retryNow()}>
+        Try now
+      </button>
+    </div>
+  );
+}
