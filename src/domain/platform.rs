@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(broken("x", |p| p.video_kbps = 12_001), [(Limit::MaxVideoKbps, "/video_kbps")]);
         assert_eq!(broken("x", |p| p.keyframe_interval_s = 4), [(Limit::KeyframeInterval, "/keyframe_interval_s")]);
         assert_eq!(broken("twitch", |p| p.fps = 61), [(Limit::Fps, "/fps")]);
-        assert_eq!(broken("facebook", |p| p.video_kbps = 1000), [(Limit::MinVideoKbps, "/video_kbps")]);
+        assert_eq!(broken("facebook", |p| p.video_kbps = 399), [(Limit::MinVideoKbps, "/video_kbps")]);
         assert_eq!(broken("kick", |p| (p.width, p.height) = (2560, 1440)), [(Limit::Resolution, "/width")]);
         assert_eq!(broken("youtube", |p| (p.width, p.height) = (2560, 1440)), []);
         assert_eq!(broken("kick", |p| (p.width, p.height) = (1080, 1920)), [], "portrait");
