@@ -174,7 +174,8 @@ export class Broadcast {
         }
       }
       if (signal.aborted || !this.running.value) return;
-      this.watching.value = false;
+      // One try at once needs no words; a status that stays away does.
+      this.watching.value = attempt === 0;
       await new Promise((resolve) => setTimeout(resolve, retryDelay(attempt)));
       attempt += 1;
     }

@@ -60,7 +60,7 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
               <span class="sr-only narrow-only">Invite</span>
             </button>
             <button
-              class={broadcast.running.value ? "button pill live-outline" : "button pill"}
+              class={broadcast.running.value ? "button pill narrow-bare on" : "button pill narrow-bare"}
               type="button"
               data-testid="broadcast-toggle"
               aria-expanded={panel}
@@ -113,7 +113,7 @@ function Connection({ studio }: { studio: Studio }): JSX.Element {
   const { roundTripMs, loss } = studio.quality.value;
   const names: [keyof Links, string][] = [
     ["signalling", "Gateway"],
-    ["send", "Sending"],
+    ...(studio.mayPlay ? [["send", "Sending"] as [keyof Links, string]] : []),
     ["recv", "Receiving"],
   ];
   return (
