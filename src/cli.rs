@@ -11,7 +11,6 @@ use anyhow::Result;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
-use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::Config;
@@ -19,6 +18,7 @@ use crate::mixer;
 use crate::model::id::UserId;
 use crate::model::role::ApiRole;
 use crate::telemetry;
+use crate::web;
 
 /// Exit code for a configuration that cannot be used: `EX_USAGE` of sysexits.h. No port has been bound then.
 const BAD_CONFIG: u8 = 64;
@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.task {
         Task::Mixer => run_mixer(),
         Task::Config { what: ConfigTask::Default } => print(crate::config::DEFAULT),
-        Task::Openapi => print(&app::openapi()),
+        Task::Openapi => print(&web::openapi()),
         Task::Serve | Task::Ingest | Task::Token { .. } | Task::Config { what: ConfigTask::Check } => {
             let config = Config::load(arguments.config.as_deref())
                 .map_err(anyhow::Error::from)
@@ -124,14 +124,9 @@ fn run(task: Task, config: Config) -> Result<()> {
     }
 }
 
-fn block_on<F: Future<Output = Result<()>>>(task: impl FnOnce(CancellationToken) -> F) -> Result<()> {
+fn block_on(task: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
-    let stop = CancellationToken::new();
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = task(stop.clone()) => outcome,
-        }
-    })
+    runtime.block_on(task)
 }
 
 /// The socket is standard input, so that no file descriptor number has to be handed over.

@@ -10,8 +10,8 @@ use config::File;
 use config::FileFormat;
 use secrecy::SecretString;
 use serde::Deserialize;
-use url::Url;
 
+use crate::domain::policy::HostRule;
 use crate::driver;
 use crate::live;
 use crate::telemetry;
@@ -24,8 +24,7 @@ pub const DEFAULT: &str = include_str!("../config/default.toml");
 const LISTS: &[&str] = &[
     "publish.allowed_hosts",
     "rtc.announced_ips",
-    "signalling.allowed_origins",
-    "server.stun_urls",
+    "http.ws.allowed_origins",
 ];
 
 /// The names from before there was a configuration file, and the key each sets. They win over everything else.
@@ -53,24 +52,19 @@ pub struct Config {
     pub demo: Demo,
     pub tools: Tools,
     pub http: web::config::Config,
-    pub signalling: web::ws::Config,
     pub rtc: driver::rtc::Config,
+    pub mixer: driver::mixer::Config,
     pub streams: live::registry::Config,
     pub publish: Publish,
     pub ingest: driver::ingest::Config,
     pub log: telemetry::Config,
 }
 
-/// Where the gateway listens and how it is reached.
+/// Where the gateway listens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     pub listen: SocketAddr,
-    #[serde(default)]
-    pub metrics_listen: Option<SocketAddr>,
-    #[serde(default)]
-    pub public_url: Option<Url>,
-    pub stun_urls: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -110,9 +104,8 @@ pub struct Tools {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Publish {
-    pub allowed_hosts: Vec<String>,
+    pub allowed_hosts: Vec<HostRule>,
     pub dial: driver::publish::Config,
-    pub destination: live::destination::Config,
 }
 
 /// The configuration cannot be used; the message names the key and the reason.
@@ -157,17 +150,16 @@ impl Config {
     }
 
     /// The database: the configured one, or SQLite in the data folder.
-    pub fn database_url(&self) -> String {
-        use secrecy::ExposeSecret;
-        match &self.data.database_url {
-            Some(url) => url.expose_secret().to_owned(),
-            None => format!("sqlite:{}", self.data.folder.join("jamcast.db").display()),
-        }
+    pub fn database_url(&self) -> SecretString {
+        let in_folder = || format!("sqlite:{}", self.data.folder.join("jamcast.db").display()).into();
+        self.data.database_url.clone().unwrap_or_else(in_folder)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -178,7 +170,7 @@ mod tests {
     #[test]
     fn the_embedded_defaults_are_a_whole_configuration() {
         let config = load(&[]).expect("the defaults can be used");
-        assert!(config.database_url().starts_with("sqlite:"));
+        assert!(config.database_url().expose_secret().starts_with("sqlite:"));
     }
 
     #[test]
@@ -214,7 +206,7 @@ mod tests {
         ])
         .expect("these can be used");
         assert_eq!(config.server.listen.port(), 0);
-        assert_eq!(config.publish.allowed_hosts, ["localhost", "127.0.0.1"]);
+        assert_eq!(config.publish.allowed_hosts.len(), 2);
     }
 
     #[test]

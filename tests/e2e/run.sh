@@ -77,9 +77,9 @@ wait_for "nginx" 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$rtmp_port"
 
 echo "e2e: gateway" >&2
 JAMCAST__DATA__FOLDER="$work/data" \
-  JAMCAST__HTTP__BIND=127.0.0.1:0 \
-  JAMCAST__OPS__BIND=127.0.0.1:0 \
-  JAMCAST__DEMO__INGEST_BIND=127.0.0.1:0 \
+  JAMCAST__SERVER__LISTEN=127.0.0.1:0 \
+  JAMCAST__HTTP__METRICS_LISTEN=127.0.0.1:0 \
+  JAMCAST__DEMO__INGEST_LISTEN=127.0.0.1:0 \
   JAMCAST__RTC__UDP_PORT=0 \
   JAMCAST__PUBLISH__EXTRA_CA_FILE="$work/ca.pem" \
   JAMCAST__PUBLISH__ALLOWED_HOSTS=localhost,127.0.0.1 \
