@@ -55,7 +55,7 @@ impl Destination {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tracker.spawn(async move {
-            let _connection = dial.dial(&spec.endpoint).await;
+            let _connection = stopped.run_until_cancelled(dial.dial(&spec.endpoint)).await;
             while let Some(Some(_frame)) = stopped.run_until_cancelled(subscription.frames.recv()).await {
                 sender.send_modify(|snapshot| snapshot.frames_sent += 1);
             }

@@ -31,9 +31,7 @@ impl Fanout {
     }
 
     pub fn push(&mut self, frame: &EncodedFrame) {
-        self.queues.retain(|queue| {
-            !matches!(queue.try_send(frame.clone()), Err(mpsc::error::TrySendError::Closed(_)))
-        });
+        self.queues.retain(|queue| !matches!(queue.try_send(frame.clone()), Err(mpsc::error::TrySendError::Closed(_))));
     }
 
     pub fn subscribe(&mut self) -> Subscription {

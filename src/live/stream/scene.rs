@@ -65,7 +65,8 @@ impl Composer {
                     let seat = Seat { participant: participant.id, kind, index };
                     seated.insert(seat);
                     let id = self.number(seat);
-                    sources.push((source(id, label(participant, kind), video, audio), video.is_some_and(|v| !v.paused)));
+                    sources
+                        .push((source(id, label(participant, kind), video, audio), video.is_some_and(|v| !v.paused)));
                 }
             }
         }
