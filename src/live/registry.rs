@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -432,11 +433,13 @@ impl Registry {
     ) -> Result<StreamSnapshot, StreamError> {
         let mut views = Vec::with_capacity(row.destinations.len());
         for &id in &row.destinations {
-            if !known.contains_key(&id) {
-                let view = self.inner.ports.store.destination(id).await?.as_ref().map(idle);
-                known.insert(id, view);
-            }
-            views.extend(known.get(&id).cloned().flatten());
+            let view = match known.entry(id) {
+                Entry::Occupied(seen) => seen.get().clone(),
+                Entry::Vacant(unseen) => {
+                    unseen.insert(self.inner.ports.store.destination(id).await?.as_ref().map(idle)).clone()
+                }
+            };
+            views.extend(view);
         }
         Ok(snapshot_of(row, views))
     }
