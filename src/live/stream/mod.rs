@@ -181,7 +181,7 @@ impl Stream {
         let Plan { row, destinations, limits, destination_config } = plan;
         let stop = shutdown.child_token();
         let handle = Handle { stop: stop.clone(), snapshot: snapshot.subscribe() };
-        let mut fanout = Fanout::new();
+        let fanout = Fanout::new();
         let destinations: Vec<Destination> = destinations
             .into_iter()
             .map(|(spec, key)| {
