@@ -8,6 +8,7 @@ pub mod limits;
 pub mod observe;
 pub mod ops;
 pub mod problem;
+mod seat;
 pub mod studio;
 pub mod whip;
 pub mod ws;

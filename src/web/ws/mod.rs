@@ -1,1 +1,177 @@
-//! WebSockets: signalling at /media-relay.
+//! Signalling over the WebSocket `/media-relay`: who may open one, and how many.
+
+mod carry;
+mod line;
+mod slots;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::any;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::port::Identity;
+use crate::live::rooms::Rooms;
+use crate::proto::signal::IceServer;
+use crate::proto::signal::Limits;
+use crate::proto::signal::MAX_MESSAGE;
+use crate::proto::signal::SUB_PROTOCOL;
+use crate::web::problem::Problem;
+use crate::web::ws::slots::Full;
+use crate::web::ws::slots::Slots;
+
+/// How long a caller should wait when there are too many connections.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Settings of the signalling socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Sockets open at once in this process; each costs about 40 KiB.
+    pub max_connections: usize,
+    /// Sockets open at once from one IPv4 address or IPv6 /64 network; a whole school may sit behind one address.
+    pub max_connections_per_ip: usize,
+    /// Origins of pages that may open the socket besides the gateway's own, such as `https://studio.example`.
+    pub allowed_origins: Vec<String>,
+    /// From opening the socket to a successful `join`, 1 ms at least.
+    pub join_timeout_ms: u64,
+    /// Between two pings.
+    pub ping_interval_ms: u64,
+    /// Without any frame for this long the participant is gone; more than two pings should fit.
+    pub silence_ms: u64,
+    /// Frames that may arrive at once.
+    pub message_burst: u32,
+    /// Frames a second that may arrive for ever.
+    pub messages_per_second: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 2000,
+            max_connections_per_ip: 64,
+            allowed_origins: Vec::new(),
+            join_timeout_ms: 10_000,
+            ping_interval_ms: 15_000,
+            silence_ms: 30_000,
+            message_burst: 50,
+            messages_per_second: 20,
+        }
+    }
+}
+
+impl Config {
+    fn limits(&self) -> Limits {
+        Limits {
+            join_timeout: Duration::from_millis(self.join_timeout_ms),
+            ping_interval: Duration::from_millis(self.ping_interval_ms),
+            silence: Duration::from_millis(self.silence_ms),
+            burst: self.message_burst,
+            per_second: self.messages_per_second,
+            ..Limits::default()
+        }
+    }
+}
+
+/// What the signalling socket needs of the gateway.
+#[derive(Clone)]
+pub struct State {
+    pub rooms: Rooms,
+    pub identity: Arc<dyn Identity>,
+    pub config: Arc<Config>,
+    /// STUN and TURN servers told to everybody who joins.
+    pub ice_servers: Arc<[IceServer]>,
+    /// Ends every conversation.
+    pub shutdown: CancellationToken,
+}
+
+/// The route `/media-relay`. Without `into_make_service_with_connect_info` the limit per address does not apply.
+pub fn routes(state: State) -> Router {
+    let slots = Slots::new(state.config.max_connections, state.config.max_connections_per_ip);
+    let open = move |headers: HeaderMap,
+                     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+                     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| {
+        let opened = open(&state, &slots, &headers, peer.map(|Extension(ConnectInfo(address))| address), upgrade);
+        std::future::ready(opened.unwrap_or_else(IntoResponse::into_response))
+    };
+    Router::new().route("/media-relay", any(open))
+}
+
+fn open(
+    state: &State,
+    slots: &Slots,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.map_err(|error| {
+        Problem::new(error.status(), "websocket_expected", format!("this is a WebSocket endpoint: {error}"))
+    })?;
+    let upgrade = upgrade.protocols([SUB_PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let detail = format!("name the sub-protocol {SUB_PROTOCOL} in Sec-WebSocket-Protocol");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupported_protocol", detail));
+    }
+    if !is_welcome_origin(headers, &state.config.allowed_origins) {
+        let detail = "pages of this origin may not connect; an operator can allow it in `allowed_origins`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
+    }
+    let slot = slots.take(peer.map(|peer| peer.ip())).map_err(|full| {
+        let (status, code) = match full {
+            Full::Process => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections_from_address"),
+        };
+        Problem::new(status, code, "too many connections are open; try again soon").with_retry_after(RETRY_AFTER_S)
+    })?;
+    let state = state.clone();
+    // A write buffer of 0 writes each message at once, so that a socket that does not take it is noticed at that message.
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).write_buffer_size(0);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        line::converse(socket, &state).await;
+        drop(slot);
+    }))
+}
+
+/// Browsers always send an origin; what sends none is no browser, and no page can make it connect.
+fn is_welcome_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = origin.split_once("://").map(|(_, authority)| authority);
+    own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
+        || allowed.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_own_and_allowed_origins_are_welcome() {
+        let headers = |origin: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "jam.example:8080".parse().unwrap());
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            headers
+        };
+        let allowed = ["https://studio.example/".to_owned()];
+        assert!(is_welcome_origin(&HeaderMap::new(), &[]));
+        assert!(is_welcome_origin(&headers("http://jam.example:8080"), &[]));
+        assert!(is_welcome_origin(&headers("https://studio.example"), &allowed));
+        for stranger in ["http://jam.example", "https://evil.example", "null", "https://studio.example.evil.example"] {
+            assert!(!is_welcome_origin(&headers(stranger), &allowed), "{stranger}");
+        }
+    }
+}

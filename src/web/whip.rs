@@ -1,1 +1,0 @@
-//! WHIP ingest (RFC 9725) and WHEP playback over HTTP.

@@ -1,0 +1,201 @@
+//! From the participant's words to the room's and back: each call carried out, each event told.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::live::rooms;
+use crate::live::rooms::Change;
+use crate::live::rooms::ConsumerInfo;
+use crate::live::rooms::Event;
+use crate::live::rooms::ParticipantInfo;
+use crate::live::rooms::ProducerInfo;
+use crate::live::rooms::Request;
+use crate::live::rooms::RoomError;
+use crate::live::rooms::TrackSource;
+use crate::model::role::RoomGrant;
+use crate::proto::signal::Answer;
+use crate::proto::signal::Ask;
+use crate::proto::signal::Connect;
+use crate::proto::signal::Consumer;
+use crate::proto::signal::Failure;
+use crate::proto::signal::Hidden;
+use crate::proto::signal::Joined;
+use crate::proto::signal::Participant;
+use crate::proto::signal::Producer;
+use crate::proto::signal::Push;
+use crate::proto::signal::Source;
+use crate::proto::signal::TrackRef;
+use crate::proto::signal::Transport;
+use crate::web::problem::room_code;
+use crate::web::problem::token_code;
+use crate::web::seat::Seat;
+use crate::web::ws::State;
+
+/// A call that was carried out; a join brings a place in the room with it.
+pub(super) struct Done {
+    pub(super) outcome: Result<Answer, Failure>,
+    pub(super) arrival: Option<Arrival>,
+}
+
+/// A participant that has just joined.
+pub(super) struct Arrival {
+    pub(super) seat: Arc<Seat>,
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) grant: RoomGrant,
+}
+
+/// Carries out one call. The conversation has made sure that all but `join` come from somebody who has a seat.
+pub(super) async fn carry_out(state: State, seat: Option<Arc<Seat>>, ask: Ask) -> Done {
+    match (ask, seat) {
+        (Ask::Join { token }, None) => match join(&state, &token).await {
+            Ok((joined, arrival)) => Done { outcome: Ok(Answer::Joined(Box::new(joined))), arrival: Some(arrival) },
+            Err(failure) => Done { outcome: Err(failure), arrival: None },
+        },
+        (ask, Some(seat)) => {
+            let outcome = ask_room(&seat, ask).await.map_err(|error| refusal(&error));
+            Done { outcome, arrival: None }
+        }
+        (_, None) => Done { outcome: Err(refusal(&RoomError::NotJoined)), arrival: None },
+    }
+}
+
+fn refusal(error: &RoomError) -> Failure {
+    Failure::new(room_code(error), error.to_string())
+}
+
+async fn join(state: &State, token: &Hidden) -> Result<(Joined, Arrival), Failure> {
+    let grant = state
+        .identity
+        .room_grant(token.expose())
+        .map_err(|error| Failure::new(token_code(error), error.to_string()))?;
+    let (seat, found, events) = Seat::take(&state.rooms, &grant).await.map_err(|error| refusal(&error))?;
+    let joined = Joined {
+        participant_id: seat.participant,
+        room: grant.room.clone(),
+        name: grant.name.clone(),
+        role: grant.role,
+        ice_servers: state.ice_servers.to_vec(),
+        heartbeat_ms: state.config.ping_interval_ms,
+        participants: found.participants.into_iter().map(participant).collect(),
+        producers: found.producers.into_iter().map(producer).collect(),
+    };
+    Ok((joined, Arrival { seat: Arc::new(seat), events, grant }))
+}
+
+async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
+    match ask {
+        Ask::Connect(Connect::Send { sdp: offer }) => {
+            tracing::trace!(participant = %seat.participant, %offer, "offer of the send transport");
+            let sdp = seat.ask(|participant, reply| Request::Publish { participant, offer, reply }).await?;
+            Ok(Answer::Connected { sdp })
+        }
+        Ask::Connect(Connect::Recv { offer_id, sdp: answer }) => {
+            tracing::trace!(participant = %seat.participant, %answer, "answer of the recv transport");
+            seat.ask(|participant, reply| Request::Answer { participant, offer_id, answer, reply }).await?;
+            Ok(Answer::Done {})
+        }
+        Ask::Candidate { transport, candidate } => {
+            // Browsers give the attribute with its name, and an empty one when there are no more (RFC 8838 section 14).
+            let candidate = candidate.strip_prefix("candidate:").unwrap_or(&candidate).to_owned();
+            let transport = side(transport);
+            if !candidate.is_empty() {
+                seat.ask(|participant, reply| Request::Candidate { participant, transport, candidate, reply }).await?;
+            }
+            Ok(Answer::Done {})
+        }
+        Ask::RestartIce {} => {
+            seat.ask(|participant, reply| Request::RestartIce { participant, reply }).await?;
+            Ok(Answer::Done {})
+        }
+        Ask::Produce { mid, source } => {
+            let source = match source {
+                Source::Microphone => TrackSource::Microphone,
+                Source::Camera => TrackSource::Camera,
+                Source::Screen => TrackSource::Screen,
+            };
+            let producer_id =
+                seat.ask(|participant, reply| Request::Produce { participant, mid, source, reply }).await?;
+            Ok(Answer::Produced { producer_id })
+        }
+        Ask::Consume { producer_id: producer } => {
+            let consumed = seat.ask(|participant, reply| Request::Consume { participant, producer, reply }).await?;
+            Ok(Answer::Consumed { consumer: consumer(consumed) })
+        }
+        Ask::Pause(track) => change_track(seat, track, Change::Pause).await,
+        Ask::Resume(track) => change_track(seat, track, Change::Resume).await,
+        Ask::Close(track) => change_track(seat, track, Change::Close).await,
+        // The conversation answers these itself.
+        Ask::Join { .. } | Ask::Leave {} | Ask::Ping {} => Ok(Answer::Done {}),
+    }
+}
+
+async fn change_track(seat: &Seat, track: TrackRef, change: Change) -> Result<Answer, RoomError> {
+    match track {
+        TrackRef::Producer(producer) => {
+            seat.ask(|participant, reply| Request::SetProducer { participant, producer, change, reply }).await?;
+        }
+        TrackRef::Consumer(consumer) => {
+            seat.ask(|participant, reply| Request::SetConsumer { participant, consumer, change, reply }).await?;
+        }
+    }
+    Ok(Answer::Done {})
+}
+
+/// What the participant is told of a room's event.
+pub(super) fn told(event: Event) -> Push {
+    match event {
+        Event::ParticipantJoined(info) => Push::ParticipantJoined { participant: participant(info) },
+        Event::ParticipantLeft(participant_id) => Push::ParticipantLeft { participant_id },
+        Event::ProducerAdded(info) => Push::ProducerAdded { producer: producer(info) },
+        Event::ProducerRemoved(producer_id) => Push::ProducerRemoved { producer_id },
+        Event::ProducerPaused(producer_id) => Push::ProducerPaused { producer_id },
+        Event::ProducerResumed(producer_id) => Push::ProducerResumed { producer_id },
+        Event::ConsumerClosed(consumer_id) => Push::ConsumerClosed { consumer_id },
+        Event::Offer { offer_id, sdp } => Push::Offer { offer_id, sdp },
+        Event::TransportConnected(side) => Push::TransportConnected { transport: transport(side) },
+        Event::TransportFailed(side) => Push::TransportFailed { transport: transport(side) },
+        Event::Removed { reason } => Push::Removed { reason: reason.to_owned() },
+    }
+}
+
+const fn side(transport: Transport) -> rooms::Transport {
+    match transport {
+        Transport::Send => rooms::Transport::Send,
+        Transport::Recv => rooms::Transport::Recv,
+    }
+}
+
+const fn transport(side: rooms::Transport) -> Transport {
+    match side {
+        rooms::Transport::Send => Transport::Send,
+        rooms::Transport::Recv => Transport::Recv,
+    }
+}
+
+fn participant(info: ParticipantInfo) -> Participant {
+    Participant { id: info.id, name: info.name, role: info.role }
+}
+
+const fn source(source: TrackSource) -> Source {
+    match source {
+        TrackSource::Microphone => Source::Microphone,
+        TrackSource::Camera => Source::Camera,
+        TrackSource::Screen => Source::Screen,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "like its siblings, so that all can be mapped over a list")]
+const fn producer(info: ProducerInfo) -> Producer {
+    Producer {
+        id: info.id,
+        participant: info.participant,
+        kind: info.kind,
+        source: source(info.source),
+        paused: info.paused,
+    }
+}
+
+fn consumer(info: ConsumerInfo) -> Consumer {
+    Consumer { id: info.id, producer: info.producer, kind: info.kind, mid: info.mid }
+}
