@@ -1,0 +1,169 @@
+//! Recordings: lists and files.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use futures::stream;
+use futures::stream::StreamExt;
+use tower::ServiceExt;
+use tower_http::services::ServeFile;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::live::port::RecordingRow;
+use crate::model::id::RecordingId;
+use crate::web::Gateway;
+use crate::web::api::v1::page::List;
+use crate::web::api::v1::page::PageRequest;
+use crate::web::api::v1::page::Paging;
+use crate::web::api::v1::view;
+use crate::web::auth::Caller;
+use crate::web::extract::Id;
+use crate::web::extract::not_found;
+use crate::web::problem::Problem;
+
+/// Bytes read from the disk at once; larger than the default of 64 KiB, because recordings are read from end to end.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+pub(super) fn routes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(file))
+}
+
+/// Lists recordings, newest first.
+#[utoipa::path(get, path = "/recordings", tag = "recordings", params(Paging), responses(
+    (status = 200, body = List<view::Recording>),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn list(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: PageRequest,
+) -> Result<Json<List<view::Recording>>, Problem> {
+    let rows = gateway.store.recordings(caller.scope(), request.page.clone()).await?;
+    let place = |row: &RecordingRow| (row.created_at_ms, row.id.to_string());
+    let List { data, next_cursor } =
+        request.list(rows, place, |row| caller.owns_in(&row.owner, &row.room).then_some(row));
+    let data = stream::iter(data).then(|row| shown(&gateway, row)).collect().await;
+    Ok(Json(List { data, next_cursor }))
+}
+
+/// One recording.
+#[utoipa::path(get, path = "/recordings/{id}", tag = "recordings", params(("id" = String, Path)), responses(
+    (status = 200, body = view::Recording),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn get(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+) -> Result<Json<view::Recording>, Problem> {
+    let row = visible(&gateway, &caller, id).await?;
+    Ok(Json(shown(&gateway, row).await))
+}
+
+/// The file, whole or in ranges (RFC 9110 section 14); one that is still being written can be read up to where it is.
+#[utoipa::path(get, path = "/recordings/{id}/file", tag = "recordings",
+    params(("id" = String, Path), ("Range" = Option<String>, Header)), responses(
+    (status = 200, description = "the file", content_type = "video/mp4"),
+    (status = 206, description = "a range of it", content_type = "video/mp4"),
+    (status = 416, description = "no such range", body = Problem, content_type = "application/problem+json"),
+    (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn file(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let row = visible(&gateway, &caller, id).await?;
+    let path = path(&gateway.recordings, &row).ok_or_else(|| {
+        tracing::error!(recording = %id, "the store names a file outside the recordings folder");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this recording's file cannot be named")
+    })?;
+    let served = ServeFile::new(path).with_buf_chunk_size(CHUNK_BYTES).oneshot(request).await;
+    let mut response = served.expect("a file server has no other errors than its answers").into_response();
+    if response.status() == StatusCode::NOT_FOUND {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "file_gone", "the file of this recording is no longer there"));
+    }
+    if response.status().is_success() {
+        let name = format!("attachment; filename=\"{}\"", file_name(&row));
+        let name = HeaderValue::from_str(&name).expect("the name is plain ASCII");
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}
+
+async fn visible(gateway: &Gateway, caller: &Caller, id: RecordingId) -> Result<RecordingRow, Problem> {
+    let row = gateway.store.recording(id).await?;
+    row.filter(|row| caller.owns_in(&row.owner, &row.room)).ok_or_else(not_found)
+}
+
+/// The recording as it is shown: one that is still being written has the size it has on the disk.
+async fn shown(gateway: &Gateway, row: RecordingRow) -> view::Recording {
+    let path = path(&gateway.recordings, &row).filter(|_| row.size_bytes.is_none());
+    let size = match path {
+        Some(path) => tokio::fs::metadata(path).await.ok().and_then(|file| i64::try_from(file.len()).ok()),
+        None => None,
+    };
+    view::Recording::new(row, size)
+}
+
+/// Where the file is: directly in the recordings folder, whatever the store says.
+fn path(folder: &Path, row: &RecordingRow) -> Option<PathBuf> {
+    let name = Path::new(&row.file).file_name()?;
+    (name == row.file.as_str()).then(|| folder.join(name))
+}
+
+/// A name people recognise in their downloads: of the title what every file system takes.
+fn file_name(row: &RecordingRow) -> String {
+    let words = row.title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let title = words.collect::<Vec<_>>().join("-");
+    let title = if title.is_empty() { row.room.as_str() } else { &title };
+    let kind = Path::new(&row.file).extension().and_then(|kind| kind.to_str()).unwrap_or("mp4");
+    format!("{title}-{}.{kind}", row.part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::StreamId;
+
+    fn row(title: &str, file: &str) -> RecordingRow {
+        RecordingRow {
+            id: RecordingId::generate(),
+            stream: StreamId::generate(),
+            owner: "anna".parse().expect("a user"),
+            room: "jam".parse().expect("a room name"),
+            title: title.into(),
+            part: 2,
+            file: file.into(),
+            created_at_ms: 0,
+            ended_at_ms: None,
+            size_bytes: None,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_file_is_always_in_the_folder() {
+        let folder = Path::new("/recordings");
+        assert_eq!(path(folder, &row("", "a.mp4")), Some("/recordings/a.mp4".into()));
+        for bad in ["../a.mp4", "/etc/passwd", "b/a.mp4", "..", ".", ""] {
+            assert_eq!(path(folder, &row("", bad)), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_title_becomes_a_file_name() {
+        assert_eq!(file_name(&row("Jam \"night\"; ../7", "a.mp4")), "Jam-night-7-2.mp4");
+        assert_eq!(file_name(&row("夜", "a.mp4")), "jam-2.mp4");
+    }
+}

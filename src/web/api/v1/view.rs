@@ -1,0 +1,247 @@
+//! What goes over the wire: types apart from those of the model, so that neither changes the other by accident.
+
+use chrono::DateTime;
+use chrono::SecondsFormat;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::platform;
+use crate::live::port::DestinationRow;
+use crate::live::port::RecordingRow;
+use crate::live::port::RoomRow;
+use crate::model::role::RoomRole;
+use crate::web::extract::Field;
+
+/// RFC 3339 in UTC with milliseconds.
+pub(super) fn rfc3339(epoch_ms: i64) -> String {
+    DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRoom)]
+pub(super) struct NewRoomBody {
+    /// The room's name in URLs: 1 to 64 of a-z, 0-9 and -.
+    #[schema(value_type = String, example = "jam-night")]
+    pub(super) id: Field<String>,
+    /// 1 to 100 characters.
+    #[schema(value_type = String, example = "Jam night")]
+    pub(super) title: Field<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRoomToken)]
+pub(super) struct NewRoomTokenBody {
+    /// The name shown to the others, 1 to 64 characters.
+    #[schema(value_type = String, example = "Anna")]
+    pub(super) name: Field<String>,
+    /// `viewer`, `musician` or `host`.
+    #[schema(value_type = String, example = "musician")]
+    pub(super) role: Field<String>,
+    /// Seconds the token is valid for; 12 hours unless given.
+    #[schema(value_type = Option<u32>)]
+    pub(super) ttl_s: Field<u32>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewDestination)]
+pub(super) struct NewDestinationBody {
+    /// 1 to 64 characters.
+    #[schema(value_type = String, example = "Our channel")]
+    pub(super) name: Field<String>,
+    /// The name of a preset; see `GET /platforms`.
+    #[schema(value_type = String, example = "youtube")]
+    pub(super) platform: Field<String>,
+    /// `rtmp://` or `rtmps://`, host and application.
+    #[schema(value_type = String, example = "rtmps://a.rtmps.youtube.com:443/live2")]
+    pub(super) url: Field<String>,
+    /// The stream key; may be left out when it stands at the end of the URL. It is sealed at once and never shown again.
+    #[schema(value_type = Option<String>, write_only)]
+    pub(super) key: Field<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewKey)]
+pub(super) struct NewKeyBody {
+    /// The new stream key. It is sealed at once and never shown again.
+    #[schema(value_type = String, write_only)]
+    pub(super) key: Field<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewStream)]
+pub(super) struct NewStreamBody {
+    /// The room to broadcast.
+    #[schema(value_type = String, example = "jam-night")]
+    pub(super) room: Field<String>,
+    /// 1 to 100 characters.
+    #[schema(value_type = String, example = "Jam night, live")]
+    pub(super) title: Field<String>,
+    /// Ids of the destinations, at most 8; may be left out for a stream that only records.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(super) destinations: Field<Vec<String>>,
+    /// Whether the programme is recorded; it is not unless asked for.
+    #[schema(value_type = Option<bool>)]
+    pub(super) record: Field<bool>,
+    /// Picture, sound and rates; what all destinations take unless given.
+    #[schema(value_type = Option<ProgrammeBody>)]
+    pub(super) programme: Field<Map<String, Value>>,
+}
+
+/// Each value that is left out is chosen so that every destination takes it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Programme)]
+pub(super) struct ProgrammeBody {
+    /// Pixels, even, 160 to 3840.
+    #[schema(value_type = Option<u32>, example = 1280)]
+    pub(super) width: Field<u32>,
+    /// Pixels, even, 90 to 2160.
+    #[schema(value_type = Option<u32>, example = 720)]
+    pub(super) height: Field<u32>,
+    /// Frames a second, 10 to 60.
+    #[schema(value_type = Option<u32>, example = 30)]
+    pub(super) fps: Field<u32>,
+    /// 200 to 50000 kbit/s, constant.
+    #[schema(value_type = Option<u32>, example = 2500)]
+    pub(super) video_kbps: Field<u32>,
+    /// 32 to 320 kbit/s.
+    #[schema(value_type = Option<u32>, example = 160)]
+    pub(super) audio_kbps: Field<u32>,
+    /// Seconds between keyframes, 1 to 10.
+    #[schema(value_type = Option<u32>, example = 2)]
+    pub(super) keyframe_interval_s: Field<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Room {
+    id: String,
+    title: String,
+    owner: String,
+    /// RFC 3339.
+    created_at: String,
+}
+
+impl From<RoomRow> for Room {
+    fn from(row: RoomRow) -> Self {
+        Self { id: row.id.into(), title: row.title, owner: row.owner.into(), created_at: rfc3339(row.created_at_ms) }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RoomToken {
+    pub(super) token: String,
+    #[schema(value_type = String)]
+    pub(super) role: RoomRole,
+    /// RFC 3339.
+    pub(super) expires_at: String,
+    /// The studio with the token in its fragment, which is never sent to a server.
+    pub(super) studio_url: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Destination {
+    id: String,
+    name: String,
+    platform: String,
+    /// Without the key.
+    url: String,
+    /// The key's last two characters behind dots.
+    key_hint: String,
+    owner: String,
+    /// RFC 3339.
+    created_at: String,
+}
+
+impl From<DestinationRow> for Destination {
+    fn from(row: DestinationRow) -> Self {
+        Self {
+            id: row.id.into(),
+            name: row.name,
+            platform: row.platform,
+            url: row.endpoint.url(),
+            key_hint: row.key_hint,
+            owner: row.owner.into(),
+            created_at: rfc3339(row.created_at_ms),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Platform {
+    /// The name to give in a destination.
+    name: String,
+    /// The name people know.
+    title: String,
+    /// The ingest URL to begin with, where there is one.
+    url: Option<String>,
+    /// Every known ingest, with a label for people.
+    #[schema(value_type = Vec<Object>)]
+    servers: Vec<platform::Server>,
+    /// Where people find their stream key.
+    key_page: Option<String>,
+    #[schema(value_type = Object)]
+    limits: platform::Limits,
+    /// A programme that looks and sounds well there.
+    #[schema(value_type = Object)]
+    recommended: crate::model::spec::ProgrammeSpec,
+}
+
+impl From<&platform::Platform> for Platform {
+    fn from(preset: &platform::Platform) -> Self {
+        Self {
+            name: preset.name.clone(),
+            title: preset.title.clone(),
+            url: preset.servers.first().map(|server| server.url.clone()),
+            servers: preset.servers.clone(),
+            key_page: preset.key_page.clone(),
+            limits: preset.limits.clone(),
+            recommended: preset.recommended.clone(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Recording {
+    id: String,
+    stream: String,
+    room: String,
+    title: String,
+    /// 1 for the first file of a stream; a mixer that was restarted writes the next.
+    part: u32,
+    /// RFC 3339.
+    created_at: String,
+    /// RFC 3339; `null` while it is being written.
+    ended_at: Option<String>,
+    duration_ms: Option<i64>,
+    /// Bytes; while it is being written, those on the disk now.
+    size_bytes: Option<i64>,
+    /// Why it ended too early.
+    failure: Option<String>,
+    file_url: String,
+}
+
+impl Recording {
+    /// `size_now` is the size on the disk, asked for while the row has none.
+    pub(super) fn new(row: RecordingRow, size_now: Option<i64>) -> Self {
+        Self {
+            id: row.id.into(),
+            stream: row.stream.into(),
+            room: row.room.into(),
+            title: row.title,
+            part: row.part,
+            created_at: rfc3339(row.created_at_ms),
+            ended_at: row.ended_at_ms.map(rfc3339),
+            duration_ms: row.ended_at_ms.map(|ended| ended - row.created_at_ms),
+            size_bytes: row.size_bytes.or(size_now),
+            failure: row.failure,
+            file_url: format!("/api/v1/recordings/{}/file", row.id),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings of the public face.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::web::limits;
+
+/// The `[web]` section of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where people reach this gateway, as they type it; links to the studio begin with it.
+    pub public_url: Url,
+    /// The largest request body, bytes. An SDP offer of ten tracks has under 20 000, the largest JSON body under 10 000.
+    pub body_limit_bytes: usize,
+    /// The longest time to the head of an answer. Longer than any honest request takes, short enough to free what a stuck one
+    /// holds. Streams of events and downloads may go on after it.
+    pub request_timeout_ms: u64,
+    /// The longest life of a room token. A day holds a rehearsal and the show.
+    pub room_token_ttl_max_s: u64,
+    /// After this long an event stream is ended, so that its reader comes back with a token that is still valid.
+    pub events_max_ms: u64,
+    /// METRICS_ENABLED: whether `/metrics` exists.
+    pub metrics_enabled: bool,
+    /// A listener of its own for `/metrics`; without one they are served beside everything else.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether the gateway stands behind a proxy that adds the caller's address to `X-Forwarded-For`. Without such a proxy it must
+    /// stay off, or callers choose their own address.
+    pub trust_forwarded_for: bool,
+    pub limits: limits::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public_url: Url::parse("http://127.0.0.1:8080").expect("a well-formed URL"),
+            body_limit_bytes: 64 * 1024,
+            request_timeout_ms: 15_000,
+            room_token_ttl_max_s: 24 * 3600,
+            events_max_ms: 15 * 60 * 1000,
+            metrics_enabled: true,
+            metrics_listen: None,
+            trust_forwarded_for: false,
+            limits: limits::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// A link to the studio. The token is in the fragment, which browsers never send to a server.
+    pub fn studio_url(&self, room_token: &str) -> String {
+        format!("{}/#token={room_token}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_studio_link_keeps_the_token_in_its_fragment() {
+        let config = Config { public_url: "https://jam.example/".parse().expect("a URL"), ..Config::default() };
+        assert_eq!(config.studio_url("abc"), "https://jam.example/#token=abc");
+    }
+}

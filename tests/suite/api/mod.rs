@@ -1,0 +1,7 @@
+//! The REST API as a caller sees it.
+
+mod access;
+mod files;
+mod limits;
+mod resources;
+mod world;
