@@ -127,7 +127,7 @@ function Connection({ studio }: { studio: Studio }): JSX.Element {
           </li>
         ))}
       </ul>
-      {roundTripMs !== null && (
+      {roundTripMs !== null && links.signalling === "up" && (
         <span class="quality" title="To the gateway and back, and the share of packets lost on the way to you">
           {format.delay(roundTripMs)}
           {loss !== null && loss >= 0.005 && <span class="loss"> {(loss * 100).toFixed(1)} % lost</span>}
