@@ -81,7 +81,7 @@ JAMCAST__DATA__FOLDER="$work/data" \
   JAMCAST__HTTP__METRICS_LISTEN=127.0.0.1:0 \
   JAMCAST__DEMO__INGEST_LISTEN=127.0.0.1:0 \
   JAMCAST__RTC__UDP_PORT=0 \
-  JAMCAST__PUBLISH__EXTRA_CA_FILE="$work/ca.pem" \
+  JAMCAST__PUBLISH__DIAL__EXTRA_CA_FILE="$work/ca.pem" \
   JAMCAST__PUBLISH__ALLOWED_HOSTS=localhost,127.0.0.1 \
   JAMCAST__LOG__LEVEL=debug \
   "$root/target/debug/jamcast" serve >"$work/gateway.out" 2>"$work/gateway.log" &
