@@ -1,7 +1,6 @@
 //! The composition root: introduces everybody to each other, and is the only place that starts top-level tasks.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,9 +23,11 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::domain::policy::Policy;
+use crate::domain::policy::Verdict;
 use crate::driver::identity::Tokens;
 use crate::driver::ingest;
 use crate::driver::mixer::MixerProcesses;
+use crate::driver::publish;
 use crate::driver::publish::Dialer;
 use crate::driver::rtc;
 use crate::driver::store::Db;
@@ -85,7 +86,8 @@ pub async fn serve(mut config: Config) -> Result<()> {
         Arc::new(Db::open(config.database_url().expose_secret()).await.context("the database cannot be opened")?);
     let demo_ingest = start_demo_ingest(&mut config, &shutdown, &tracker).await?;
     let policy = Policy { allowed_hosts: config.publish.allowed_hosts.clone() };
-    let dial = Arc::new(Dialer::new(&config.publish.dial, policy_check(policy)).context("RTMPS cannot be set up")?);
+    let dial =
+        Arc::new(Dialer::new(config.publish.dial.clone(), policy_check(policy)).context("RTMPS cannot be set up")?);
     let (rooms, workers) = rtc::start(config.rtc.clone(), shutdown.clone()).context("the SFU cannot start")?;
     let ports = Ports {
         rooms: rooms.clone(),
@@ -157,7 +159,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
 pub async fn ingest(config: Config) -> Result<()> {
     let shutdown = CancellationToken::new();
     let receiver = ingest::Ingest::bind(config.ingest).await.context("the ingest cannot start")?;
-    print(&format!("Send to rtmp://{}/live with any stream key.\n", receiver.local_addr()))?;
+    print(&format!("Send to rtmp://{}/live with any stream key.\n", receiver.address()))?;
     tokio::select! {
         () = receiver.run(shutdown.clone()) => Ok(()),
         stopped = stop_signal() => stopped,
@@ -193,8 +195,8 @@ fn private_folder(folder: &Path) -> Result<()> {
         .with_context(|| format!("the folder {} cannot be created; set data.folder", folder.display()))
 }
 
-fn policy_check(policy: Policy) -> Arc<dyn Fn(&str, IpAddr, u16) -> bool + Send + Sync> {
-    Arc::new(move |host, address, port| policy.check(host, address, port).is_allowed())
+fn policy_check(policy: Policy) -> publish::Policy {
+    Arc::new(move |host, address| policy.check(host, address.ip(), address.port()) == Verdict::Allowed)
 }
 
 /// The ingest of a first run, and the leave to dial it.
@@ -208,10 +210,13 @@ async fn start_demo_ingest(
     }
     let folder = config.data.folder.join("ingest");
     private_folder(&folder)?;
-    let receiver = ingest::Ingest::bind(ingest::Config { listen: config.demo.ingest_listen, folder, ..config.ingest.clone() })
-        .await
-        .with_context(|| format!("the demo's ingest cannot listen at {}; set demo.ingest_listen", config.demo.ingest_listen))?;
-    let address = receiver.local_addr();
+    let receiver =
+        ingest::Ingest::bind(ingest::Config { listen: config.demo.ingest_listen, folder, ..config.ingest.clone() })
+            .await
+            .with_context(|| {
+                format!("the demo's ingest cannot listen at {}; set demo.ingest_listen", config.demo.ingest_listen)
+            })?;
+    let address = receiver.address();
     config.publish.allowed_hosts.push(address.to_string().parse().context("an address is a host rule")?);
     tracker.spawn(receiver.run(shutdown.clone()));
     Ok(Some(address))
@@ -225,7 +230,8 @@ async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Result<()> {
         let title = "Demo room".to_owned();
         store.create_room(&RoomRow { id: room, owner: owner.clone(), title, created_at_ms: now_ms() }).await?;
     }
-    let endpoint = RtmpEndpoint { tls: false, host: ingest.ip().to_string(), port: ingest.port(), app: "live".to_owned() };
+    let endpoint =
+        RtmpEndpoint { tls: false, host: ingest.ip().to_string(), port: ingest.port(), app: "live".to_owned() };
     // The port may be another than in the last run, and then the old row leads nowhere.
     for old in store.destinations(Some(&owner), Page { limit: 200, before: None }).await? {
         if old.name == DEMO_DESTINATION {

@@ -18,7 +18,6 @@ use crate::mixer;
 use crate::model::id::UserId;
 use crate::model::role::ApiRole;
 use crate::telemetry;
-use crate::web;
 
 /// Exit code for a configuration that cannot be used: `EX_USAGE` of sysexits.h. No port has been bound then.
 const BAD_CONFIG: u8 = 64;
@@ -53,8 +52,6 @@ enum Task {
         #[command(subcommand)]
         what: ConfigTask,
     },
-    /// Prints the OpenAPI description of the REST API.
-    Openapi,
     /// The mixer child process; started by the gateway with its socket as standard input.
     #[command(hide = true)]
     Mixer,
@@ -91,7 +88,6 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.task {
         Task::Mixer => run_mixer(),
         Task::Config { what: ConfigTask::Default } => print(crate::config::DEFAULT),
-        Task::Openapi => print(&web::openapi()),
         Task::Serve | Task::Ingest | Task::Token { .. } | Task::Config { what: ConfigTask::Check } => {
             let config = Config::load(arguments.config.as_deref())
                 .map_err(anyhow::Error::from)
@@ -120,12 +116,13 @@ fn run(task: Task, config: Config) -> Result<()> {
         Task::Ingest => block_on(app::ingest(config)),
         Task::Token { user, role, ttl } => print(&format!("{}\n", app::mint(&config, &user, role.into(), ttl)?)),
         Task::Config { .. } => print("The configuration can be used.\n"),
-        Task::Mixer | Task::Openapi => unreachable!("these need no configuration and were run before it was loaded"),
+        Task::Mixer => unreachable!("it needs no configuration and was run before one was loaded"),
     }
 }
 
 fn block_on(task: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
     runtime.block_on(task)
 }
 

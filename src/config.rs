@@ -21,11 +21,7 @@ use crate::web;
 pub const DEFAULT: &str = include_str!("../config/default.toml");
 
 /// Keys whose value in the environment is a list with commas.
-const LISTS: &[&str] = &[
-    "publish.allowed_hosts",
-    "rtc.announced_ips",
-    "http.ws.allowed_origins",
-];
+const LISTS: &[&str] = &["publish.allowed_hosts", "rtc.announced_ips", "http.ws.allowed_origins"];
 
 /// The names from before there was a configuration file, and the key each sets. They win over everything else.
 const FLAT_NAMES: &[(&str, &str)] = &[

@@ -108,7 +108,7 @@ musician_url=$(api POST /rooms/demo/tokens '{"name":"Grace","role":"musician"}' 
 
 echo "e2e: two browsers, $seconds s on air" >&2
 [[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
-GATEWAY_URL=$url HOST_URL=$host_url MUSICIAN_URL=$musician_url LIVE_SECONDS=$seconds OUT_DIR=${JAMCAST_E2E_OUT:-$work} \
+GATEWAY_URL=$url HOST_URL=$host_url MUSICIAN_URL=$musician_url SECONDS_ON_AIR=$seconds OUT=${JAMCAST_E2E_OUT:-$work/browsers} \
   timeout 180 node "$here/first-broadcast.mjs"
 
 { api GET /streams; api GET /destinations; api GET /recordings; } >>"$work/replies.json"

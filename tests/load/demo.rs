@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use jamcast::domain::layout::place;
 use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
@@ -68,13 +69,25 @@ pub(crate) fn band() -> Vec<Part> {
 }
 
 fn expected(seconds: f64) -> Expected {
-    let quarter = |column: f64, row: f64| Region { x: column / 2.0, y: row / 2.0, width: 0.5, height: 0.5 };
+    let (width, height) = (1280, 720);
+    let regions = place(band().len(), width, height).into_iter().map(|placement| Region {
+        x: f64::from(placement.rect.x) / f64::from(width),
+        y: f64::from(placement.rect.y) / f64::from(height),
+        width: f64::from(placement.rect.width) / f64::from(width),
+        height: f64::from(placement.rect.height) / f64::from(height),
+    });
     let parts = band()
         .into_iter()
-        .zip([quarter(0.0, 0.0), quarter(1.0, 0.0), quarter(0.0, 1.0)])
-        .map(|(part, region)| ExpectedPart { name: part.name, region, note_hz: part.note_hz, beep_hz: part.beep_hz })
+        .zip(regions)
+        .map(|(part, region)| ExpectedPart {
+            name: part.name,
+            region,
+            note_hz: part.note_hz,
+            louder: None,
+            beep_hz: part.beep_hz,
+        })
         .collect();
-    Expected { width: 1280, height: 720, fps: 30.0, seconds, keyframe_interval: 2.0, settle: (3.0, 1.0), parts }
+    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, settle: (3.0, 1.0), parts }
 }
 
 async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {

@@ -46,7 +46,8 @@ pub(crate) struct Region {
     pub(crate) height: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Channel {
     Left,
     Right,
@@ -190,6 +191,15 @@ impl Programme {
             })
             .count();
         heard as f64 / (total as f64).max(1.0)
+    }
+
+    /// Mean level of a note in a channel, dB.
+    pub(crate) fn loudness(&self, hz: f64, channel: Channel, from: f64, to: f64) -> f64 {
+        let samples = self.channel(channel, from, to);
+        let windows = samples.chunks_exact(NOTE_WINDOW);
+        let count = windows.len();
+        let mean = windows.map(|window| power(window, hz)).sum::<f64>() / (count as f64).max(1.0);
+        10.0 * mean.max(1e-12).log10()
     }
 
     /// How much later than its flash in `region` each beep of `hz` is heard: median seconds over all pairs, and how many pairs.

@@ -32,6 +32,9 @@ pub(crate) struct ExpectedPart {
     pub(crate) name: String,
     pub(crate) region: Region,
     pub(crate) note_hz: f64,
+    /// The side on which the note is louder, if it is not in the middle.
+    #[serde(default)]
+    pub(crate) louder: Option<Channel>,
     pub(crate) beep_hz: Option<f64>,
 }
 
@@ -45,6 +48,8 @@ pub(crate) struct Verdict {
 const AV_OFFSET: f64 = 0.040;
 /// A frame may be written a little late without a viewer noticing; two frame times are a missing frame.
 const GAP: f64 = 1.6;
+/// A note is on one side if it is this much louder there, dB: twice the amplitude.
+const SIDE: f64 = 6.0;
 /// Share of windows or frames in which a note must be heard or a tile must move; the rest is codec noise and joins.
 const PRESENT: f64 = 0.9;
 
@@ -123,6 +128,12 @@ impl Verdict {
                 right * 100.0
             ),
         );
+        if let Some(louder) = part.louder {
+            let difference = seen.loudness(part.note_hz, Channel::Left, from, to)
+                - seen.loudness(part.note_hz, Channel::Right, from, to);
+            let as_played = if louder == Channel::Left { difference > SIDE } else { difference < -SIDE };
+            self.note(as_played, format!("{}: {difference:+.1} dB left against right", part.name));
+        }
         if let Some(beep) = part.beep_hz {
             match seen.av_offset(part.region, beep) {
                 Some((offset, pairs)) => self.note(

@@ -36,13 +36,19 @@ async fn a_recording_is_listed_while_it_is_written_and_after() {
     let id = recording(&world, "one.mp4", b"0123456789").await;
     let path = format!("/api/v1/recordings/{id}");
     let shown = world.get(&path, &anna).await.json();
-    assert_eq!((&shown["size_bytes"], &shown["ended_at"], &shown["duration_ms"]), (&json!(10), &json!(null), &json!(null)));
+    assert_eq!(
+        (&shown["size_bytes"], &shown["ended_at"], &shown["duration_ms"]),
+        (&json!(10), &json!(null), &json!(null))
+    );
     assert_eq!(shown["file_url"], format!("{path}/file"));
 
     let store = &world.gateway.store;
     store.finish_recording(id.parse().expect("an id"), 1_763_690_001_500, 10, None).await.expect("finished");
     let list = world.get("/api/v1/recordings", &anna).await.json();
-    assert_eq!((&list["data"][0]["duration_ms"], &list["data"][0]["ended_at"]), (&json!(1500), &json!("2025-11-21T01:53:21.500Z")));
+    assert_eq!(
+        (&list["data"][0]["duration_ms"], &list["data"][0]["ended_at"]),
+        (&json!(1500), &json!("2025-11-21T01:53:21.500Z"))
+    );
     world.get(&path, &world.streamer("ben")).await.problem(404, "not_found");
     world.get(&format!("{path}/file"), &world.streamer("ben")).await.problem(404, "not_found");
 }
