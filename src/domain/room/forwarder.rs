@@ -100,7 +100,8 @@ impl Forwarder {
         let (seq, timestamp) = match self.last {
             None => (packet.seq, packet.timestamp),
             Some(last) => {
-                let elapsed = now.saturating_duration_since(last.at).as_micros() * u128::from(self.clock_rate) / 1_000_000;
+                let elapsed =
+                    now.saturating_duration_since(last.at).as_micros() * u128::from(self.clock_rate) / 1_000_000;
                 // A timestamp of its own even when no time has passed: the same one would make it part of the last picture.
                 let step = u32::try_from(elapsed & u128::from(u32::MAX)).expect("masked to 32 bits").max(1);
                 (last.seq.wrapping_add(1), last.timestamp.wrapping_add(step))

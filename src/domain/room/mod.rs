@@ -95,7 +95,12 @@ impl Room {
         }
         Ok(Joined {
             participants: self.participants.iter().filter(|other| other.id != info.id).cloned().collect(),
-            producers: self.producers.iter().filter(|p| p.info.participant != info.id).map(|p| p.info.clone()).collect(),
+            producers: self
+                .producers
+                .iter()
+                .filter(|p| p.info.participant != info.id)
+                .map(|p| p.info.clone())
+                .collect(),
         })
     }
 
@@ -119,7 +124,8 @@ impl Room {
 
     /// Closes what a participant produces.
     pub fn close_producers(&mut self, participant: ParticipantId) {
-        let own: Vec<_> = self.producers.iter().filter(|p| p.info.participant == participant).map(|p| p.info.id).collect();
+        let own: Vec<_> =
+            self.producers.iter().filter(|p| p.info.participant == participant).map(|p| p.info.id).collect();
         for producer in own {
             self.remove_producer(producer);
         }
@@ -170,7 +176,12 @@ impl Room {
     ///
     /// # Errors
     /// [`RoomError::UnknownProducer`], also for somebody else's.
-    pub fn pause_producer(&mut self, participant: ParticipantId, id: ProducerId, paused: bool) -> Result<(), RoomError> {
+    pub fn pause_producer(
+        &mut self,
+        participant: ParticipantId,
+        id: ProducerId,
+        paused: bool,
+    ) -> Result<(), RoomError> {
         let producer = self.own_producer(participant, id)?;
         if producer.info.paused != paused {
             producer.info.paused = paused;
@@ -204,6 +215,11 @@ impl Room {
             .ok_or(RoomError::UnknownProducer)
     }
 
+    /// The codecs of everything a participant could consume, oldest producer first.
+    pub fn codecs_for(&self, participant: ParticipantId) -> Vec<Codec> {
+        self.producers.iter().filter(|p| p.info.participant != participant).map(|p| p.encoding.codec).collect()
+    }
+
     /// The oldest producer of this codec that the participant does not consume yet.
     pub fn unconsumed(&self, participant: ParticipantId, codec: Codec) -> Option<ProducerId> {
         self.producers
@@ -227,7 +243,12 @@ impl Room {
     ///
     /// # Errors
     /// [`RoomError::UnknownConsumer`].
-    pub fn pause_consumer(&mut self, participant: ParticipantId, id: ConsumerId, paused: bool) -> Result<(), RoomError> {
+    pub fn pause_consumer(
+        &mut self,
+        participant: ParticipantId,
+        id: ConsumerId,
+        paused: bool,
+    ) -> Result<(), RoomError> {
         let consumer = self
             .producers
             .iter_mut()

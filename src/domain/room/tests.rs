@@ -54,7 +54,9 @@ fn everybody_hears_of_everybody_else() {
     assert!(matches!(&joined[..], [(to, Notice::ParticipantJoined(info))] if *to == anna && info.id == ben));
 
     let producer = camera(&mut room, ben);
-    assert!(matches!(&notices(&mut room)[..], [(to, Notice::ProducerAdded(info))] if *to == anna && info.id == producer));
+    assert!(
+        matches!(&notices(&mut room)[..], [(to, Notice::ProducerAdded(info))] if *to == anna && info.id == producer)
+    );
     let carla = Newcomer { participant: ParticipantId::generate(), name: "Carla".into(), role: RoomRole::Viewer };
     let found = room.join(carla).expect("there is room");
     assert_eq!(found.participants.len(), 2);
@@ -76,7 +78,8 @@ fn limits_hold_and_coming_back_is_not_coming_twice() {
     let full = Newcomer { participant: ParticipantId::generate(), name: "Dora".into(), role: RoomRole::Viewer };
     assert_eq!(room.join(full).err(), Some(RoomError::RoomFull(3)));
     notices(&mut room);
-    room.join(Newcomer { participant: anna, name: "Anna".into(), role: RoomRole::Musician }).expect("she is in already");
+    room.join(Newcomer { participant: anna, name: "Anna".into(), role: RoomRole::Musician })
+        .expect("she is in already");
     assert_eq!(notices(&mut room), []);
 
     let first = camera(&mut room, anna);
