@@ -215,6 +215,11 @@ impl Room {
             .ok_or(RoomError::UnknownProducer)
     }
 
+    /// The codecs of everything a participant could consume, oldest producer first.
+    pub fn codecs_for(&self, participant: ParticipantId) -> Vec<Codec> {
+        self.producers.iter().filter(|p| p.info.participant != participant).map(|p| p.encoding.codec).collect()
+    }
+
     /// The oldest producer of this codec that the participant does not consume yet.
     pub fn unconsumed(&self, participant: ParticipantId, codec: Codec) -> Option<ProducerId> {
         self.producers
