@@ -88,10 +88,10 @@ impl Heard {
         self.requests.lock().unwrap().push(request.into());
     }
 
-    /// Tells every participant.
+    /// Tells every participant; as a room does, it waits for nobody who has no room for it or is leaving.
     pub(super) fn tell(&self, event: &Event) {
         for sender in self.events.lock().unwrap().values() {
-            sender.try_send(event.clone()).unwrap();
+            let _not_waited_for = sender.try_send(event.clone());
         }
     }
 

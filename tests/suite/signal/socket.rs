@@ -272,6 +272,25 @@ async fn a_dropped_socket_leaves_the_room() {
 }
 
 #[tokio::test]
+async fn a_studio_that_does_not_read_is_put_out_and_the_others_stay() {
+    let gateway = Gateway::start().await;
+    let mut other = Studio::joined(&gateway, "viewer").await;
+    let deaf = Studio::joined(&gateway, "viewer").await;
+    let offer = Event::Offer { offer_id: 1, sdp: "x".repeat(60_000) };
+    // 30 MB are more than the kernel keeps for a loopback socket.
+    for _ in 0..500 {
+        gateway.heard.tell(&offer);
+        assert_eq!(other.hear().await["method"], "offer");
+        if gateway.heard.requests().iter().any(|heard| heard == "leave") {
+            break;
+        }
+    }
+    gateway.heard.wait_for("leave").await;
+    assert_eq!(other.call("ping", json!({})).await["ok"], true);
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn being_removed_and_shutting_down_are_told() {
     let gateway = Gateway::start().await;
     let mut removed = Studio::joined(&gateway, "musician").await;
