@@ -304,10 +304,11 @@ impl Show {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         self.outbox.report(Report::Stats(self.stats()));
+        // The programme first, or its last frames would show the sources leaving.
+        self.programme.stop();
         for input in std::mem::take(&mut self.inputs) {
             input.stop(&self.programme);
         }
-        self.programme.stop();
     }
 }
 

@@ -23,6 +23,7 @@ use crate::mixer::programme::launch;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
 use crate::mixer::programme::reason_of;
+use crate::mixer::programme::sound_caps;
 use crate::mixer::programme::stop;
 use crate::mixer::strip::Setting;
 use crate::mixer::strip::Strip;
@@ -214,14 +215,7 @@ fn carry_sound(
     initial: Setting,
     news: &Arc<Mutex<Option<Setting>>>,
 ) {
-    let caps = gst::Caps::builder("audio/x-raw")
-        .field("format", "F32LE")
-        .field("rate", i32::try_from(crate::mixer::strip::RATE).unwrap_or(48_000))
-        .field("channels", 2)
-        .field("layout", "interleaved")
-        .field("channel-mask", gst::Bitmask::new(3))
-        .build();
-    entry.set_caps(Some(&caps));
+    entry.set_caps(Some(&sound_caps()));
     let progress = Arc::clone(progress);
     let news = Arc::clone(news);
     let entry = entry.clone();

@@ -17,6 +17,10 @@ use crate::proto::mixer::FromMixer;
 /// Frames kept until both encoders have said how they are to be decoded: the second one starts within a few frames.
 const PENDING: usize = 128;
 
+/// How much later a sound leaves the AAC encoder and a decoder than it went in: 1600 samples at 48 kHz, measured with an impulse.
+/// RTMP has no edit list to say so, so the frames are dated back, or every sound would lag behind its picture.
+const AAC_DELAY_US: u64 = 33_333;
+
 /// Shared by the two encoders' threads and the conductor.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -96,8 +100,16 @@ fn read(kind: MediaKind, sample: &gst::Sample, base_time: gst::ClockTime) -> Opt
     // x264enc moves its times by 1000 hours and says so in the segment only.
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let micros = |time: gst::ClockTime| segment.to_running_time(time).map(|running| (base_time + running).useconds());
-    let pts_us = micros(buffer.pts()?)?;
-    let dts_us = buffer.dts().and_then(micros).unwrap_or(pts_us);
+    let (pts_us, dts_us) = match kind {
+        MediaKind::Video => {
+            let pts_us = micros(buffer.pts()?)?;
+            (pts_us, buffer.dts().and_then(micros).unwrap_or(pts_us))
+        }
+        MediaKind::Audio => {
+            let pts_us = micros(buffer.pts()?)?.checked_sub(AAC_DELAY_US)?;
+            (pts_us, pts_us)
+        }
+    };
     let data = Bytes::copy_from_slice(buffer.map_readable().ok()?.as_slice());
     let key = kind == MediaKind::Audio || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
     Some(EncodedFrame { kind, pts_us, dts_us, key, data })

@@ -32,7 +32,10 @@ const WAITING_SOUNDS: u64 = 1024;
 const MOST_PIXELS: u32 = 4096;
 
 /// Side of the black square that stands behind everything. It is not scaled: scaling it costs as much as a participant.
-const SLATE: usize = 32;
+const SLATE: i32 = 32;
+
+/// Bytes of silence in the permanent pad of the audio mixer: 10 ms.
+const SILENCE: usize = 480 * 8;
 
 /// The running main pipeline. Dropping it without [`Programme::stop`] leaves threads behind.
 #[derive(Debug)]
@@ -106,30 +109,33 @@ impl Programme {
         Ok(programme)
     }
 
-    /// Gives both mixers a pad that is never released: without one, the last source to leave would set their clocks back to zero.
+    /// Gives both mixers a pad that is never released and has one buffer at zero. Without it the last source to leave would set
+    /// their clocks back, the first one to come would rewind them, and they would run ahead as far as their sources do.
     fn hold_mixers_open(&self) -> Result<(), Error> {
-        let slate: AppSrc = named(&self.pipeline, "slate")?;
         let caps = gst::Caps::builder("video/x-raw")
             .field("format", "I420")
-            .field("width", SLATE as i32)
-            .field("height", SLATE as i32)
+            .field("width", SLATE)
+            .field("height", SLATE)
             .field("framerate", gst::Fraction::new(0, 1))
             .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
             .field("colorimetry", "bt601")
             .field("chroma-site", "mpeg2")
             .build();
-        slate.set_caps(Some(&caps));
-        let mut black = vec![16; SLATE * SLATE];
-        black.resize(SLATE * SLATE * 3 / 2, 128);
-        let mut picture = gst::Buffer::from_mut_slice(black);
-        if let Some(picture) = picture.get_mut() {
-            picture.set_pts(gst::ClockTime::ZERO);
+        let pixels = (SLATE * SLATE) as usize;
+        let mut black = vec![16; pixels];
+        black.resize(pixels * 3 / 2, 128);
+        self.push_first("slate", &caps, black)?;
+        self.push_first("silence", &sound_caps(), vec![0; SILENCE])
+    }
+
+    fn push_first(&self, entry: &'static str, caps: &gst::Caps, bytes: Vec<u8>) -> Result<(), Error> {
+        let entry: AppSrc = named(&self.pipeline, entry)?;
+        entry.set_caps(Some(caps));
+        let mut buffer = gst::Buffer::from_mut_slice(bytes);
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::ZERO);
         }
-        slate.push_buffer(picture).map_err(|flow| build_error("programme", &flow))?;
-        self.sounds
-            .request_pad_simple("sink_%u")
-            .map(drop)
-            .ok_or_else(|| build_error("programme", &"the audio mixer gives no pad"))
+        entry.push_buffer(buffer).map(drop).map_err(|flow| build_error("programme", &flow))
     }
 
     /// Joins another pipeline to this one's clock, so that a running time means the same in both.
@@ -256,6 +262,17 @@ impl Seat {
     pub(super) fn place(&self, placement: &Placement) {
         place(&self.pad, placement);
     }
+}
+
+/// The one format of sound between decoders and encoder: stereo floats at 48 kHz.
+pub(super) fn sound_caps() -> gst::Caps {
+    gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("rate", 48_000)
+        .field("channels", 2)
+        .field("layout", "interleaved")
+        .field("channel-mask", gst::Bitmask::new(3))
+        .build()
 }
 
 fn place(pad: &gst::Pad, placement: &Placement) {

@@ -1,4 +1,7 @@
 //! The recording: the encoded programme into one fragmented MP4 file, in a pipeline of its own that may fail alone.
+//!
+//! The muxer's other fragment mode, first-moov-then-finalise, cuts at keyframes only: with one each 2 s a file killed in its first
+//! seconds is unplayable. This one cuts once a second wherever it is, so that never more than a second is lost.
 
 use std::fs;
 use std::fs::OpenOptions;

@@ -6,7 +6,7 @@
 use std::f32::consts::FRAC_PI_2;
 
 /// Samples a second of the whole audio path.
-pub(super) const RATE: i64 = 48_000;
+const RATE: i64 = 48_000;
 const SECOND: i64 = 1_000_000_000;
 
 /// Samples of a change from one level to another: 10 ms is short to the hand on a fader and long enough not to click.

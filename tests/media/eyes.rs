@@ -104,12 +104,19 @@ fn decode(caps: &gst::Caps, chain: &str, frames: &[EncodedFrame]) -> Vec<(u64, V
     decoded
 }
 
-/// Level of a frequency in one channel (Goertzel's algorithm), 1.0 for a full-scale sine.
+/// Level of a frequency in one channel, 1.0 for a full-scale sine; the mean over pieces of 50 ms, which forgive a glide in pitch.
 pub(crate) fn level(samples: &[[f32; 2]], channel: usize, hertz: f64) -> f64 {
+    let pieces: Vec<_> = samples.chunks(2400).filter(|piece| piece.len() > 200).collect();
+    pieces.iter().map(|piece| goertzel(piece, channel, hertz)).sum::<f64>() / pieces.len() as f64
+}
+
+/// Goertzel's algorithm with a Hann window.
+fn goertzel(samples: &[[f32; 2]], channel: usize, hertz: f64) -> f64 {
     let step = TAU * hertz / 48_000.0;
     let (mut last, mut before) = (0.0, 0.0);
-    for sample in samples {
-        (last, before) = (f64::from(sample[channel]) + 2.0 * step.cos() * last - before, last);
+    for (n, sample) in samples.iter().enumerate() {
+        let window = 1.0 - (TAU * n as f64 / samples.len() as f64).cos();
+        (last, before) = (window * f64::from(sample[channel]) + 2.0 * step.cos() * last - before, last);
     }
     let power = last * last + before * before - 2.0 * step.cos() * last * before;
     power.sqrt() * 2.0 / samples.len() as f64

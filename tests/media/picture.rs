@@ -49,16 +49,16 @@ fn an_empty_room_is_dark_silent_and_gapless_with_keyframes_on_time_and_on_demand
 
 #[test]
 fn four_sources_of_two_codecs_stand_in_their_places() {
+    let mut gateway = Gateway::start();
     let tracks = [
         video(1, Codec::Vp8, [320, 180], 2500, |_| RED),
         video(2, Codec::H264, [320, 180], 2500, |_| GREEN),
         video(3, Codec::Vp8, [160, 90], 2500, |_| BLUE),
         // Not as wide as its tile: the programme shows it whole and dark beside it.
-        video(4, Codec::H264, [180, 180], 2500, |_| WHITE),
+        video(4, Codec::H264, [192, 180], 2500, |_| WHITE),
     ];
     let places = [[0, 0, 320, 180], [320, 0, 320, 180], [0, 180, 320, 180], [320, 180, 320, 180]];
     let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
-    let mut gateway = Gateway::start();
     gateway.show(&scene(sources.collect()));
     play(&mut gateway, &tracks.each_ref(), 2500, |_, _| false);
     let heard = gateway.finish();
@@ -81,8 +81,8 @@ fn four_sources_of_two_codecs_stand_in_their_places() {
 
 #[test]
 fn a_picture_moves_and_one_that_stalls_leaves_after_two_seconds() {
-    let camera = video(1, Codec::Vp8, [320, 180], 1500, |_| RED);
     let mut gateway = Gateway::start();
+    let camera = video(1, Codec::Vp8, [320, 180], 1500, |_| RED);
     gateway.show(&scene(vec![source(1, Some(&camera), None, [0, 0, 320, 180])]));
     play(&mut gateway, &[&camera], 1200, |_, _| false);
     gateway.show(&scene(vec![source(1, Some(&camera), None, [320, 180, 320, 180])]));
@@ -107,9 +107,9 @@ fn a_picture_moves_and_one_that_stalls_leaves_after_two_seconds() {
 
 #[test]
 fn a_picture_too_large_to_decode_is_refused_and_nothing_else_suffers() {
+    let mut gateway = Gateway::start();
     let huge = video(1, Codec::Vp8, [4112, 32], 600, |_| RED);
     let small = video(2, Codec::Vp8, [320, 180], 2000, |_| GREEN);
-    let mut gateway = Gateway::start();
     gateway.show(&scene(vec![source(1, Some(&huge), None, FULL), source(2, Some(&small), None, FULL)]));
     play(&mut gateway, &[&huge, &small], 1500, |_, _| false);
     let heard = gateway.finish();

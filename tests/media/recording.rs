@@ -43,10 +43,10 @@ fn length_of(path: &Path) -> f64 {
 
 #[test]
 fn a_recording_is_whole_after_its_end() {
+    let mut gateway = Gateway::start();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("jam.mp4");
     let text = path.to_str().expect("text").to_owned();
-    let mut gateway = Gateway::start();
     let mut wanted = scene(vec![]);
     wanted.recording = Some(text.clone());
     gateway.show(&wanted);
@@ -61,11 +61,11 @@ fn a_recording_is_whole_after_its_end() {
 
 #[test]
 fn an_existing_file_is_never_overwritten_and_the_programme_goes_on() {
+    let mut gateway = Gateway::start();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("jam.mp4");
     std::fs::write(&path, "yesterday").expect("written");
     let text = path.to_str().expect("text").to_owned();
-    let mut gateway = Gateway::start();
     let mut wanted = scene(vec![]);
     wanted.recording = Some(text.clone());
     gateway.show(&wanted);

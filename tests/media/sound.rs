@@ -20,9 +20,9 @@ const NOWHERE: [u32; 4] = [0, 0, 64, 64];
 
 #[test]
 fn stereo_stays_stereo_and_all_sources_are_heard_together() {
+    let mut gateway = Gateway::start();
     let left = audio(1, 2500, tone(440.0, [0.3, 0.0]));
     let right = audio(2, 2500, tone(1000.0, [0.0, 0.3]));
-    let mut gateway = Gateway::start();
     gateway.show(&scene(vec![source(1, None, Some(&left), NOWHERE), source(2, None, Some(&right), NOWHERE)]));
     play(&mut gateway, &[&left, &right], 2500, |_, _| false);
     let heard = gateway.finish();
@@ -39,8 +39,8 @@ fn stereo_stays_stereo_and_all_sources_are_heard_together() {
 
 #[test]
 fn gain_pan_mute_and_delay_are_heard_without_clicks() {
-    let voice = audio(1, 4000, tone(440.0, [0.2, 0.2]));
     let mut gateway = Gateway::start();
+    let voice = audio(1, 4000, tone(440.0, [0.2, 0.2]));
     let mut desk = source(1, None, Some(&voice), NOWHERE);
     gateway.show(&scene(vec![desk.clone()]));
     let mut rest = voice;
@@ -87,8 +87,8 @@ fn gain_pan_mute_and_delay_are_heard_without_clicks() {
 
 #[test]
 fn lost_sound_is_made_up() {
-    let voice = audio(1, 2500, tone(440.0, [0.3, 0.3]));
     let mut gateway = Gateway::start();
+    let voice = audio(1, 2500, tone(440.0, [0.3, 0.3]));
     gateway.show(&scene(vec![source(1, None, Some(&voice), NOWHERE)]));
     play(&mut gateway, &[&voice], 2500, |_, index| index % 10 == 5);
     let heard = gateway.finish();
@@ -101,13 +101,13 @@ fn lost_sound_is_made_up() {
 /// A flash and a beep once a second, at media times 500 ms, 1500 ms and so on.
 #[test]
 fn a_picture_whose_network_is_slower_stays_with_its_sound() {
+    let mut gateway = Gateway::start();
     let beep = tone(1000.0, [0.5, 0.5]);
     let flashes = |ms: u64| ms % 1000 >= 500 && ms % 1000 < 600;
     let mut voice = audio(1, 5000, |n| if flashes(n / 48) { beep(n) } else { [0.0, 0.0] });
     let mut camera = video(2, Codec::Vp8, [160, 90], 5000, |n| if flashes(n * 1000 / 30 + 1) { WHITE } else { BLACK });
     voice.network_us = 10_000;
     camera.network_us = 110_000;
-    let mut gateway = Gateway::start();
     gateway.show(&scene(vec![source(1, Some(&camera), Some(&voice), [0, 0, 640, 360])]));
     play(&mut gateway, &[&voice, &camera], 5000, |_, _| false);
     let heard = gateway.finish();
