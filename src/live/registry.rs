@@ -43,6 +43,8 @@ pub enum StreamError {
     NotFound,
     #[error("the stream is {0:?}")]
     WrongState(StreamState),
+    #[error("this idempotency key was used for another stream; use a new key for a new stream")]
+    KeyReused,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -52,6 +54,7 @@ impl StreamError {
         match self {
             Self::NotFound => "not_found",
             Self::WrongState(_) => "wrong_state",
+            Self::KeyReused => "idempotency_key_reused",
             Self::Store(_) => "store",
         }
     }
@@ -60,7 +63,7 @@ impl StreamError {
 impl Faulty for StreamError {
     fn fault(&self) -> Fault {
         match self {
-            Self::NotFound | Self::WrongState(_) => Fault::Client,
+            Self::NotFound | Self::KeyReused | Self::WrongState(_) => Fault::Client,
             Self::Store(error) => error.fault(),
         }
     }
@@ -87,6 +90,11 @@ impl Registry {
             started_at_ms: None,
             ended_at_ms: None,
         };
+        if let Some(key) = &row.idempotency_key
+            && let Some(earlier) = self.ports.store.stream_by_idempotency_key(owner, key).await?
+        {
+            return if earlier.title == row.title { Ok(snapshot(earlier)) } else { Err(StreamError::KeyReused) };
+        }
         self.ports.store.create_stream(&row).await?;
         let snapshot = snapshot(row);
         self.live.lock().expect("no panic").insert(snapshot.id, watch::channel(snapshot.clone()).0);

@@ -42,11 +42,26 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
     listed.sort();
     let id = "str_0190a3f0000070008000000000000000";
     let mut expected = [
-        "GET /api/v1/destinations", "POST /api/v1/destinations", "GET /api/v1/destinations/ID", "DELETE /api/v1/destinations/ID",
-        "PUT /api/v1/destinations/ID/key", "GET /api/v1/platforms", "GET /api/v1/recordings", "GET /api/v1/recordings/ID",
-        "GET /api/v1/recordings/ID/file", "GET /api/v1/rooms", "POST /api/v1/rooms", "GET /api/v1/rooms/ID",
-        "POST /api/v1/rooms/ID/tokens", "GET /api/v1/streams", "POST /api/v1/streams", "GET /api/v1/streams/ID",
-        "DELETE /api/v1/streams/ID", "GET /api/v1/streams/ID/events", "POST /api/v1/streams/ID/start", "POST /api/v1/streams/ID/stop",
+        "GET /api/v1/destinations",
+        "POST /api/v1/destinations",
+        "GET /api/v1/destinations/ID",
+        "DELETE /api/v1/destinations/ID",
+        "PUT /api/v1/destinations/ID/key",
+        "GET /api/v1/platforms",
+        "GET /api/v1/recordings",
+        "GET /api/v1/recordings/ID",
+        "GET /api/v1/recordings/ID/file",
+        "GET /api/v1/rooms",
+        "POST /api/v1/rooms",
+        "GET /api/v1/rooms/ID",
+        "POST /api/v1/rooms/ID/tokens",
+        "GET /api/v1/streams",
+        "POST /api/v1/streams",
+        "GET /api/v1/streams/ID",
+        "DELETE /api/v1/streams/ID",
+        "GET /api/v1/streams/ID/events",
+        "POST /api/v1/streams/ID/start",
+        "POST /api/v1/streams/ID/stop",
     ]
     .map(|operation| operation.replace("ID", id));
     expected.sort();
@@ -85,7 +100,8 @@ async fn rows_of_others_are_not_there() {
     let world = World::new().await;
     let (anna, ben, root) = (world.streamer("anna"), world.streamer("ben"), world.token("root", ApiRole::Admin));
     let stream = world.stream(&anna, "jam").await;
-    let destination = world.get("/api/v1/destinations", &anna).await.json()["data"][0]["id"].as_str().expect("an id").to_owned();
+    let destination =
+        world.get("/api/v1/destinations", &anna).await.json()["data"][0]["id"].as_str().expect("an id").to_owned();
     let key = json!({"key": "stolen-key-1"});
     let token = json!({"name": "Ben", "role": "host"});
     for (method, path, body) in [
@@ -208,10 +224,8 @@ impl io::Write for Log {
 async fn a_stream_key_appears_in_no_answer_log_or_metric() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     let _log = tracing::subscriber::set_default(subscriber);
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -224,7 +238,8 @@ async fn a_stream_key_appears_in_no_answer_log_or_metric() {
         async move { world.send(method, &path, anna, Some(body)).await }
     };
     let good = json!({"name": "n", "platform": "x", "url": "rtmps://a.example/live", "key": "live_CANARY_1"});
-    let id = send(Method::POST, "/api/v1/destinations".into(), good).await.json()["id"].as_str().expect("an id").to_owned();
+    let id =
+        send(Method::POST, "/api/v1/destinations".into(), good).await.json()["id"].as_str().expect("an id").to_owned();
     for bad in [
         json!({"name": 7, "platform": "x", "url": "rtmps://a.example/live", "key": "live_CANARY_2"}),
         json!({"name": "n", "platform": "x", "url": "rtmps://a.example/live/CANARY 3", "key": "CANARY 4"}),
@@ -245,9 +260,13 @@ async fn a_stream_key_appears_in_no_answer_log_or_metric() {
     world.get(&format!("/api/v1/destinations/{id}"), &anna).await;
     world.get("/api/v1/destinations", &anna).await;
     let metrics = world.get("/metrics", "").await;
-    assert!(metrics.text().contains(
-        r#"jamcast_http_requests_total{method="POST",route="/api/v1/destinations",status="201"} 1"#
-    ), "{}", metrics.text());
+    assert!(
+        metrics
+            .text()
+            .contains(r#"jamcast_http_requests_total{method="POST",route="/api/v1/destinations",status="201"} 1"#),
+        "{}",
+        metrics.text()
+    );
 
     let log = String::from_utf8(log.0.lock().expect("one thread").clone()).expect("text");
     assert!(log.contains("destination stored"), "the log was not captured");

@@ -36,13 +36,19 @@ async fn a_recording_is_listed_while_it_is_written_and_after() {
     let id = recording(&world, "one.mp4", b"0123456789").await;
     let path = format!("/api/v1/recordings/{id}");
     let shown = world.get(&path, &anna).await.json();
-    assert_eq!((&shown["size_bytes"], &shown["ended_at"], &shown["duration_ms"]), (&json!(10), &json!(null), &json!(null)));
+    assert_eq!(
+        (&shown["size_bytes"], &shown["ended_at"], &shown["duration_ms"]),
+        (&json!(10), &json!(null), &json!(null))
+    );
     assert_eq!(shown["file_url"], format!("{path}/file"));
 
     let store = &world.gateway.store;
     store.finish_recording(id.parse().expect("an id"), 1_763_690_001_500, 10, None).await.expect("finished");
     let list = world.get("/api/v1/recordings", &anna).await.json();
-    assert_eq!((&list["data"][0]["duration_ms"], &list["data"][0]["ended_at"]), (&json!(1500), &json!("2025-11-21T01:53:21.500Z")));
+    assert_eq!(
+        (&list["data"][0]["duration_ms"], &list["data"][0]["ended_at"]),
+        (&json!(1500), &json!("2025-11-21T01:53:21.500Z"))
+    );
     world.get(&path, &world.streamer("ben")).await.problem(404, "not_found");
     world.get(&format!("{path}/file"), &world.streamer("ben")).await.problem(404, "not_found");
 }
@@ -58,7 +64,7 @@ async fn a_recording_is_downloaded_whole_and_in_ranges() {
     assert_eq!(whole.header("content-disposition"), "attachment; filename=\"Jam-night-1.mp4\"");
     assert_eq!(whole.header("accept-ranges"), "bytes");
 
-    let range = |range: &'static str| world.send_with(Method::GET, &path, &anna, None, &[("range", range)]);
+    let range = async |range: &str| world.send_with(Method::GET, &path, &anna, None, &[("range", range)]).await;
     let middle = range("bytes=2-4").await;
     assert_eq!((middle.status, middle.body.as_slice()), (StatusCode::PARTIAL_CONTENT, b"234".as_slice()));
     assert_eq!(middle.header("content-range"), "bytes 2-4/10");

@@ -35,7 +35,8 @@ async fn lists_go_on_where_the_page_before_ended() {
     let (mut seen, mut path) = (Vec::new(), "/api/v1/rooms?limit=2".to_owned());
     loop {
         let page = world.get(&path, &anna).await.json();
-        let ids = page["data"].as_array().expect("rows").iter().map(|row| row["id"].as_str().expect("an id").to_owned());
+        let ids =
+            page["data"].as_array().expect("rows").iter().map(|row| row["id"].as_str().expect("an id").to_owned());
         seen.extend(ids);
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         assert_eq!(page["data"].as_array().map(Vec::len), Some(2));
@@ -73,7 +74,8 @@ async fn a_room_token_is_minted_for_the_studio() {
 async fn a_destination_keeps_its_key_to_itself() {
     let world = World::new().await;
     let anna = world.streamer("anna");
-    let body = json!({"name": "Ours", "platform": "youtube", "url": "rtmps://a.example/live2", "key": " abcd-1234-xyz9\n"});
+    let body =
+        json!({"name": "Ours", "platform": "youtube", "url": "rtmps://a.example/live2", "key": " abcd-1234-xyz9\n"});
     let created = world.post("/api/v1/destinations", &anna, body).await;
     assert_eq!(created.status, StatusCode::CREATED, "{}", created.text());
     let row = created.json();
@@ -195,8 +197,18 @@ async fn every_wrong_field_of_a_stream_is_told_at_once() {
     });
     let pointers = world.post("/api/v1/streams", &anna, body).await.problem(422, "invalid_fields");
     for expected in [
-        "/start", "/title", "/record", "/room", "/destinations/1", "/destinations/2", "/destinations/3", "/programme/codec",
-        "/programme/width", "/programme/fps", "/programme/video_kbps", "/programme/audio_kbps",
+        "/start",
+        "/title",
+        "/record",
+        "/room",
+        "/destinations/1",
+        "/destinations/2",
+        "/destinations/3",
+        "/programme/codec",
+        "/programme/width",
+        "/programme/fps",
+        "/programme/video_kbps",
+        "/programme/audio_kbps",
     ] {
         assert!(pointers.iter().any(|pointer| pointer == expected), "{expected} is not in {pointers:?}");
     }
@@ -212,9 +224,7 @@ async fn an_idempotency_key_creates_one_stream() {
     let post = |title: &'static str, key: &'static str| {
         let (world, anna) = (&world, &anna);
         let body = json!({"room": "jam", "title": title, "record": true});
-        async move {
-            world.send_with(Method::POST, "/api/v1/streams", anna, Some(body), &[("idempotency-key", key)]).await
-        }
+        async move { world.send_with(Method::POST, "/api/v1/streams", anna, Some(body), &[("idempotency-key", key)]).await }
     };
     let first = post("Tonight", "key-1").await;
     assert_eq!(first.status, StatusCode::CREATED, "{}", first.text());
