@@ -1,1 +1,550 @@
 //! When a destination dials, goes live, stalls, backs off and gives up: a machine over time and events.
+
+use std::time::Duration;
+use std::time::Instant;
+
+/// Two thirds more after each failure: a minute of trouble costs about eight attempts.
+const BACKOFF_FACTOR: f64 = 1.6;
+/// Doubling stops here, so that somebody who fixes the key on the platform's page is on air within minutes.
+const MAX_REJECTED_RETRY: Duration = Duration::from_secs(300);
+/// Nobody's broadcast is given up before this, whatever the configuration says.
+const MIN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The times a destination lives by.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The first wait after a loss, before jitter shortens it.
+    pub first_retry: Duration,
+    /// The longest wait.
+    pub max_retry: Duration,
+    /// The first wait after a refusal.
+    pub rejected_retry: Duration,
+    /// Media must have been taken for this long before it counts as live.
+    pub live_after: Duration,
+    /// Time on air after which the next loss starts the waits from the first again.
+    pub steady_after: Duration,
+    /// Media waiting for this long without a byte taken is a stall.
+    pub stalled_after: Duration,
+    /// And for this long is a dead connection.
+    pub dead_after: Duration,
+    /// A connection that ends sooner after publishing began was refused in disguise.
+    pub early_close: Duration,
+    /// So many of those in a row are a rejection.
+    pub early_closes: u32,
+    /// Gives up after so long without being live; never if `None`. At least ten minutes.
+    pub patience: Option<Duration>,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            first_retry: Duration::from_secs(1),
+            max_retry: Duration::from_secs(30),
+            rejected_retry: Duration::from_secs(30),
+            live_after: Duration::from_secs(3),
+            steady_after: Duration::from_secs(10),
+            stalled_after: Duration::from_secs(2),
+            dead_after: Duration::from_secs(8),
+            // X.com closes about 4 s after publish when the key is wrong or the source has no broadcast.
+            early_close: Duration::from_secs(5),
+            early_closes: 3,
+            patience: None,
+        }
+    }
+}
+
+/// What the machine is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// TCP and TLS stand.
+    Dialled,
+    /// The server accepted publishing.
+    Accepted,
+    /// Media waits to be taken.
+    Offered,
+    /// The socket took bytes of media; `drained` if none are left.
+    Taken { drained: bool },
+    /// The connection is gone, or could not be made.
+    Lost(Loss),
+    /// The time of [`Destination::poll_timeout`] has come.
+    Timeout,
+    /// The owner wants it to end.
+    Stop,
+}
+
+/// How a connection ended. `reason` is a whole sentence for people without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Network, TLS, silence, garbage: worth another attempt soon.
+    Broken { reason: String },
+    /// The server or the policy refuses: another attempt soon would not help.
+    Refused { reason: String },
+    /// The stream key is in use, or wrong: one cannot tell from outside.
+    NameTaken { reason: String },
+    /// The server closed an accepted connection.
+    Closed { reason: String },
+}
+
+/// What the machine wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Dial,
+    /// Drop the connection; no [`Input::Lost`] is expected for it.
+    HangUp,
+}
+
+/// Where a destination stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Connecting,
+    Handshaking,
+    Publishing(OnAir),
+    Live(OnAir),
+    Stalled(OnAir),
+    Backoff { until: Instant, reason: String },
+    Rejected { until: Instant, reason: String },
+    Stopped { reason: Option<String> },
+}
+
+/// A connection that publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnAir {
+    accepted_at: Instant,
+    /// When the first media was taken.
+    media_since: Option<Instant>,
+    /// Since when media waits without a byte being taken.
+    waiting_since: Option<Instant>,
+}
+
+/// One destination's decisions.
+pub struct Destination {
+    timing: Timing,
+    state: State,
+    command: Option<Command>,
+    /// Losses since it was last steadily on air.
+    losses: u32,
+    early_closes: u32,
+    rejections: u32,
+    was_live: bool,
+    /// Since when it is not live.
+    troubled_since: Instant,
+    random: u64,
+}
+
+impl Destination {
+    /// Dials at once. `seed` is any random number; the jitter comes from it.
+    pub const fn new(now: Instant, timing: Timing, seed: u64) -> Self {
+        Self {
+            timing,
+            state: State::Connecting,
+            command: Some(Command::Dial),
+            losses: 0,
+            early_closes: 0,
+            rejections: 0,
+            was_live: false,
+            troubled_since: now,
+            random: seed,
+        }
+    }
+
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub const fn poll_output(&mut self) -> Option<Command> {
+        self.command.take()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Publishing(air) | State::Live(air) => {
+                air.waiting_since.map(|since| since + self.timing.stalled_after)
+            }
+            State::Stalled(air) => air.waiting_since.map(|since| since + self.timing.dead_after),
+            State::Backoff { until, .. } | State::Rejected { until, .. } => Some(*until),
+            State::Connecting | State::Handshaking | State::Stopped { .. } => None,
+        }
+    }
+
+    /// What people should know about the state.
+    pub fn hint(&self) -> Option<String> {
+        match &self.state {
+            State::Backoff { reason, .. } | State::Rejected { reason, .. } => Some(reason.clone()),
+            State::Stopped { reason } => reason.clone(),
+            State::Stalled(_) => Some(
+                "the server takes nothing; the upload may be too slow for this bitrate, or the platform has trouble"
+                    .to_owned(),
+            ),
+            State::Connecting | State::Handshaking | State::Publishing(_) | State::Live(_) => None,
+        }
+    }
+
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match (&mut self.state, input) {
+            (State::Stopped { .. }, _) => {}
+            (_, Input::Stop) => {
+                self.state = State::Stopped { reason: None };
+                self.command = Some(Command::HangUp);
+            }
+            (State::Connecting, Input::Dialled) => self.state = State::Handshaking,
+            (State::Handshaking, Input::Accepted) => {
+                self.state = State::Publishing(OnAir { accepted_at: now, media_since: None, waiting_since: None });
+            }
+            (State::Publishing(air) | State::Live(air) | State::Stalled(air), Input::Offered) => {
+                air.waiting_since.get_or_insert(now);
+            }
+            (State::Publishing(air) | State::Live(air) | State::Stalled(air), Input::Taken { drained }) => {
+                air.waiting_since = (!drained).then_some(now);
+                let media_since = *air.media_since.get_or_insert(now);
+                let air = *air;
+                self.settle(now, media_since, air);
+            }
+            (State::Backoff { .. } | State::Rejected { .. }, Input::Lost(_)) => {}
+            (_, Input::Lost(loss)) => self.lose(now, loss),
+            (_, Input::Timeout) => self.check_deadline(now),
+            (_, Input::Dialled | Input::Accepted | Input::Offered | Input::Taken { .. }) => {}
+        }
+    }
+
+    /// Publishing and stalled turn live when media has flowed long enough.
+    fn settle(&mut self, now: Instant, media_since: Instant, air: OnAir) {
+        if now - media_since >= self.timing.live_after {
+            self.was_live = true;
+            self.troubled_since = now;
+            self.state = State::Live(air);
+        } else {
+            self.state = State::Publishing(air);
+        }
+    }
+
+    fn check_deadline(&mut self, now: Instant) {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match &self.state {
+            State::Publishing(air) | State::Live(air) => self.state = State::Stalled(*air),
+            State::Stalled(_) => {
+                self.command = Some(Command::HangUp);
+                let seconds = self.timing.dead_after.as_secs();
+                self.lose(now, Loss::Broken { reason: format!("the server took nothing for {seconds} s") });
+            }
+            State::Backoff { .. } | State::Rejected { .. } => {
+                self.state = State::Connecting;
+                self.command = Some(Command::Dial);
+            }
+            State::Connecting | State::Handshaking | State::Stopped { .. } => {}
+        }
+    }
+
+    fn lose(&mut self, now: Instant, loss: Loss) {
+        let air = match &self.state {
+            State::Publishing(air) | State::Live(air) | State::Stalled(air) => Some(*air),
+            State::Connecting
+            | State::Handshaking
+            | State::Backoff { .. }
+            | State::Rejected { .. }
+            | State::Stopped { .. } => None,
+        };
+        if air.and_then(|air| air.media_since).is_some_and(|since| now - since >= self.timing.steady_after) {
+            self.losses = 0;
+            self.rejections = 0;
+        }
+        let closed_early = matches!(loss, Loss::Closed { .. })
+            && air.is_some_and(|air| now - air.accepted_at < self.timing.early_close);
+        if closed_early {
+            self.early_closes += 1;
+        } else if air.is_some() {
+            self.early_closes = 0;
+        }
+        if self.gives_up(now, &loss) {
+            return;
+        }
+        match loss {
+            Loss::Closed { .. } if closed_early && self.early_closes >= self.timing.early_closes => self.reject(
+                now,
+                "the server accepts the stream and closes it within seconds; X.com does so when the stream key is wrong or its \
+                 source is in use, so copy the key again and check the source on the platform's page"
+                    .to_owned(),
+            ),
+            Loss::Refused { reason } => self.reject(now, reason),
+            // After having been live, the server still holds the connection we lost; it lets go in a moment.
+            Loss::NameTaken { reason } if !self.was_live => self.reject(now, reason),
+            Loss::NameTaken { .. } => {
+                self.back_off(now, "the server still holds the connection that was lost".to_owned());
+            }
+            Loss::Broken { reason } | Loss::Closed { reason } => self.back_off(now, reason),
+        }
+    }
+
+    fn gives_up(&mut self, now: Instant, loss: &Loss) -> bool {
+        let Some(patience) = self.timing.patience else { return false };
+        let given_up = now - self.troubled_since >= patience.max(MIN_PATIENCE);
+        if given_up {
+            let (Loss::Broken { reason }
+            | Loss::Refused { reason }
+            | Loss::NameTaken { reason }
+            | Loss::Closed { reason }) = loss;
+            self.state = State::Stopped { reason: Some(format!("given up: {reason}")) };
+        }
+        given_up
+    }
+
+    fn back_off(&mut self, now: Instant, reason: String) {
+        let wait = grow(self.timing.first_retry, BACKOFF_FACTOR, self.losses, self.timing.max_retry);
+        self.losses = self.losses.saturating_add(1);
+        // Half of the wait is certain, half is chance, so that a restarted server is not met by everybody at once.
+        let wait = wait.mul_f64(0.5 + 0.5 * self.chance());
+        self.state = State::Backoff { until: now + wait, reason };
+    }
+
+    fn reject(&mut self, now: Instant, reason: String) {
+        let longest = MAX_REJECTED_RETRY.max(self.timing.rejected_retry);
+        let wait = grow(self.timing.rejected_retry, 2.0, self.rejections, longest);
+        self.rejections = self.rejections.saturating_add(1);
+        // Chance only lengthens this wait: some platforms ban those who knock too often.
+        let wait = wait.mul_f64(1.0 + 0.2 * self.chance());
+        self.state = State::Rejected { until: now + wait, reason };
+    }
+
+    /// A number from 0.0 to under 1.0 (SplitMix64; Steele, Lea and Flood, 2014).
+    fn chance(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        (z >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// `first` times `factor` to the power of `times`, at most `longest`.
+fn grow(first: Duration, factor: f64, times: u32, longest: Duration) -> Duration {
+    // Beyond 64 growths every factor has reached every limit; the bound keeps the power finite.
+    let exponent = i32::try_from(times.min(64)).unwrap_or(64);
+    Duration::try_from_secs_f64(first.as_secs_f64() * factor.powi(exponent)).unwrap_or(longest).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn closed() -> Input {
+        Input::Lost(Loss::Closed { reason: "the server closed the connection".into() })
+    }
+
+    fn broken() -> Input {
+        Input::Lost(Loss::Broken { reason: "no route".into() })
+    }
+
+    fn name_taken() -> Input {
+        Input::Lost(Loss::NameTaken { reason: "the key is refused".into() })
+    }
+
+    struct World {
+        now: Instant,
+        machine: Destination,
+    }
+
+    impl World {
+        fn new(timing: Timing) -> Self {
+            let now = Instant::now();
+            let mut machine = Destination::new(now, timing, 7);
+            assert_eq!(machine.poll_output(), Some(Command::Dial));
+            Self { now, machine }
+        }
+
+        fn give(&mut self, input: Input) -> &State {
+            self.machine.handle(self.now, input);
+            self.machine.state()
+        }
+
+        fn connect(&mut self) {
+            self.give(Input::Dialled);
+            self.give(Input::Accepted);
+            assert!(matches!(self.machine.state(), State::Publishing(_)));
+        }
+
+        fn stream(&mut self, duration: Duration) {
+            let end = self.now + duration;
+            while self.now < end {
+                self.give(Input::Offered);
+                self.give(Input::Taken { drained: true });
+                self.now += Duration::from_millis(100);
+            }
+            self.give(Input::Taken { drained: true });
+        }
+
+        /// Waits for the next attempt and says how long that was.
+        fn retry(&mut self) -> Duration {
+            let due = self.machine.poll_timeout().expect("an attempt is due");
+            let waited = due - self.now;
+            self.now = due;
+            self.give(Input::Timeout);
+            assert_eq!(self.machine.poll_output(), Some(Command::Dial));
+            waited
+        }
+    }
+
+    #[test]
+    fn it_is_live_only_after_three_seconds_of_media() {
+        let mut world = World::new(Timing::default());
+        world.connect();
+        world.now += 60 * SECOND;
+        assert!(matches!(world.machine.state(), State::Publishing(_)));
+        world.stream(Duration::from_millis(2900));
+        assert!(matches!(world.machine.state(), State::Publishing(_)));
+        world.stream(Duration::from_millis(200));
+        assert!(matches!(world.machine.state(), State::Live(_)));
+    }
+
+    #[test]
+    fn the_first_retry_is_soon_and_waits_grow_to_the_cap_without_end() {
+        let mut world = World::new(Timing::default());
+        let mut waits = Vec::new();
+        for _ in 0..200 {
+            world.give(broken());
+            waits.push(world.retry());
+        }
+        assert!(waits[0] <= SECOND && waits[0] >= SECOND / 2);
+        assert!(waits.iter().all(|wait| *wait <= 30 * SECOND));
+        assert!(waits[10..].iter().all(|wait| *wait >= 15 * SECOND));
+    }
+
+    #[test]
+    fn only_ten_seconds_on_air_start_the_waits_from_the_first() {
+        let mut world = World::new(Timing::default());
+        for _ in 0..8 {
+            world.give(broken());
+            world.retry();
+        }
+        world.connect();
+        world.stream(7 * SECOND);
+        world.give(closed());
+        assert!(world.retry() > 10 * SECOND);
+        world.connect();
+        world.stream(11 * SECOND);
+        world.give(closed());
+        assert!(world.retry() <= SECOND);
+    }
+
+    #[test]
+    fn three_early_closes_in_a_row_are_a_rejection_that_names_x() {
+        let mut world = World::new(Timing::default());
+        for _ in 0..2 {
+            world.connect();
+            world.stream(4 * SECOND);
+            assert!(matches!(world.give(closed()), State::Backoff { .. }));
+            world.retry();
+        }
+        world.connect();
+        world.stream(4 * SECOND);
+        assert!(matches!(world.give(closed()), State::Rejected { .. }));
+        assert!(world.machine.hint().expect("a hint").contains("X.com"));
+        assert!(world.retry() >= 30 * SECOND);
+        // Once more is enough now, and the wait is longer.
+        world.connect();
+        world.stream(4 * SECOND);
+        assert!(matches!(world.give(closed()), State::Rejected { .. }));
+        assert!(world.retry() >= 60 * SECOND);
+    }
+
+    #[test]
+    fn a_refused_key_waits_long_but_a_ghost_of_ourselves_does_not() {
+        let mut world = World::new(Timing::default());
+        world.give(Input::Dialled);
+        assert!(matches!(world.give(name_taken()), State::Rejected { .. }));
+        assert!(world.retry() >= 30 * SECOND);
+        world.connect();
+        world.stream(6 * SECOND);
+        world.give(broken());
+        world.retry();
+        world.give(Input::Dialled);
+        assert!(matches!(world.give(name_taken()), State::Backoff { .. }));
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_is_stalled_and_then_left() {
+        let mut world = World::new(Timing::default());
+        world.connect();
+        world.stream(5 * SECOND);
+        world.give(Input::Offered);
+        world.now += 2 * SECOND;
+        assert!(matches!(world.give(Input::Timeout), State::Stalled(_)));
+        assert!(world.machine.hint().is_some());
+        // A few bytes bring it back.
+        assert!(matches!(world.give(Input::Taken { drained: false }), State::Live(_)));
+        world.now += 2 * SECOND;
+        assert!(matches!(world.give(Input::Timeout), State::Stalled(_)));
+        world.now += 6 * SECOND;
+        assert!(matches!(world.give(Input::Timeout), State::Backoff { .. }));
+        assert_eq!(world.machine.poll_output(), Some(Command::HangUp));
+    }
+
+    #[test]
+    fn silence_of_the_programme_is_no_stall() {
+        let mut world = World::new(Timing::default());
+        world.connect();
+        world.stream(5 * SECOND);
+        assert_eq!(world.machine.poll_timeout(), None);
+        world.now += 60 * SECOND;
+        assert!(matches!(world.give(Input::Timeout), State::Live(_)));
+    }
+
+    #[test]
+    fn patience_is_never_under_ten_minutes() {
+        let mut world = World::new(Timing { patience: Some(SECOND), ..Timing::default() });
+        let start = world.now;
+        loop {
+            world.give(broken());
+            if matches!(world.machine.state(), State::Stopped { .. }) {
+                break;
+            }
+            world.retry();
+        }
+        assert!(world.now - start >= 600 * SECOND && world.now - start < 700 * SECOND);
+    }
+
+    fn any_input() -> impl Strategy<Value = Input> {
+        prop_oneof![
+            Just(Input::Dialled),
+            Just(Input::Accepted),
+            Just(Input::Offered),
+            any::<bool>().prop_map(|drained| Input::Taken { drained }),
+            Just(broken()),
+            Just(closed()),
+            Just(name_taken()),
+            Just(Input::Lost(Loss::Refused { reason: "no".into() })),
+            Just(Input::Timeout),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_it_tries_again(
+            seed in any::<u64>(),
+            steps in proptest::collection::vec((any_input(), 0_u64..20_000), 0..200),
+        ) {
+            let mut now = Instant::now();
+            let mut machine = Destination::new(now, Timing::default(), seed);
+            for (input, pause_ms) in steps {
+                now += Duration::from_millis(pause_ms);
+                machine.handle(now, input);
+                let waits = matches!(machine.state(), State::Backoff { .. } | State::Rejected { .. });
+                prop_assert_eq!(waits, waits && machine.poll_timeout().is_some());
+            }
+            machine.handle(now, broken());
+            let due = machine.poll_timeout().expect("another attempt");
+            prop_assert!(due > now && due - now <= Duration::from_secs(360));
+            while machine.poll_output().is_some() {}
+            machine.handle(due, Input::Timeout);
+            prop_assert_eq!(machine.poll_output(), Some(Command::Dial));
+            machine.handle(due, Input::Stop);
+            prop_assert_eq!(machine.poll_output(), Some(Command::HangUp));
+        }
+    }
+}

@@ -1,1 +1,500 @@
 //! One destination on air: its queue, its connection, its state.
+
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Buf;
+use bytes::Bytes;
+use metrics::counter;
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::ReadHalf;
+use tokio::io::WriteHalf;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::destination as decisions;
+use crate::domain::destination::Command;
+use crate::domain::destination::Input as Seen;
+use crate::domain::destination::Loss;
+use crate::domain::destination::State;
+use crate::live::fanout::Item;
+use crate::live::fanout::Subscription;
+use crate::live::port::Connection;
+use crate::live::port::Dial;
+use crate::live::port::DialError;
+use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::DestinationState;
+use crate::model::secret::StreamKey;
+use crate::model::spec::DestinationSpec;
+use crate::model::spec::ProgrammeSpec;
+use crate::proto::rtmp::publisher::Event;
+use crate::proto::rtmp::publisher::Input;
+use crate::proto::rtmp::publisher::Output;
+use crate::proto::rtmp::publisher::PublishError;
+use crate::proto::rtmp::publisher::Publisher;
+use crate::proto::rtmp::publisher::Refusal;
+
+/// How often counters are published while nothing else happens.
+const REFRESH: Duration = Duration::from_millis(500);
+/// A goodbye that takes longer is not waited for.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Time for the task to end after its goodbye.
+const STOP: Duration = Duration::from_secs(3);
+/// Servers say little to a publisher; a small buffer is enough.
+const READ_BUFFER: usize = 8 * 1024;
+
+/// How destinations retry and when they count as stalled.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// First wait after a lost connection, milliseconds; jitter makes it shorter.
+    pub first_retry_ms: u64,
+    /// Longest wait between attempts, milliseconds.
+    pub max_retry_ms: u64,
+    /// First wait after a refused stream key, milliseconds.
+    pub rejected_retry_ms: u64,
+    /// Media waiting this long without a byte taken shows as `stalled`, milliseconds.
+    pub stalled_after_ms: u64,
+    /// And this long ends the connection, milliseconds.
+    pub write_timeout_ms: u64,
+    /// A connection closed sooner than this after publishing began counts as refused, milliseconds.
+    pub early_close_ms: u64,
+    /// Gives up after so long without being live, milliseconds, at least ten minutes; never if absent.
+    pub give_up_after_ms: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            first_retry_ms: 1000,
+            max_retry_ms: 30_000,
+            rejected_retry_ms: 30_000,
+            stalled_after_ms: 2000,
+            write_timeout_ms: 8000,
+            early_close_ms: 5000,
+            give_up_after_ms: None,
+        }
+    }
+}
+
+impl Config {
+    fn timing(&self) -> decisions::Timing {
+        decisions::Timing {
+            first_retry: Duration::from_millis(self.first_retry_ms),
+            max_retry: Duration::from_millis(self.max_retry_ms),
+            rejected_retry: Duration::from_millis(self.rejected_retry_ms),
+            stalled_after: Duration::from_millis(self.stalled_after_ms),
+            dead_after: Duration::from_millis(self.write_timeout_ms),
+            early_close: Duration::from_millis(self.early_close_ms),
+            patience: self.give_up_after_ms.map(Duration::from_millis),
+            ..decisions::Timing::default()
+        }
+    }
+}
+
+/// A handle to a running destination. Dropping it ends the broadcast there too, without waiting for the end.
+pub struct Destination {
+    snapshot: watch::Receiver<DestinationSnapshot>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Destination {
+    /// Begins to dial at once, and goes on until stopped or the programme ends.
+    pub fn start(
+        spec: DestinationSpec,
+        key: StreamKey,
+        config: &Config,
+        programme: ProgrammeSpec,
+        dial: Arc<dyn Dial>,
+        subscription: Subscription,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let (publish, snapshot) = watch::channel(DestinationSnapshot {
+            id: spec.id,
+            name: spec.name.clone(),
+            platform: spec.platform.clone(),
+            url: spec.endpoint.url(),
+            state: DestinationState::Connecting,
+            hint: None,
+            retry_in_ms: None,
+            reconnects: 0,
+            bytes_sent: 0,
+            frames_sent: 0,
+            dropped_frames: 0,
+            queue_ms: 0,
+        });
+        let stop = CancellationToken::new();
+        let seed = RandomState::new().hash_one(spec.id);
+        let actor = Actor {
+            machine: decisions::Destination::new(now(), config.timing(), seed),
+            spec,
+            key,
+            programme,
+            dial,
+            subscription,
+            snapshot: publish,
+            stop: stop.clone(),
+        };
+        let task = tracker.spawn(actor.run());
+        Self { snapshot, stop, task }
+    }
+
+    /// State and counters as they change, at least twice a second while on air.
+    pub fn snapshot(&self) -> watch::Receiver<DestinationSnapshot> {
+        self.snapshot.clone()
+    }
+
+    /// Says goodbye to the server and ends; takes at most 3 s.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The clock that `tokio::time::pause` can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+struct Actor {
+    spec: DestinationSpec,
+    key: StreamKey,
+    programme: ProgrammeSpec,
+    dial: Arc<dyn Dial>,
+    subscription: Subscription,
+    machine: decisions::Destination,
+    snapshot: watch::Sender<DestinationSnapshot>,
+    stop: CancellationToken,
+}
+
+/// Why an attempt is over.
+enum End {
+    Lost(Loss),
+    /// The state machine has already drawn its conclusions.
+    HungUp,
+    Stopped,
+}
+
+impl Actor {
+    async fn run(mut self) {
+        loop {
+            match self.machine.poll_output() {
+                Some(Command::Dial) => {
+                    let end = self.attempt().await;
+                    self.subscription.pause();
+                    match end {
+                        End::Lost(loss) => self.see(Seen::Lost(loss)),
+                        End::HungUp => self.refresh(),
+                        End::Stopped => self.see(Seen::Stop),
+                    }
+                }
+                Some(Command::HangUp) => {}
+                None if matches!(self.machine.state(), State::Stopped { .. }) => return,
+                None => self.wait().await,
+            }
+        }
+    }
+
+    /// Between attempts.
+    async fn wait(&mut self) {
+        let due = self.machine.poll_timeout().unwrap_or_else(now);
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => self.see(Seen::Stop),
+            () = tokio::time::sleep_until(due.into()) => self.see(Seen::Timeout),
+            () = tokio::time::sleep(REFRESH) => self.refresh(),
+        }
+        if matches!(self.machine.state(), State::Connecting) {
+            self.snapshot.send_modify(|snapshot| snapshot.reconnects += 1);
+            counter!("jamcast_destination_reconnects_total").increment(1);
+        }
+    }
+
+    /// One connection, from dialling to its end.
+    async fn attempt(&mut self) -> End {
+        let stop = self.stop.clone();
+        let dialled = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            dialled = self.dial.dial(&self.spec.endpoint) => dialled,
+        };
+        let connection = match dialled {
+            Ok(connection) => connection,
+            Err(error) => return End::Lost(dial_loss(&error)),
+        };
+        self.see(Seen::Dialled);
+        let publisher = Publisher::new(now(), self.spec.endpoint.clone(), self.key.clone(), self.programme.clone());
+        let (reader, writer) = tokio::io::split(connection);
+        let mut wire = Wire { publisher, writer, pending: Bytes::new(), unflushed: false, on_air: false };
+        let end = self.pump(&mut wire, reader).await;
+        if matches!(end, End::Stopped) {
+            // A server that does not even take a goodbye finds out by itself.
+            let _ = tokio::time::timeout(GOODBYE, wire.say_goodbye()).await;
+        }
+        end
+    }
+
+    async fn pump(&mut self, wire: &mut Wire, mut reader: ReadHalf<Box<dyn Connection>>) -> End {
+        let stop = self.stop.clone();
+        let mut buffer = vec![0; READ_BUFFER];
+        let mut refresh = tokio::time::interval(REFRESH);
+        loop {
+            if let Some(end) = self.drain(wire) {
+                return end;
+            }
+            let due = [wire.publisher.poll_timeout(), self.machine.poll_timeout()].into_iter().flatten().min();
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                read = reader.read(&mut buffer) => match read {
+                    Ok(0) => return End::Lost(closed()),
+                    Ok(length) => wire.publisher.handle(now(), Input::Received(&buffer[..length])),
+                    Err(error) => return End::Lost(broken(&error)),
+                },
+                written = wire.write_some(), if wire.is_busy() => match written {
+                    Ok(length) => self.take(wire, length),
+                    Err(error) => return End::Lost(broken(&error)),
+                },
+                item = self.subscription.next(), if wire.on_air && !wire.is_busy() => match item {
+                    Some(Item::Config(config)) => wire.publisher.handle(now(), Input::Config(&config)),
+                    Some(Item::Frame(frame)) => self.send(wire, &frame),
+                    None => return End::Stopped,
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(now).into()), if due.is_some() => {
+                    wire.publisher.handle(now(), Input::Timeout);
+                    self.see(Seen::Timeout);
+                    if self.machine.poll_output() == Some(Command::HangUp) {
+                        return End::HungUp;
+                    }
+                }
+                _ = refresh.tick() => self.refresh(),
+            }
+        }
+    }
+
+    /// Moves the next bytes of the publisher to the wire, then acts on its events.
+    fn drain(&mut self, wire: &mut Wire) -> Option<End> {
+        while wire.pending.is_empty() {
+            match wire.publisher.poll_output()? {
+                Output::Send(bytes) => wire.pending = bytes,
+                Output::Event(Event::Greeted) => {}
+                Output::Event(Event::Accepted) => {
+                    wire.on_air = true;
+                    self.see(Seen::Accepted);
+                    self.subscription.start();
+                }
+                Output::Event(Event::Failed(error)) => return Some(End::Lost(publish_loss(error))),
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, wire: &mut Wire, frame: &crate::model::media::EncodedFrame) {
+        let before = wire.publisher.frames();
+        wire.publisher.handle(now(), Input::Frame(frame));
+        let sent = wire.publisher.frames() - before;
+        if sent > 0 {
+            self.machine.handle(now(), Seen::Offered);
+            self.snapshot.send_if_modified(|snapshot| {
+                snapshot.frames_sent += sent;
+                false
+            });
+            counter!("jamcast_destination_frames_total").increment(sent);
+        }
+    }
+
+    /// Notes that the socket took bytes.
+    fn take(&mut self, wire: &Wire, length: usize) {
+        if length > 0 {
+            self.snapshot.send_if_modified(|snapshot| {
+                snapshot.bytes_sent += length as u64;
+                false
+            });
+            counter!("jamcast_destination_bytes_total").increment(length as u64);
+        }
+        if wire.publisher.frames() > 0 {
+            let before = state_of(self.machine.state());
+            self.machine.handle(now(), Seen::Taken { drained: !wire.is_busy() });
+            if state_of(self.machine.state()) != before {
+                self.announce();
+            }
+        }
+    }
+
+    fn see(&mut self, input: Seen) {
+        let before = state_of(self.machine.state());
+        self.machine.handle(now(), input);
+        if state_of(self.machine.state()) == before {
+            self.refresh();
+        } else {
+            self.announce();
+        }
+    }
+
+    /// Publishes and logs a new state.
+    fn announce(&mut self) {
+        self.refresh();
+        let state = state_of(self.machine.state());
+        counter!("jamcast_destination_transitions_total", "state" => name_of(state)).increment(1);
+        let (id, hint) = (self.spec.id, self.machine.hint());
+        match state {
+            DestinationState::Stalled | DestinationState::Backoff | DestinationState::Rejected => {
+                tracing::warn!(destination = %id, state = name_of(state), hint, "destination is in trouble");
+            }
+            DestinationState::Connecting
+            | DestinationState::Handshaking
+            | DestinationState::Publishing
+            | DestinationState::Live
+            | DestinationState::Stopped => {
+                tracing::info!(destination = %id, state = name_of(state), hint, "destination changed");
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        let backlog = self.subscription.backlog();
+        let state = self.machine.state();
+        let retry_in_ms = match state {
+            State::Backoff { until, .. } | State::Rejected { until, .. } => {
+                Some(u64::try_from(until.saturating_duration_since(now()).as_millis()).unwrap_or(u64::MAX))
+            }
+            State::Connecting
+            | State::Handshaking
+            | State::Publishing(_)
+            | State::Live(_)
+            | State::Stalled(_)
+            | State::Stopped { .. } => None,
+        };
+        let hint = self.machine.hint();
+        let state = state_of(state);
+        self.snapshot.send_modify(|snapshot| {
+            counter!("jamcast_destination_dropped_frames_total")
+                .increment(backlog.dropped_frames - snapshot.dropped_frames);
+            snapshot.state = state;
+            snapshot.hint = hint;
+            snapshot.retry_in_ms = retry_in_ms;
+            snapshot.dropped_frames = backlog.dropped_frames;
+            snapshot.queue_ms = u64::try_from(backlog.age.as_millis()).unwrap_or(u64::MAX);
+        });
+    }
+}
+
+/// The way out: one message at a time, so that frames wait in the queue, where they can be dropped.
+struct Wire {
+    publisher: Publisher,
+    writer: WriteHalf<Box<dyn Connection>>,
+    pending: Bytes,
+    /// TLS keeps records of its own until it is flushed.
+    unflushed: bool,
+    on_air: bool,
+}
+
+impl Wire {
+    const fn is_busy(&self) -> bool {
+        !self.pending.is_empty() || self.unflushed
+    }
+
+    /// Writes some bytes, or flushes when none are left; says how many were written. Safe to cancel.
+    async fn write_some(&mut self) -> io::Result<usize> {
+        if self.pending.is_empty() {
+            self.writer.flush().await?;
+            self.unflushed = false;
+            return Ok(0);
+        }
+        let length = self.writer.write(&self.pending).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.pending.advance(length);
+        self.unflushed = true;
+        Ok(length)
+    }
+
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        self.publisher.handle(now(), Input::Close);
+        loop {
+            while self.is_busy() {
+                self.write_some().await?;
+            }
+            match self.publisher.poll_output() {
+                Some(Output::Send(bytes)) => self.pending = bytes,
+                Some(Output::Event(_)) => {}
+                None => return self.writer.shutdown().await,
+            }
+        }
+    }
+}
+
+fn closed() -> Loss {
+    Loss::Closed { reason: "the server closed the connection".to_owned() }
+}
+
+fn broken(error: &io::Error) -> Loss {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => closed(),
+        kind => Loss::Broken { reason: format!("the connection broke: {kind}") },
+    }
+}
+
+fn dial_loss(error: &DialError) -> Loss {
+    let reason = error.to_string();
+    match error {
+        DialError::Forbidden { .. } => Loss::Refused { reason },
+        DialError::Resolve { .. } | DialError::Connect { .. } | DialError::Tls { .. } | DialError::TimedOut { .. } => {
+            Loss::Broken { reason }
+        }
+    }
+}
+
+fn publish_loss(error: PublishError) -> Loss {
+    let reason = error.to_string();
+    match error {
+        PublishError::PublishRefused(Refusal::BadName) => Loss::NameTaken { reason },
+        PublishError::PublishRefused(Refusal::Denied | Refusal::Other) | PublishError::ConnectRefused(_) => {
+            Loss::Refused { reason }
+        }
+        PublishError::Ended => Loss::Closed { reason },
+        PublishError::NotRtmp | PublishError::NoAnswer(_) => Loss::Broken { reason },
+    }
+}
+
+const fn state_of(state: &State) -> DestinationState {
+    match state {
+        State::Connecting => DestinationState::Connecting,
+        State::Handshaking => DestinationState::Handshaking,
+        State::Publishing(_) => DestinationState::Publishing,
+        State::Live(_) => DestinationState::Live,
+        State::Stalled(_) => DestinationState::Stalled,
+        State::Backoff { .. } => DestinationState::Backoff,
+        State::Rejected { .. } => DestinationState::Rejected,
+        State::Stopped { .. } => DestinationState::Stopped,
+    }
+}
+
+const fn name_of(state: DestinationState) -> &'static str {
+    match state {
+        DestinationState::Connecting => "connecting",
+        DestinationState::Handshaking => "handshaking",
+        DestinationState::Publishing => "publishing",
+        DestinationState::Live => "live",
+        DestinationState::Stalled => "stalled",
+        DestinationState::Backoff => "backoff",
+        DestinationState::Rejected => "rejected",
+        DestinationState::Stopped => "stopped",
+    }
+}

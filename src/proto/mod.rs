@@ -1,5 +1,6 @@
 //! Wire formats and protocol machines, sans-IO: bytes and time go in, bytes and events come out.
 
+pub mod amf;
 pub mod flv;
 pub mod mixer;
 pub mod rtmp;
