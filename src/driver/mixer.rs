@@ -1,1 +1,231 @@
-//! Mixer children: starts them, carries messages over the inherited socketpair, kills them when dropped.
+//! Mixer children: starts `jamcast mixer` with its end of a socketpair as standard input, carries its messages, and reaps it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use serde::Deserialize;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::process::Child;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use tracing::info;
+use tracing::warn;
+
+use crate::live::port::MixerError;
+use crate::live::port::MixerLink;
+use crate::live::port::Mixers;
+use crate::model::id::StreamId;
+use crate::proto::mixer::FromMixer;
+use crate::proto::mixer::ToMixer;
+
+/// Packets and control messages on their way to a mixer: about one second of four musicians' sound and picture.
+const COMMANDS: usize = 2048;
+
+/// Frames and reports on their way from a mixer: about three seconds of programme. When they are not taken the mixer waits.
+const EVENTS: usize = 256;
+
+/// Bytes read or written at one go; a keyframe of 720p is about this large.
+const CHUNK: usize = 128 << 10;
+
+/// The longest piece of a log line taken at once.
+const LOG_LINE: u64 = 4096;
+
+/// What a dead child wrote last is read within this time; its grandchildren (GStreamer's plugin scanner) may hold the socket open.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Variables a mixer inherits beside `GST_*`: what GStreamer needs to find its plugins and its cache, and how much to log.
+const INHERITED: [&str; 9] =
+    ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "LOG_LEVEL", "RUST_LOG", "RUST_BACKTRACE"];
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The executable; this very one if not given.
+    pub program: Option<PathBuf>,
+    /// What it is called with.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { program: None, arguments: vec!["mixer".to_owned()] }
+    }
+}
+
+/// Starts mixers as child processes.
+pub struct MixerProcesses {
+    config: Config,
+    tracker: TaskTracker,
+}
+
+impl MixerProcesses {
+    pub fn new(config: Config, tracker: TaskTracker) -> Self {
+        Self { config, tracker }
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        let program = match &self.config.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
+        let inherited = std::env::vars_os().filter(|(name, _)| is_inherited(name));
+        let mut command = Command::new(program);
+        command
+            .args(&self.config.arguments)
+            .env_clear()
+            .envs(inherited)
+            // A group of its own, so that Ctrl-C in a terminal does not reach it before the gateway has finished its stream.
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+fn is_inherited(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("GST_"))
+}
+
+#[async_trait]
+impl Mixers for MixerProcesses {
+    async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError> {
+        let (ours, theirs) = StdUnixStream::pair().map_err(MixerError::Spawn)?;
+        ours.set_nonblocking(true).map_err(MixerError::Spawn)?;
+        let (read, write) = UnixStream::from_std(ours).map_err(MixerError::Spawn)?.into_split();
+        let mut command = self.command().map_err(MixerError::Spawn)?;
+        let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().map_err(MixerError::Spawn)?;
+        // The command holds the child's end of the socket; only without it the socket closes when the child dies.
+        drop(command);
+        let pid = child.id().expect("a child that has not been waited for has an id");
+        let (commands, to_child) = mpsc::channel(COMMANDS);
+        let (from_child, events) = mpsc::channel(EVENTS);
+        let span = tracing::info_span!("mixer", %stream, pid);
+        if let Some(stderr) = child.stderr.take() {
+            self.tracker.spawn(log_lines(stderr).instrument(span.clone()));
+        }
+        let writer = self.tracker.spawn(write_messages(to_child, write).instrument(span.clone()));
+        let reader = self.tracker.spawn(read_messages(read, from_child.clone()).instrument(span.clone()));
+        metrics::gauge!("jamcast_mixers").increment(1);
+        self.tracker.spawn(keep(child, pid, from_child, reader, writer).instrument(span));
+        Ok(MixerLink { pid, commands, events })
+    }
+}
+
+/// Waits for the child's end, or ends it when nobody listens to it any more, and reaps it.
+async fn keep(
+    mut child: Child,
+    pid: u32,
+    events: mpsc::Sender<FromMixer>,
+    mut reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+) {
+    let ended = tokio::select! {
+        ended = child.wait() => Some(ended),
+        () = events.closed() => None,
+        // A child that closes its socket is about to exit; one that speaks nonsense is not, and of no use any more.
+        _ = &mut reader => tokio::time::timeout(LAST_WORDS, child.wait()).await.ok(),
+    };
+    match ended {
+        Some(Ok(status)) if status.success() => info!("the mixer has ended"),
+        Some(Ok(status)) => warn!(%status, "the mixer has died"),
+        Some(Err(error)) => warn!(%error, "the mixer cannot be waited for"),
+        None => {
+            kill_group(pid);
+            match child.wait().await {
+                Ok(_) => info!("the mixer was not needed any more and is gone"),
+                Err(error) => warn!(%error, "the mixer cannot be waited for"),
+            }
+        }
+    }
+    metrics::gauge!("jamcast_mixers").decrement(1);
+    writer.abort();
+    if !reader.is_finished() && tokio::time::timeout(LAST_WORDS, &mut reader).await.is_err() {
+        reader.abort();
+    }
+}
+
+/// Kills the child and what it has started; it has not been waited for, so the number is still its own.
+fn kill_group(pid: u32) {
+    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if let Err(error) = rustix::process::kill_process_group(group, Signal::KILL) {
+        warn!(%error, "the mixer cannot be killed");
+    }
+}
+
+async fn write_messages(mut commands: mpsc::Receiver<ToMixer>, mut socket: OwnedWriteHalf) {
+    let mut out = BytesMut::with_capacity(CHUNK);
+    while let Some(message) = commands.recv().await {
+        message.encode(&mut out);
+        // One system call for what has gathered meanwhile.
+        while out.len() < CHUNK {
+            let Ok(more) = commands.try_recv() else { break };
+            more.encode(&mut out);
+        }
+        if let Err(error) = socket.write_all_buf(&mut out).await {
+            info!(%error, "the mixer takes no more messages");
+            return;
+        }
+    }
+}
+
+async fn read_messages(mut socket: OwnedReadHalf, events: mpsc::Sender<FromMixer>) {
+    let mut input = BytesMut::with_capacity(CHUNK);
+    loop {
+        loop {
+            match FromMixer::decode(&mut input) {
+                Ok(Some(message)) => {
+                    if events.send(message).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(%error, "the mixer says what cannot be understood");
+                    return;
+                }
+            }
+        }
+        input.reserve(CHUNK);
+        match socket.read_buf(&mut input).await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                info!(%error, "the mixer's socket is closed");
+                return;
+            }
+        }
+    }
+}
+
+/// The child's standard error as log lines of ours.
+async fn log_lines(stderr: impl AsyncRead + Unpin) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut stderr).take(LOG_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => info!(target: "jamcast::mixer", "{}", String::from_utf8_lossy(&line).trim_end()),
+        }
+    }
+}

@@ -1,37 +1,101 @@
-//! All streams of this gateway: create, start, stop, find.
+//! All streams of this gateway: created, started, found, stopped, deleted; and what limits them.
 
 use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 
+use futures::FutureExt;
+use serde::Deserialize;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
 
+use crate::domain::lifecycle::Limits;
+use crate::live::destination;
+use crate::live::port::DestinationRow;
 use crate::live::port::Page;
 use crate::live::port::Ports;
+use crate::live::port::RecordingRow;
+use crate::live::port::StateChange;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
+use crate::live::port::VaultError;
+use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::DestinationState;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
-use crate::live::snapshot::StreamStats;
+use crate::live::stream::Handle;
+use crate::live::stream::Plan;
+use crate::live::stream::Stream;
+use crate::live::stream::now_ms;
+use crate::live::stream::size_of;
+use crate::live::stream::snapshot_of;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
 use crate::model::id::DestinationId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
 use crate::model::id::UserId;
+use crate::model::secret::StreamKey;
+use crate::model::spec::DestinationSpec;
 use crate::model::spec::ProgrammeSpec;
 
-#[derive(Clone)]
-pub struct Registry {
-    ports: Ports,
-    live: Arc<Mutex<HashMap<StreamId, watch::Sender<StreamSnapshot>>>>,
+/// Streams that were created but not started and can be watched; older ones can still be started, but are not told of it.
+const MAX_WAITING: usize = 1024;
+
+/// Rows read at one go when the store is searched at the start.
+const PAGE: u32 = 200;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `false` refuses to start streams; they can still be created (`STREAMING_ENABLED`).
+    pub streaming_enabled: bool,
+    /// Streams that may run at once, 1 to 1000 (`MAX_CONCURRENT_STREAMS`).
+    pub max_concurrent_streams: usize,
+    /// A stream without any participant's media for this long is stopped; 0 never does (`STREAM_TIMEOUT`).
+    pub stream_timeout_ms: u64,
+    /// From the start of a stream to its first picture.
+    pub start_timeout_ms: u64,
+    /// For the mixer to finish its recording, and again for the destinations to close.
+    pub stop_timeout_ms: u64,
+    /// How destinations connect, queue and come back.
+    pub destination: destination::Config,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            streaming_enabled: true,
+            // A 720p30 mix costs most of a core, and ten cores are what a dedicated machine has.
+            max_concurrent_streams: 10,
+            stream_timeout_ms: millis(limits.abandoned),
+            start_timeout_ms: millis(limits.start),
+            stop_timeout_ms: millis(limits.stop),
+            destination: destination::Config::default(),
+        }
+    }
+}
+
+/// A stream as it is asked for; its values are validated.
 #[derive(Clone, Debug)]
 pub struct NewStream {
     pub room: RoomId,
     pub title: String,
     pub programme: ProgrammeSpec,
+    /// In the order they are shown; one named twice is sent to once.
     pub destinations: Vec<DestinationId>,
     pub record: bool,
     pub idempotency_key: Option<String>,
@@ -41,21 +105,43 @@ pub struct NewStream {
 pub enum StreamError {
     #[error("there is no such stream")]
     NotFound,
-    #[error("the stream is {0:?}")]
-    WrongState(StreamState),
+    #[error("there is no room {0}; create it first")]
+    UnknownRoom(RoomId),
+    #[error("there is no destination {0} of yours; create it first, and then a new stream")]
+    UnknownDestination(DestinationId),
     #[error("this idempotency key was used for another stream; use a new key for a new stream")]
     KeyReused,
-    #[error(transparent)]
+    #[error("streaming is switched off on this gateway; ask its operator")]
+    Disabled,
+    #[error("this gateway runs its limit of {0} streams; try again when one has ended")]
+    TooMany(usize),
+    #[error("the room is being broadcast already by stream {0}; stop that one first")]
+    RoomBusy(StreamId),
+    #[error("the stream is {}; {}", name(*.0), advice(*.0))]
+    WrongState(StreamState),
+    #[error("the gateway is shutting down; try again in a minute")]
+    ShuttingDown,
+    #[error("the store failed: {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] VaultError),
 }
 
 impl StreamError {
+    /// Stable name for API replies and metric labels.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
-            Self::WrongState(_) => "wrong_state",
+            Self::UnknownRoom(_) => "unknown_room",
+            Self::UnknownDestination(_) => "unknown_destination",
             Self::KeyReused => "idempotency_key_reused",
-            Self::Store(_) => "store",
+            Self::Disabled => "streaming_disabled",
+            Self::TooMany(_) => "too_many_streams",
+            Self::RoomBusy(_) => "room_busy",
+            Self::WrongState(_) => "wrong_state",
+            Self::ShuttingDown => "shutting_down",
+            Self::Store(_) => "store_failed",
+            Self::Key(_) => "key_unreadable",
         }
     }
 }
@@ -63,102 +149,470 @@ impl StreamError {
 impl Faulty for StreamError {
     fn fault(&self) -> Fault {
         match self {
-            Self::NotFound | Self::KeyReused | Self::WrongState(_) => Fault::Client,
+            Self::NotFound
+            | Self::UnknownRoom(_)
+            | Self::UnknownDestination(_)
+            | Self::KeyReused
+            | Self::RoomBusy(_)
+            | Self::WrongState(_) => Fault::Client,
+            Self::Disabled | Self::TooMany(_) | Self::ShuttingDown => Fault::Transient,
             Self::Store(error) => error.fault(),
+            Self::Key(error) => error.fault(),
         }
     }
 }
 
+/// A cloneable handle to all streams.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: Ports,
+    config: Config,
+    shutdown: CancellationToken,
+    tracker: TaskTracker,
+    board: Mutex<Board>,
+    /// Streams whose tasks have not ended yet.
+    tasks: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Board {
+    /// Streams that are being started (with their room) or removed; nobody else may touch them meanwhile.
+    claims: HashMap<StreamId, Option<RoomId>>,
+    /// Created in this process and not started, oldest first.
+    waiting: VecDeque<(StreamId, watch::Sender<StreamSnapshot>)>,
+    running: HashMap<StreamId, (RoomId, Handle)>,
+    draining: bool,
+}
+
 impl Registry {
-    pub fn new(ports: Ports) -> Self {
-        Self { ports, live: Arc::default() }
+    /// Streams live in `tracker`'s tasks and end when `shutdown` is cancelled. Call [`Self::recover`] before the first request.
+    pub fn new(ports: Ports, config: Config, shutdown: CancellationToken, tracker: TaskTracker) -> Self {
+        let board = Mutex::default();
+        Self { inner: Arc::new(Inner { ports, config, shutdown, tracker, board, tasks: watch::Sender::new(0) }) }
     }
 
+    /// Closes what an earlier gateway left open in the store: its streams failed, and its recordings end where they do.
+    ///
+    /// # Errors
+    /// When the store fails; it may be called again.
+    pub async fn recover(&self) -> Result<(), StreamError> {
+        let reason = "the gateway was restarted";
+        let store = &self.inner.ports.store;
+        let mut page = Page { limit: PAGE, before: None };
+        loop {
+            let rows = store.streams(None, page.clone()).await?;
+            for row in rows.iter().filter(|row| row.state != StreamState::Created && !is_over(row.state)) {
+                warn!(stream = %row.id, state = name(row.state), "the gateway died while this stream ran");
+                store.set_stream_state(row.id, &ended(StreamState::Failed, Some(reason.to_owned()))).await?;
+            }
+            let Some(last) = rows.last() else { break };
+            page.before = Some((last.created_at_ms, last.id.to_string()));
+        }
+        page.before = None;
+        loop {
+            let rows: Vec<RecordingRow> = store.recordings(None, page.clone()).await?;
+            for row in rows.iter().filter(|row| row.ended_at_ms.is_none()) {
+                let size = size_of(&self.inner.ports.recordings.join(&row.file)).await;
+                store.finish_recording(row.id, now_ms(), size, Some(reason)).await?;
+            }
+            let Some(last) = rows.last() else { break };
+            page.before = Some((last.created_at_ms, last.id.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Stores a stream; nothing runs before [`Self::start`]. The same owner's same idempotency key gives the same stream again.
+    ///
+    /// # Errors
+    /// [`StreamError`]: an unknown room, somebody else's destination, a key used for another stream, the store.
     pub async fn create(&self, owner: &UserId, new: NewStream) -> Result<StreamSnapshot, StreamError> {
+        let store = &self.inner.ports.store;
+        let mut destinations: Vec<DestinationId> = Vec::new();
+        for id in &new.destinations {
+            if !destinations.contains(id) {
+                destinations.push(*id);
+            }
+        }
         let row = StreamRow {
             id: StreamId::generate(),
             owner: owner.clone(),
             room: new.room,
             title: new.title,
             programme: new.programme,
-            destinations: new.destinations,
+            destinations,
             record: new.record,
             idempotency_key: new.idempotency_key,
             state: StreamState::Created,
             reason: None,
-            created_at_ms: chrono::Utc::now().timestamp_millis(),
+            created_at_ms: now_ms(),
             started_at_ms: None,
             ended_at_ms: None,
         };
-        if let Some(key) = &row.idempotency_key
-            && let Some(earlier) = self.ports.store.stream_by_idempotency_key(owner, key).await?
-        {
-            return if earlier.title == row.title { Ok(snapshot(earlier)) } else { Err(StreamError::KeyReused) };
+        if let Some(earlier) = self.created_before(&row).await? {
+            return Ok(earlier);
         }
-        self.ports.store.create_stream(&row).await?;
-        let snapshot = snapshot(row);
-        self.live.lock().expect("no panic").insert(snapshot.id, watch::channel(snapshot.clone()).0);
+        if store.room(&row.room).await?.is_none() {
+            return Err(StreamError::UnknownRoom(row.room));
+        }
+        let mut views = Vec::with_capacity(row.destinations.len());
+        for &id in &row.destinations {
+            views.push(idle(&self.owned_destination(&row.owner, id).await?));
+        }
+        match store.create_stream(&row).await {
+            Ok(()) => {}
+            // Another request with the same key was faster.
+            Err(StoreError::Conflict) => {
+                return self.created_before(&row).await?.ok_or(StreamError::Store(StoreError::Conflict));
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+        let snapshot = snapshot_of(&row, views);
+        let mut board = self.board();
+        if board.waiting.len() == MAX_WAITING {
+            board.waiting.pop_front();
+        }
+        board.waiting.push_back((row.id, watch::Sender::new(snapshot.clone())));
         Ok(snapshot)
     }
 
+    /// # Errors
+    /// When the store fails.
     pub async fn get(&self, id: StreamId) -> Result<Option<StreamSnapshot>, StreamError> {
-        if let Some(live) = self.live.lock().expect("no panic").get(&id) {
-            return Ok(Some(live.borrow().clone()));
+        if let Some(handle) = self.handle(id) {
+            return Ok(Some(handle.snapshot()));
         }
-        Ok(self.ports.store.stream(id).await?.map(snapshot))
+        let Some(row) = self.inner.ports.store.stream(id).await? else { return Ok(None) };
+        Ok(Some(self.resting(&row, &mut HashMap::new()).await?))
     }
 
+    /// Newest first; of one owner, or everybody's.
+    ///
+    /// # Errors
+    /// When the store fails.
     pub async fn list(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<StreamSnapshot>, StreamError> {
-        Ok(self.ports.store.streams(owner, page).await?.into_iter().map(snapshot).collect())
+        let rows = self.inner.ports.store.streams(owner, page).await?;
+        let mut known = HashMap::new();
+        let mut snapshots = Vec::with_capacity(rows.len());
+        for row in &rows {
+            snapshots.push(match self.handle(row.id) {
+                Some(handle) => handle.snapshot(),
+                None => self.resting(row, &mut known).await?,
+            });
+        }
+        Ok(snapshots)
     }
 
+    /// Starts a created stream and returns at once; [`Self::watch`] tells how it goes.
+    ///
+    /// # Errors
+    /// [`StreamError`]: unknown, running or over; the room or the gateway is busy; streaming is off; a destination or its key is
+    /// not there any more.
     pub async fn start(&self, id: StreamId) -> Result<StreamSnapshot, StreamError> {
-        self.shift(id, StreamState::Created, StreamState::Live)
+        let row = self.row(id).await?;
+        if !self.inner.config.streaming_enabled {
+            return Err(StreamError::Disabled);
+        }
+        let claim = self.claim(id, Some(row.room))?;
+        // Read again: only now nobody else can start, stop or delete it, and what was read before may be outdated.
+        let row = self.row(id).await?;
+        if row.state != StreamState::Created {
+            return Err(StreamError::WrongState(row.state));
+        }
+        let mut destinations = Vec::with_capacity(row.destinations.len());
+        let mut views = Vec::with_capacity(row.destinations.len());
+        for &destination in &row.destinations {
+            let stored = self.owned_destination(&row.owner, destination).await?;
+            views.push(idle(&stored));
+            destinations.push(self.opened(stored)?);
+        }
+        Ok(claim.run(row, views, destinations))
     }
 
+    /// Asks a stream to end and returns at once; one that has ended already stays as it is.
+    ///
+    /// # Errors
+    /// [`StreamError`]: unknown, just being started, or the store fails.
     pub async fn stop(&self, id: StreamId) -> Result<StreamSnapshot, StreamError> {
-        self.shift(id, StreamState::Live, StreamState::Ended)
+        if let Some(handle) = self.handle(id) {
+            info!(stream = %id, "the stream is asked to stop");
+            handle.stop();
+            return Ok(handle.snapshot());
+        }
+        let claim = self.claim(id, None)?;
+        let mut row = self.row(id).await?;
+        if row.state == StreamState::Created {
+            let change = ended(StreamState::Ended, None);
+            self.inner.ports.store.set_stream_state(id, &change).await?;
+            row.state = change.state;
+            row.ended_at_ms = change.ended_at_ms;
+        }
+        let snapshot = self.resting(&row, &mut HashMap::new()).await?;
+        if let Some(waiting) = self.take_waiting(id) {
+            waiting.send_replace(snapshot.clone());
+        }
+        drop(claim);
+        Ok(snapshot)
     }
 
+    /// Removes a stream that does not run. Its recordings stay.
+    ///
+    /// # Errors
+    /// [`StreamError`]: unknown, running, or the store fails.
     pub async fn delete(&self, id: StreamId) -> Result<(), StreamError> {
-        if self.get(id).await?.is_some_and(|snapshot| snapshot.state == StreamState::Live) {
-            return Err(StreamError::WrongState(StreamState::Live));
-        }
-        self.live.lock().expect("no panic").remove(&id);
-        self.ports.store.delete_stream(id).await?;
-        Ok(())
+        let claim = self.claim(id, None)?;
+        let existed = self.inner.ports.store.delete_stream(id).await?;
+        let _watchers_see_the_end = self.take_waiting(id);
+        drop(claim);
+        if existed { Ok(()) } else { Err(StreamError::NotFound) }
     }
 
+    /// Follows a stream that runs, or was created in this process and may run; it closes after the last value.
     pub fn watch(&self, id: StreamId) -> Option<watch::Receiver<StreamSnapshot>> {
-        self.live.lock().expect("no panic").get(&id).map(watch::Sender::subscribe)
+        let board = self.board();
+        match board.running.get(&id) {
+            Some((_, handle)) => Some(handle.watch()),
+            None => board.waiting.iter().find(|(waiting, _)| *waiting == id).map(|(_, sender)| sender.subscribe()),
+        }
     }
 
-    fn shift(&self, id: StreamId, from: StreamState, to: StreamState) -> Result<StreamSnapshot, StreamError> {
-        let live = self.live.lock().expect("no panic");
-        let sender = live.get(&id).ok_or(StreamError::NotFound)?;
-        let now = sender.borrow().state;
-        if now != from {
-            return Err(StreamError::WrongState(now));
+    /// Streams that run now.
+    pub fn active(&self) -> usize {
+        self.board().active().count()
+    }
+
+    /// Takes no more starts, stops every stream and waits for them to end; tells how many had not when `deadline` had passed.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        {
+            let mut board = self.board();
+            board.draining = true;
+            board.running.values().for_each(|(_, handle)| handle.stop());
         }
-        sender.send_modify(|snapshot| snapshot.state = to);
-        Ok(sender.borrow().clone())
+        let mut tasks = self.inner.tasks.subscribe();
+        match tokio::time::timeout(deadline, tasks.wait_for(|left| *left == 0)).await {
+            Ok(_) => 0,
+            Err(_) => self.active(),
+        }
+    }
+
+    async fn row(&self, id: StreamId) -> Result<StreamRow, StreamError> {
+        self.inner.ports.store.stream(id).await?.ok_or(StreamError::NotFound)
+    }
+
+    async fn created_before(&self, asked: &StreamRow) -> Result<Option<StreamSnapshot>, StreamError> {
+        let Some(key) = &asked.idempotency_key else { return Ok(None) };
+        let store = &self.inner.ports.store;
+        let Some(row) = store.stream_by_idempotency_key(&asked.owner, key).await? else { return Ok(None) };
+        let same = row.room == asked.room
+            && row.title == asked.title
+            && row.programme == asked.programme
+            && row.destinations == asked.destinations
+            && row.record == asked.record;
+        if same { self.get(row.id).await } else { Err(StreamError::KeyReused) }
+    }
+
+    /// Somebody else's destination is as unknown as none, so that nobody can find out which exist.
+    async fn owned_destination(&self, owner: &UserId, id: DestinationId) -> Result<DestinationRow, StreamError> {
+        let row = self.inner.ports.store.destination(id).await?;
+        row.filter(|row| row.owner == *owner).ok_or(StreamError::UnknownDestination(id))
+    }
+
+    fn opened(&self, row: DestinationRow) -> Result<(DestinationSpec, StreamKey), StreamError> {
+        let key = self.inner.ports.vault.open(row.id, &row.sealed_key)?;
+        Ok((DestinationSpec { id: row.id, name: row.name, platform: row.platform, endpoint: row.endpoint }, key))
+    }
+
+    /// A stream that does not run; a destination that was deleted since is left out.
+    async fn resting(
+        &self,
+        row: &StreamRow,
+        known: &mut HashMap<DestinationId, Option<DestinationSnapshot>>,
+    ) -> Result<StreamSnapshot, StreamError> {
+        let mut views = Vec::with_capacity(row.destinations.len());
+        for &id in &row.destinations {
+            let view = match known.entry(id) {
+                Entry::Occupied(seen) => seen.get().clone(),
+                Entry::Vacant(unseen) => {
+                    unseen.insert(self.inner.ports.store.destination(id).await?.as_ref().map(idle)).clone()
+                }
+            };
+            views.extend(view);
+        }
+        Ok(snapshot_of(row, views))
+    }
+
+    /// Reserves a stream for one caller; for a start, also its room and a place among those that run.
+    fn claim(&self, id: StreamId, room: Option<RoomId>) -> Result<Claim<'_>, StreamError> {
+        let mut board = self.board();
+        if let Some((_, handle)) = board.running.get(&id) {
+            return Err(StreamError::WrongState(handle.snapshot().state));
+        }
+        if board.claims.contains_key(&id) {
+            return Err(StreamError::WrongState(StreamState::Starting));
+        }
+        if let Some(room) = &room {
+            if board.draining || self.inner.shutdown.is_cancelled() {
+                return Err(StreamError::ShuttingDown);
+            }
+            if let Some((busy, _)) = board.active().find(|(_, other)| *other == room) {
+                return Err(StreamError::RoomBusy(busy));
+            }
+            if board.active().count() >= self.inner.config.max_concurrent_streams {
+                return Err(StreamError::TooMany(self.inner.config.max_concurrent_streams));
+            }
+        }
+        board.claims.insert(id, room);
+        Ok(Claim { registry: self, id })
+    }
+
+    fn handle(&self, id: StreamId) -> Option<Handle> {
+        self.board().running.get(&id).map(|(_, handle)| handle.clone())
+    }
+
+    fn take_waiting(&self, id: StreamId) -> Option<watch::Sender<StreamSnapshot>> {
+        let mut board = self.board();
+        let index = board.waiting.iter().position(|(waiting, _)| *waiting == id)?;
+        board.waiting.remove(index).map(|(_, sender)| sender)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        // Every change of the board is one statement, so a panic elsewhere while it was held cannot have left it half done.
+        self.inner.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.inner.config;
+        Limits {
+            start: Duration::from_millis(config.start_timeout_ms),
+            stop: Duration::from_millis(config.stop_timeout_ms),
+            abandoned: Duration::from_millis(config.stream_timeout_ms),
+            ..Limits::default()
+        }
+    }
+
+    /// Runs a stream to its end in a task of its own; a panic in it is our bug and ends this stream only.
+    fn spawn(&self, stream: Stream, id: StreamId, snapshot: watch::Sender<StreamSnapshot>) {
+        let registry = self.clone();
+        let life = async move {
+            if AssertUnwindSafe(stream.run()).catch_unwind().await.is_err() {
+                metrics::counter!("jamcast_stream_panics_total").increment(1);
+                error!("the stream's task panicked; this is a bug of the gateway");
+                let change = ended(StreamState::Failed, Some("an error inside the gateway".to_owned()));
+                if let Err(failure) = registry.inner.ports.store.set_stream_state(id, &change).await {
+                    error!(%failure, "the end of the stream could not be stored");
+                }
+                snapshot.send_modify(|seen| {
+                    seen.state = change.state;
+                    seen.reason = change.reason;
+                    seen.ended_at_ms = change.ended_at_ms;
+                });
+            }
+            registry.board().running.remove(&id);
+            registry.inner.tasks.send_modify(|tasks| *tasks -= 1);
+            metrics::gauge!("jamcast_streams").decrement(1);
+        };
+        self.inner.tasks.send_modify(|tasks| *tasks += 1);
+        metrics::gauge!("jamcast_streams").increment(1);
+        self.inner.tracker.spawn(life.instrument(tracing::info_span!("stream", %id)));
     }
 }
 
-fn snapshot(row: StreamRow) -> StreamSnapshot {
-    StreamSnapshot {
+impl Board {
+    /// Streams that run or are being started, with their rooms. One that has ended and is only leaving does not count.
+    fn active(&self) -> impl Iterator<Item = (StreamId, &RoomId)> {
+        let running = self.running.iter().filter(|(_, (_, handle))| !is_over(handle.snapshot().state));
+        let starting = self.claims.iter().filter_map(|(id, room)| Some((*id, room.as_ref()?)));
+        running.map(|(id, (room, _))| (*id, room)).chain(starting)
+    }
+}
+
+/// One caller's hold on a stream; dropping it lets go.
+struct Claim<'a> {
+    registry: &'a Registry,
+    id: StreamId,
+}
+
+impl Claim<'_> {
+    /// Turns the claim into a running stream.
+    fn run(
+        self,
+        row: StreamRow,
+        views: Vec<DestinationSnapshot>,
+        destinations: Vec<(DestinationSpec, StreamKey)>,
+    ) -> StreamSnapshot {
+        let registry = self.registry;
+        let first = StreamSnapshot { state: StreamState::Starting, ..snapshot_of(&row, views) };
+        let sender = registry.take_waiting(self.id).unwrap_or_else(|| watch::Sender::new(first.clone()));
+        sender.send_replace(first.clone());
+        let plan = Plan {
+            destinations,
+            limits: registry.limits(),
+            destination_config: registry.inner.config.destination.clone(),
+            row,
+        };
+        let room = plan.row.room.clone();
+        let inner = &registry.inner;
+        let (stream, handle) = Stream::new(plan, inner.ports.clone(), sender.clone(), &inner.shutdown, &inner.tracker);
+        if registry.board().draining {
+            handle.stop();
+        }
+        registry.board().running.insert(self.id, (room, handle));
+        registry.spawn(stream, self.id, sender);
+        first
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.registry.board().claims.remove(&self.id);
+    }
+}
+
+fn ended(state: StreamState, reason: Option<String>) -> StateChange {
+    StateChange { state, reason, started_at_ms: None, ended_at_ms: Some(now_ms()) }
+}
+
+/// A destination of a stream that does not run.
+fn idle(row: &DestinationRow) -> DestinationSnapshot {
+    DestinationSnapshot {
         id: row.id,
-        room: row.room,
-        owner: row.owner,
-        title: row.title,
-        programme: row.programme,
-        record: row.record,
-        state: row.state,
-        reason: row.reason,
-        created_at_ms: row.created_at_ms,
-        started_at_ms: row.started_at_ms,
-        ended_at_ms: row.ended_at_ms,
-        destinations: Vec::new(),
-        stats: StreamStats::default(),
+        name: row.name.clone(),
+        platform: row.platform.clone(),
+        url: row.endpoint.url(),
+        state: DestinationState::Stopped,
+        hint: None,
+        retry_in_ms: None,
+        reconnects: 0,
+        bytes_sent: 0,
+        frames_sent: 0,
+        dropped_frames: 0,
+        queue_ms: 0,
+    }
+}
+
+fn is_over(state: StreamState) -> bool {
+    matches!(state, StreamState::Ended | StreamState::Failed)
+}
+
+fn name(state: StreamState) -> &'static str {
+    match state {
+        StreamState::Created => "created",
+        StreamState::Starting => "starting",
+        StreamState::Live => "live",
+        StreamState::Stopping => "stopping",
+        StreamState::Ended => "ended",
+        StreamState::Failed => "failed",
+    }
+}
+
+fn advice(state: StreamState) -> &'static str {
+    match state {
+        StreamState::Created => "start it first",
+        StreamState::Starting | StreamState::Live => "stop it first",
+        StreamState::Stopping => "wait until it has ended",
+        StreamState::Ended | StreamState::Failed => "create a new one",
     }
 }

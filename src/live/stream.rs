@@ -1,1 +1,0 @@
-//! One stream: taps its room, keeps a mixer running, feeds the destinations.

@@ -1,0 +1,648 @@
+//! One running stream: the task between a room's tap, a mixer child, and the destinations.
+
+mod child;
+mod ledger;
+mod meter;
+mod outbox;
+mod scene;
+mod tapping;
+mod timeline;
+
+use std::future;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+use crate::domain::lifecycle::Action;
+use crate::domain::lifecycle::Input;
+use crate::domain::lifecycle::Lifecycle;
+use crate::domain::lifecycle::Limits;
+use crate::domain::lifecycle::Outcome;
+use crate::domain::lifecycle::State;
+use crate::live::destination;
+use crate::live::destination::Destination;
+use crate::live::fanout::Fanout;
+use crate::live::port::Ports;
+use crate::live::port::RecordingRow;
+use crate::live::port::StateChange;
+use crate::live::port::StreamRow;
+use crate::live::rooms::Request;
+use crate::live::rooms::Roster;
+use crate::live::rooms::TapMedia;
+use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::StreamSnapshot;
+use crate::live::snapshot::StreamState;
+use crate::live::snapshot::StreamStats;
+use crate::live::stream::child::Child;
+use crate::live::stream::child::ChildEvent;
+use crate::live::stream::ledger::Ledger;
+use crate::live::stream::meter::Meter;
+use crate::live::stream::outbox::Outbox;
+use crate::live::stream::outbox::SenderReports;
+use crate::live::stream::scene::Composer;
+use crate::live::stream::tapping::TapEvent;
+use crate::live::stream::tapping::Tapping;
+use crate::live::stream::timeline::Timeline;
+use crate::model::id::RecordingId;
+use crate::model::id::TrackId;
+use crate::model::media::EncodedFrame;
+use crate::model::media::MediaKind;
+use crate::model::scene::Scene;
+use crate::model::secret::StreamKey;
+use crate::model::spec::DestinationSpec;
+use crate::proto::mixer::FromMixer;
+use crate::proto::mixer::MixerStats;
+use crate::proto::mixer::Report;
+
+pub(crate) use crate::live::stream::ledger::size_of;
+
+/// Snapshots a second are limited to two: what a person can read, and what many watchers can be sent.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A keyframe costs the bits of about half a second of other frames, so destinations that ask at the same time share one.
+const KEYFRAME_SPACING: Duration = Duration::from_millis(500);
+
+/// What a stream needs beside the ports: the row it was created as, and its destinations with their opened keys.
+pub struct Plan {
+    pub row: StreamRow,
+    pub destinations: Vec<(DestinationSpec, StreamKey)>,
+    pub limits: Limits,
+    pub destination_config: destination::Config,
+}
+
+/// A running stream as the registry holds it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    stop: CancellationToken,
+    snapshot: watch::Receiver<StreamSnapshot>,
+}
+
+impl Handle {
+    /// Asks the stream to end; asking twice is no error. The snapshot shows when it has.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub fn snapshot(&self) -> StreamSnapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    pub fn watch(&self) -> watch::Receiver<StreamSnapshot> {
+        self.snapshot.clone()
+    }
+}
+
+/// The recording file of the present mixer.
+struct Part {
+    id: RecordingId,
+    path: PathBuf,
+}
+
+impl Part {
+    /// As it stands in scenes and in the mixer's reports.
+    fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+}
+
+/// The stream itself, which lives in the task that runs [`Stream::run`].
+pub struct Stream {
+    row: StreamRow,
+    ports: Ports,
+    stop: CancellationToken,
+    shutdown: CancellationToken,
+    snapshot: watch::Sender<StreamSnapshot>,
+    ledger: Ledger,
+    life: Lifecycle,
+    live_since: Option<Instant>,
+
+    tap: Tapping,
+    roster: Roster,
+    composer: Composer,
+    reports: SenderReports,
+
+    child: Child,
+    /// Mixers started so far.
+    generation: u32,
+    part: Option<Part>,
+    mixer_stats: MixerStats,
+    /// Counters of the mixers before this one.
+    earlier: MixerStats,
+
+    timeline: Timeline,
+    meter: Meter,
+    /// Frames that did not continue the timeline.
+    unfit_frames: u64,
+    fanout: Fanout,
+    keyframe_wanted: Arc<Notify>,
+    /// Set while a wish for a keyframe waits for its turn.
+    keyframe_wish: bool,
+    next_keyframe: Instant,
+    destinations: Vec<Destination>,
+    destination_views: Vec<watch::Receiver<DestinationSnapshot>>,
+    closing: Option<BoxFuture<'static, ()>>,
+
+    next_tick: Instant,
+    mixer_trouble: Option<String>,
+    recording_trouble: Option<String>,
+}
+
+enum Happening {
+    StopAsked,
+    DestinationsClosed,
+    Child(ChildEvent),
+    Tap(TapEvent),
+    KeyframeWanted,
+    Time,
+}
+
+impl Stream {
+    /// A stream that begins when it is run, and the handle to it. It publishes through `snapshot` and ends when `shutdown` is
+    /// cancelled.
+    pub fn new(
+        plan: Plan,
+        ports: Ports,
+        snapshot: watch::Sender<StreamSnapshot>,
+        shutdown: &CancellationToken,
+        tracker: &TaskTracker,
+    ) -> (Self, Handle) {
+        let Plan { row, destinations, limits, destination_config } = plan;
+        let stop = shutdown.child_token();
+        let handle = Handle { stop: stop.clone(), snapshot: snapshot.subscribe() };
+        let fanout = Fanout::new();
+        let destinations: Vec<Destination> = destinations
+            .into_iter()
+            .map(|(spec, key)| {
+                let (programme, dial) = (row.programme.clone(), Arc::clone(&ports.dial));
+                Destination::start(spec, key, &destination_config, programme, dial, fanout.subscribe(), tracker)
+            })
+            .collect();
+        let now = Instant::now();
+        let stream = Self {
+            stop,
+            shutdown: shutdown.clone(),
+            snapshot,
+            ledger: Ledger::open(row.id, Arc::clone(&ports.store), tracker),
+            life: Lifecycle::new(limits),
+            live_since: None,
+            tap: Tapping::open(ports.rooms.clone(), row.room.clone()),
+            roster: Roster::default(),
+            composer: Composer::default(),
+            reports: SenderReports::new(),
+            child: Child::None,
+            generation: 0,
+            part: None,
+            mixer_stats: MixerStats::default(),
+            earlier: MixerStats::default(),
+            timeline: Timeline::default(),
+            meter: Meter::default(),
+            unfit_frames: 0,
+            keyframe_wanted: fanout.keyframe_wanted(),
+            keyframe_wish: false,
+            next_keyframe: now,
+            fanout,
+            destination_views: destinations.iter().map(Destination::snapshot).collect(),
+            destinations,
+            closing: None,
+            next_tick: now + TICK,
+            mixer_trouble: None,
+            recording_trouble: None,
+            row,
+            ports,
+        };
+        (stream, handle)
+    }
+
+    /// Lives the stream's life. It has ended when this returns: the store and the snapshot say so.
+    pub async fn run(mut self) {
+        info!(room = %self.row.room, destinations = self.destinations.len(), record = self.row.record, "stream starts");
+        self.advance(Input::Start);
+        while !self.is_over() {
+            match self.next().await {
+                Happening::StopAsked => {
+                    let reason = self.shutdown.is_cancelled().then(|| "the gateway was shut down".to_owned());
+                    self.advance(Input::Stop { reason });
+                }
+                Happening::DestinationsClosed => {
+                    self.closing = None;
+                    self.advance(Input::DestinationsClosed);
+                }
+                Happening::Child(event) => self.on_child(event),
+                Happening::Tap(event) => self.on_tap(event),
+                Happening::KeyframeWanted => self.keyframe_wish = true,
+                Happening::Time => self.advance(Input::Timeout),
+            }
+            self.on_time();
+        }
+        let last = self.describe();
+        info!(state = ?last.state, reason = last.reason, "stream is over");
+        self.ledger.close().await;
+        // Only now, so that whoever sees the end here finds it in the store as well.
+        self.snapshot.send_replace(last);
+    }
+
+    async fn next(&mut self) -> Happening {
+        let wake = self.wake_at();
+        let asked = !matches!(self.life.state(), State::Stopping { .. });
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if asked => Happening::StopAsked,
+            () = or_never(&mut self.closing) => Happening::DestinationsClosed,
+            () = tokio::time::sleep_until(wake) => Happening::Time,
+            () = self.keyframe_wanted.notified() => Happening::KeyframeWanted,
+            event = self.child.next() => Happening::Child(event),
+            event = self.tap.next() => Happening::Tap(event),
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let life = self.life.poll_timeout().map(Instant::from_std);
+        let keyframe = (self.keyframe_wish && self.child.is_running()).then_some(self.next_keyframe);
+        [Some(self.next_tick), life, keyframe].into_iter().flatten().min().unwrap_or(self.next_tick)
+    }
+
+    /// Does what is due by the clock: a coalesced keyframe, the next snapshot.
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.keyframe_wish
+            && now >= self.next_keyframe
+            && let Some(outbox) = self.child.outbox()
+        {
+            outbox.force_keyframe();
+            self.keyframe_wish = false;
+            self.next_keyframe = now + KEYFRAME_SPACING;
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.publish();
+        }
+    }
+
+    /// Tells the lifecycle what happened and does what it decides.
+    fn advance(&mut self, input: Input) {
+        let before = phase(self.life.state());
+        self.life.handle(Instant::now().into_std(), input);
+        self.carry_out(before);
+    }
+
+    fn carry_out(&mut self, before: StreamState) {
+        while let Some(action) = self.life.poll_output() {
+            match action {
+                Action::StartMixer => self.start_mixer(),
+                Action::KillMixer => self.drop_mixer("the mixer had to be stopped by force"),
+                Action::FinishMixer => self.finish_mixer(),
+                Action::CloseDestinations => {
+                    let stops = mem::take(&mut self.destinations).into_iter().map(Destination::stop);
+                    self.closing = Some(futures::future::join_all(stops).map(drop).boxed());
+                }
+            }
+        }
+        let after = phase(self.life.state());
+        if after != before {
+            self.enter(after);
+        }
+    }
+
+    fn enter(&mut self, state: StreamState) {
+        let mut change = StateChange { state, reason: self.reason(), started_at_ms: None, ended_at_ms: None };
+        match state {
+            StreamState::Created | StreamState::Starting | StreamState::Stopping => {}
+            StreamState::Live => {
+                self.live_since = Some(Instant::now());
+                self.row.started_at_ms = Some(now_ms());
+                change.started_at_ms = self.row.started_at_ms;
+            }
+            StreamState::Ended | StreamState::Failed => {
+                self.row.ended_at_ms = Some(now_ms());
+                change.ended_at_ms = self.row.ended_at_ms;
+            }
+        }
+        info!(?state, reason = change.reason, "stream changes state");
+        self.ledger.state(change);
+        if !self.is_over() {
+            self.publish();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.life.state(), State::Ended { .. } | State::Failed { .. })
+    }
+}
+
+/// The mixer: one generation after the other.
+impl Stream {
+    fn start_mixer(&mut self) {
+        self.generation += 1;
+        if self.generation > 1 {
+            metrics::counter!("jamcast_mixer_restarts_total").increment(1);
+            self.timeline.restart();
+        }
+        add(&mut self.earlier, &mem::take(&mut self.mixer_stats));
+        if self.row.record {
+            self.begin_part();
+        }
+        let (mixers, stream) = (Arc::clone(&self.ports.mixers), self.row.id);
+        self.child = Child::Starting(async move { mixers.start(stream).await }.boxed());
+    }
+
+    fn begin_part(&mut self) {
+        let file = format!("{}-{}.mp4", self.row.id, self.generation);
+        let part = Part { id: RecordingId::generate(), path: self.ports.recordings.join(&file) };
+        self.ledger.recording_begun(RecordingRow {
+            id: part.id,
+            stream: self.row.id,
+            owner: self.row.owner.clone(),
+            room: self.row.room.clone(),
+            title: self.row.title.clone(),
+            part: self.generation,
+            file,
+            created_at_ms: now_ms(),
+            ended_at_ms: None,
+            size_bytes: None,
+            failure: None,
+        });
+        self.part = Some(part);
+    }
+
+    fn finish_part(&mut self, failure: Option<&str>) {
+        if let Some(part) = self.part.take() {
+            self.ledger.recording_over(part.id, part.path, now_ms(), failure.map(str::to_owned));
+        }
+    }
+
+    fn finish_mixer(&mut self) {
+        // The room is not listened to any more: what is said after the end belongs to nobody.
+        self.tap.close();
+        match self.child.outbox() {
+            Some(outbox) => outbox.finish(),
+            None => self.mixer_gone("there was none"),
+        }
+    }
+
+    /// The mixer is gone, however it came to that.
+    fn mixer_gone(&mut self, reason: &str) {
+        self.drop_mixer(&format!("the mixer died ({reason}); the file holds what was written until then"));
+        match self.life.state() {
+            State::Starting { .. } | State::Live { .. } => {
+                warn!(reason, generation = self.generation, "the mixer is gone and will be replaced");
+                self.mixer_trouble = Some(format!("the mixer died ({reason}) and is being restarted"));
+            }
+            State::Created | State::Stopping { .. } | State::Ended { .. } | State::Failed { .. } => {}
+        }
+        self.life.handle(Instant::now().into_std(), Input::MixerGone { reason: reason.to_owned() });
+    }
+
+    fn drop_mixer(&mut self, recording_failure: &str) {
+        self.child = Child::None;
+        self.finish_part(Some(recording_failure));
+    }
+
+    fn on_child(&mut self, event: ChildEvent) {
+        match event {
+            ChildEvent::Started(link) => {
+                debug!(pid = link.pid, generation = self.generation, "the mixer is up");
+                let scene = self.scene();
+                self.child = Child::running(link, Outbox::for_newborn(scene, self.reports.clone()));
+                // A mixer begins with a keyframe by itself, so older wishes are granted; its decoders need some as well.
+                self.keyframe_wish = false;
+                self.ask_keyframes(scene::visible_tracks(&self.roster));
+            }
+            ChildEvent::NotStarted(error) => {
+                let reason = match std::error::Error::source(&error) {
+                    Some(source) => format!("{error}: {source}"),
+                    None => error.to_string(),
+                };
+                self.gone(&reason);
+            }
+            ChildEvent::Told => {}
+            ChildEvent::Said(FromMixer::Frame(frame)) => self.on_frame(&frame),
+            ChildEvent::Said(FromMixer::Config(config)) => self.fanout.set_config(config),
+            ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
+            ChildEvent::Gone => self.gone("its process ended"),
+        }
+    }
+
+    fn gone(&mut self, reason: &str) {
+        let before = phase(self.life.state());
+        self.mixer_gone(reason);
+        // The lifecycle has heard it already; this carries out its answer.
+        self.carry_out(before);
+    }
+
+    fn on_frame(&mut self, frame: &EncodedFrame) {
+        if !self.timeline.admit(frame) {
+            self.unfit_frames += 1;
+            return;
+        }
+        self.meter.count(frame);
+        self.fanout.push(frame);
+        if frame.kind == MediaKind::Video {
+            self.mixer_trouble = None;
+            self.advance(Input::Frame);
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Playing => debug!("the mixer plays"),
+            Report::KeyframeWanted { track } => self.ask_keyframes([track]),
+            Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
+            Report::Stats(stats) => self.mixer_stats = stats,
+            Report::RecordingFinished { path } => {
+                if self.part.as_ref().is_some_and(|part| part.name() == path) {
+                    self.finish_part(None);
+                }
+            }
+            Report::RecordingFailed { path, reason } => {
+                warn!(path, reason, "the recording stopped early");
+                if self.part.as_ref().is_some_and(|part| part.name() == path) {
+                    self.finish_part(Some(&reason));
+                    self.recording_trouble = Some(format!("the recording stopped: {reason}"));
+                }
+            }
+            Report::Failed { reason } => self.gone(&reason),
+            Report::Finished => {
+                self.finish_part(None);
+                self.gone("it finished");
+            }
+        }
+    }
+}
+
+/// The room: who is in it and what it sends.
+impl Stream {
+    fn on_tap(&mut self, event: TapEvent) {
+        match event {
+            TapEvent::Roster(roster) => self.on_roster(roster),
+            TapEvent::Media(batch) => {
+                let mut heard = false;
+                for media in batch {
+                    heard |= self.on_media(media);
+                }
+                if heard {
+                    self.advance(Input::Media);
+                }
+            }
+            TapEvent::Lost => {
+                warn!("the room's media is lost; asking for it again");
+                self.on_roster(Roster::default());
+            }
+        }
+    }
+
+    fn on_roster(&mut self, roster: Roster) {
+        let before = scene::visible_tracks(&self.roster);
+        let appeared: Vec<TrackId> = scene::visible_tracks(&roster).difference(&before).copied().collect();
+        self.reports.retain(|track, _| roster.tracks.iter().any(|t| t.track == *track));
+        self.roster = roster;
+        let scene = self.scene();
+        if let Some(outbox) = self.child.outbox() {
+            outbox.set_scene(scene);
+        }
+        self.ask_keyframes(appeared);
+    }
+
+    /// Passes on one thing a participant sent; `true` for media.
+    fn on_media(&mut self, media: TapMedia) -> bool {
+        match media {
+            TapMedia::Packet(packet) => {
+                self.child.offer(packet);
+                true
+            }
+            TapMedia::SenderReport { track, ntp, rtp } => {
+                if self.roster.tracks.iter().any(|t| t.track == track) {
+                    self.reports.insert(track, (ntp, rtp));
+                }
+                if let Some(outbox) = self.child.outbox() {
+                    outbox.report(track, ntp, rtp);
+                }
+                false
+            }
+        }
+    }
+
+    fn ask_keyframes(&self, tracks: impl IntoIterator<Item = TrackId>) {
+        for track in tracks {
+            self.ports.rooms.tell(&self.row.room, Request::Keyframe { track });
+        }
+    }
+
+    fn scene(&mut self) -> Scene {
+        let recording = self.part.as_ref().map(Part::name);
+        self.composer.compose(&self.roster, &self.row.programme, recording)
+    }
+}
+
+/// What the outside sees.
+impl Stream {
+    fn publish(&mut self) {
+        let snapshot = self.describe();
+        self.snapshot.send_if_modified(|seen| {
+            let changed = *seen != snapshot;
+            *seen = snapshot;
+            changed
+        });
+    }
+
+    fn describe(&mut self) -> StreamSnapshot {
+        let destinations = self.destination_views.iter().map(|view| view.borrow().clone()).collect();
+        let now = Instant::now();
+        let (fps, bitrate_kbps) = self.meter.sample(now.into_std());
+        let totals = self.meter.totals();
+        let duration = self.live_since.map_or(Duration::ZERO, |since| now - since);
+        let stats = StreamStats {
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            video_frames: totals.video_frames,
+            audio_frames: totals.audio_frames,
+            fps,
+            bitrate_kbps,
+            dropped_frames: self.earlier.dropped_frames + self.mixer_stats.dropped_frames + self.unfit_frames,
+            musicians: scene::musicians(&self.roster),
+            mixer_restarts: u64::from(self.generation.saturating_sub(1)),
+            recorded_bytes: self.earlier.recorded_bytes + self.mixer_stats.recorded_bytes,
+        };
+        StreamSnapshot {
+            state: phase(self.life.state()),
+            reason: self.reason(),
+            stats,
+            ..snapshot_of(&self.row, destinations)
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        match self.life.state() {
+            State::Created => None,
+            State::Starting { .. } | State::Live { .. } => {
+                let room = self.tap.is_lost().then(|| "the room's sound and picture are not reachable".to_owned());
+                self.mixer_trouble.clone().or(room).or_else(|| self.recording_trouble.clone())
+            }
+            State::Stopping { outcome: Outcome::Ended { reason }, .. } | State::Ended { reason } => reason.clone(),
+            State::Stopping { outcome: Outcome::Failed { reason }, .. } | State::Failed { reason } => {
+                Some(reason.clone())
+            }
+        }
+    }
+}
+
+/// A stored stream as the outside sees it while nothing of it runs.
+pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot>) -> StreamSnapshot {
+    let duration_ms = match (row.started_at_ms, row.ended_at_ms) {
+        (Some(from), Some(to)) => u64::try_from(to - from).unwrap_or(0),
+        (Some(_), None) | (None, Some(_) | None) => 0,
+    };
+    StreamSnapshot {
+        id: row.id,
+        room: row.room.clone(),
+        owner: row.owner.clone(),
+        title: row.title.clone(),
+        programme: row.programme.clone(),
+        record: row.record,
+        state: row.state,
+        reason: row.reason.clone(),
+        created_at_ms: row.created_at_ms,
+        started_at_ms: row.started_at_ms,
+        ended_at_ms: row.ended_at_ms,
+        destinations,
+        stats: StreamStats { duration_ms, ..StreamStats::default() },
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+fn phase(state: &State) -> StreamState {
+    match state {
+        State::Created => StreamState::Created,
+        State::Starting { .. } => StreamState::Starting,
+        State::Live { .. } => StreamState::Live,
+        State::Stopping { .. } => StreamState::Stopping,
+        State::Ended { .. } => StreamState::Ended,
+        State::Failed { .. } => StreamState::Failed,
+    }
+}
+
+fn add(sum: &mut MixerStats, stats: &MixerStats) {
+    sum.dropped_frames += stats.dropped_frames;
+    sum.recorded_bytes += stats.recorded_bytes;
+}
+
+async fn or_never(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
+        Some(future) => future.await,
+        None => future::pending().await,
+    }
+}

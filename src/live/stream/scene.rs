@@ -1,0 +1,227 @@
+//! From who is in the room to what the programme shows: the roster as a scene.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::domain::layout;
+use crate::live::rooms::ParticipantInfo;
+use crate::live::rooms::Roster;
+use crate::live::rooms::TapTrack;
+use crate::live::rooms::TrackSource;
+use crate::model::id::ParticipantId;
+use crate::model::id::SourceId;
+use crate::model::id::TrackId;
+use crate::model::media::MediaKind;
+use crate::model::scene::Placement;
+use crate::model::scene::Scene;
+use crate::model::scene::Source;
+use crate::model::scene::SourceTrack;
+use crate::model::spec::ProgrammeSpec;
+
+/// Writes scenes and remembers which number each source has, so that a source keeps it for as long as it is there.
+#[derive(Debug, Default)]
+pub(super) struct Composer {
+    numbers: BTreeMap<Seat, SourceId>,
+    next: u32,
+}
+
+/// What makes a source the same one in the next scene.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seat {
+    participant: ParticipantId,
+    kind: SeatKind,
+    /// 0 for a participant's first camera and microphone; a second microphone is a source of its own and is heard as well.
+    index: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SeatKind {
+    Person,
+    Screen,
+}
+
+impl Composer {
+    /// The scene of this roster: everybody who sends something, in the order of joining, a shared screen after its owner.
+    ///
+    /// A paused picture is not placed and a paused sound is muted; both keep their tracks, so that they are back at once.
+    pub(super) fn compose(&mut self, roster: &Roster, programme: &ProgrammeSpec, recording: Option<String>) -> Scene {
+        let mut sources = Vec::new();
+        let mut seated = BTreeSet::new();
+        for participant in &roster.participants {
+            for kind in [SeatKind::Person, SeatKind::Screen] {
+                let of = |media| {
+                    roster.tracks.iter().filter(move |track| {
+                        track.participant == participant.id
+                            && seat_kind(track.source) == kind
+                            && track.codec.kind() == media
+                    })
+                };
+                let (mut videos, mut audios) = (of(MediaKind::Video), of(MediaKind::Audio));
+                for index in 0.. {
+                    let (video, audio) = (videos.next(), audios.next());
+                    if video.is_none() && audio.is_none() {
+                        break;
+                    }
+                    let seat = Seat { participant: participant.id, kind, index };
+                    seated.insert(seat);
+                    let id = self.number(seat);
+                    sources
+                        .push((source(id, label(participant, kind), video, audio), video.is_some_and(|v| !v.paused)));
+                }
+            }
+        }
+        self.numbers.retain(|seat, _| seated.contains(seat));
+        let visible = sources.iter().filter(|(_, visible)| *visible).count();
+        let mut placements = layout::place(visible, programme.width, programme.height).into_iter();
+        let sources = sources
+            .into_iter()
+            .map(|(source, visible)| {
+                let placement: Option<Placement> = if visible { placements.next() } else { None };
+                Source { placement, ..source }
+            })
+            .collect();
+        Scene { programme: programme.clone(), sources, recording }
+    }
+
+    fn number(&mut self, seat: Seat) -> SourceId {
+        *self.numbers.entry(seat).or_insert_with(|| {
+            self.next += 1;
+            SourceId(self.next)
+        })
+    }
+}
+
+/// Video tracks that are sending: those whose decoders need a keyframe to begin with.
+pub(super) fn visible_tracks(roster: &Roster) -> BTreeSet<TrackId> {
+    roster.tracks.iter().filter(|t| !t.paused && t.codec.kind() == MediaKind::Video).map(|t| t.track).collect()
+}
+
+/// Participants of whom something is seen or heard.
+pub(super) fn musicians(roster: &Roster) -> u32 {
+    let sending: BTreeSet<ParticipantId> = roster.tracks.iter().filter(|t| !t.paused).map(|t| t.participant).collect();
+    u32::try_from(sending.len()).unwrap_or(u32::MAX)
+}
+
+fn seat_kind(source: TrackSource) -> SeatKind {
+    match source {
+        TrackSource::Microphone | TrackSource::Camera => SeatKind::Person,
+        TrackSource::Screen => SeatKind::Screen,
+    }
+}
+
+fn label(participant: &ParticipantInfo, kind: SeatKind) -> String {
+    match kind {
+        SeatKind::Person => participant.name.clone(),
+        SeatKind::Screen => format!("{} (screen)", participant.name),
+    }
+}
+
+fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&TapTrack>) -> Source {
+    let track = |t: &TapTrack| SourceTrack { track: t.track, codec: t.codec, payload_type: t.payload_type };
+    Source {
+        id,
+        label,
+        video: video.map(track),
+        audio: audio.map(track),
+        placement: None,
+        gain: 1.0,
+        muted: audio.is_some_and(|a| a.paused),
+        pan: 0.0,
+        delay_ms: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::ProducerId;
+    use crate::model::media::Codec;
+    use crate::model::role::RoomRole;
+
+    use super::*;
+
+    fn person(name: &str) -> ParticipantInfo {
+        ParticipantInfo { id: ParticipantId::generate(), name: name.to_owned(), role: RoomRole::Musician }
+    }
+
+    fn track(owner: &ParticipantInfo, number: u32, source: TrackSource, codec: Codec) -> TapTrack {
+        TapTrack {
+            track: TrackId(number),
+            producer: ProducerId::generate(),
+            participant: owner.id,
+            source,
+            codec,
+            payload_type: 96,
+            paused: false,
+        }
+    }
+
+    fn duo() -> Roster {
+        let (ann, bob) = (person("Ann"), person("Bob"));
+        let tracks = vec![
+            track(&bob, 1, TrackSource::Camera, Codec::Vp8),
+            track(&ann, 2, TrackSource::Microphone, Codec::Opus),
+            track(&ann, 3, TrackSource::Camera, Codec::H264),
+            track(&bob, 4, TrackSource::Screen, Codec::Vp8),
+        ];
+        Roster { participants: vec![ann, bob], tracks }
+    }
+
+    fn compose(composer: &mut Composer, roster: &Roster) -> Vec<Source> {
+        composer.compose(roster, &ProgrammeSpec::default(), None).sources
+    }
+
+    #[test]
+    fn sources_stand_in_the_order_of_joining_with_the_screen_after_its_owner() {
+        let sources = compose(&mut Composer::default(), &duo());
+        let labels: Vec<&str> = sources.iter().map(|s| s.label.as_str()).collect();
+        assert_eq!(labels, ["Ann", "Bob", "Bob (screen)"]);
+        assert_eq!(sources[0].audio.map(|t| t.track), Some(TrackId(2)));
+        assert_eq!(sources[0].video.map(|t| t.track), Some(TrackId(3)));
+        let expected = layout::place(3, 1280, 720);
+        assert_eq!(sources.iter().filter_map(|s| s.placement).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn sources_keep_their_numbers_while_others_come_and_go() {
+        let mut composer = Composer::default();
+        let mut roster = duo();
+        let before = compose(&mut composer, &roster);
+        let ann = roster.participants.remove(0);
+        roster.tracks.retain(|t| t.participant != ann.id);
+        let eve = person("Eve");
+        roster.tracks.push(track(&eve, 9, TrackSource::Microphone, Codec::Opus));
+        roster.participants.push(eve);
+        let after = compose(&mut composer, &roster);
+        assert_eq!([after[0].id, after[1].id], [before[1].id, before[2].id]);
+        assert!(before.iter().all(|s| s.id != after[2].id), "a number was used twice");
+    }
+
+    #[test]
+    fn paused_pictures_leave_the_grid_and_paused_sound_is_muted() {
+        let mut roster = duo();
+        for paused in [1, 2] {
+            roster.tracks[paused].paused = true;
+        }
+        let sources = compose(&mut Composer::default(), &roster);
+        assert!(sources[0].muted && sources[0].placement.is_none() && sources[0].video.is_some());
+        let expected = layout::place(2, 1280, 720);
+        assert_eq!(sources.iter().filter_map(|s| s.placement).collect::<Vec<_>>(), expected);
+        assert_eq!(musicians(&roster), 1);
+        assert_eq!(visible_tracks(&roster), [TrackId(1), TrackId(4)].into());
+    }
+
+    #[test]
+    fn a_second_microphone_is_heard_as_well() {
+        let mut roster = duo();
+        let ann = roster.participants[0].clone();
+        roster.tracks.push(track(&ann, 7, TrackSource::Microphone, Codec::Opus));
+        let sources = compose(&mut Composer::default(), &roster);
+        assert_eq!(sources[1].audio.map(|t| t.track), Some(TrackId(7)));
+        assert_eq!((sources[1].video, sources[1].placement), (None, None));
+    }
+
+    #[test]
+    fn a_room_without_anybody_is_an_empty_scene() {
+        assert_eq!(compose(&mut Composer::default(), &Roster::default()), []);
+    }
+}

@@ -1,0 +1,68 @@
+//! One timeline out of the frames of several mixers: it never steps back, and after a restart pictures begin at a keyframe.
+
+use crate::model::media::EncodedFrame;
+use crate::model::media::MediaKind;
+
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    video_dts_us: Option<u64>,
+    audio_dts_us: Option<u64>,
+    /// Cleared by the first keyframe of a mixer.
+    seen_key: bool,
+}
+
+impl Timeline {
+    /// The frames that follow come from another mixer.
+    pub(super) fn restart(&mut self) {
+        self.seen_key = false;
+    }
+
+    /// Whether the frame continues the programme; one that does not is dropped.
+    pub(super) fn admit(&mut self, frame: &EncodedFrame) -> bool {
+        let last = match frame.kind {
+            MediaKind::Audio => &mut self.audio_dts_us,
+            MediaKind::Video => {
+                if !self.seen_key && !frame.key {
+                    return false;
+                }
+                &mut self.video_dts_us
+            }
+        };
+        if last.is_some_and(|last| frame.dts_us <= last) {
+            return false;
+        }
+        *last = Some(frame.dts_us);
+        // Only a keyframe that is admitted counts: if it came too late for the timeline, those that follow cannot be decoded.
+        if frame.kind == MediaKind::Video {
+            self.seen_key = true;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn frame(kind: MediaKind, dts_us: u64, key: bool) -> EncodedFrame {
+        EncodedFrame { kind, pts_us: dts_us, dts_us, key, data: Bytes::new() }
+    }
+
+    #[test]
+    fn a_new_mixer_goes_on_after_the_old_one_and_at_a_keyframe() {
+        let mut line = Timeline::default();
+        assert!(!line.admit(&frame(MediaKind::Video, 10, false)));
+        assert!(line.admit(&frame(MediaKind::Video, 20, true)));
+        assert!(line.admit(&frame(MediaKind::Video, 30, false)));
+        assert!(line.admit(&frame(MediaKind::Audio, 25, true)), "each kind has its own last time");
+        line.restart();
+        assert!(!line.admit(&frame(MediaKind::Video, 30, true)), "no step back");
+        assert!(!line.admit(&frame(MediaKind::Video, 40, false)), "its keyframe was dropped");
+        assert!(!line.admit(&frame(MediaKind::Audio, 25, true)));
+        assert!(line.admit(&frame(MediaKind::Audio, 26, true)));
+        assert!(line.admit(&frame(MediaKind::Video, 50, true)));
+        assert!(line.admit(&frame(MediaKind::Video, 60, false)));
+    }
+}
