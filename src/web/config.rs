@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use url::Url;
 
+use crate::proto::signal::IceServer;
 use crate::web::limits;
+use crate::web::whip;
+use crate::web::ws;
 
 /// The `[web]` section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +33,10 @@ pub struct Config {
     /// stay off, or callers choose their own address.
     pub trust_forwarded_for: bool,
     pub limits: limits::Config,
+    pub ws: ws::Config,
+    pub whip: whip::Config,
+    /// STUN and TURN servers told to everybody who enters a room.
+    pub ice_servers: Vec<IceServer>,
 }
 
 impl Default for Config {
@@ -44,6 +51,9 @@ impl Default for Config {
             metrics_listen: None,
             trust_forwarded_for: false,
             limits: limits::Config::default(),
+            ws: ws::Config::default(),
+            whip: whip::Config::default(),
+            ice_servers: Vec::new(),
         }
     }
 }

@@ -46,10 +46,14 @@ use crate::live::registry::StreamError;
 use crate::live::rooms::Rooms;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
+use crate::proto::signal::IceServer;
 use crate::web::config::Config;
 use crate::web::limits::Limits;
 use crate::web::problem::Problem;
 use crate::web::problem::fault_status;
+
+/// When to try again what was refused for lack of room, seconds.
+const RETRY_AFTER_S: u64 = 10;
 
 /// Everything the public face may ask of the rest, handed to every route as one value.
 #[derive(Clone)]
@@ -77,12 +81,32 @@ pub fn router(gateway: &Gateway) -> Router {
         .merge(api)
         .merge(description(&openapi))
         .merge(ops::probes(gateway))
+        .merge(rooms(gateway))
         .fallback_service(get(studio::serve).layer(CompressionLayer::new()));
     let routes = match gateway.config.metrics_listen {
         None => routes.merge(ops::metrics_router(gateway)),
         Some(_) => routes,
     };
     wrap(routes, &gateway.config)
+}
+
+/// The ways into a room: signalling, WHIP and WHEP.
+fn rooms(gateway: &Gateway) -> Router {
+    let ice_servers: Arc<[IceServer]> = gateway.config.ice_servers.clone().into();
+    let signalling = ws::routes(ws::State {
+        rooms: gateway.rooms.clone(),
+        identity: gateway.identity.clone(),
+        config: Arc::new(gateway.config.ws.clone()),
+        ice_servers: ice_servers.clone(),
+        shutdown: gateway.drain.clone(),
+    });
+    signalling.merge(whip::routes(whip::State {
+        rooms: gateway.rooms.clone(),
+        identity: gateway.identity.clone(),
+        config: Arc::new(gateway.config.whip.clone()),
+        ice_servers,
+        shutdown: gateway.drain.clone(),
+    }))
 }
 
 /// The layers around every route, the innermost first.
@@ -160,13 +184,18 @@ impl From<StoreError> for Problem {
 impl From<StreamError> for Problem {
     fn from(error: StreamError) -> Self {
         let status = match (error.fault(), error.code()) {
-            (Fault::Client, "not_found") => StatusCode::NOT_FOUND,
+            (_, "not_found") => StatusCode::NOT_FOUND,
+            (_, "idempotency_key_reused" | "unknown_room" | "unknown_destination") => StatusCode::UNPROCESSABLE_ENTITY,
+            // Only the caller can mend it, by entering the key again.
+            (_, "key_unreadable") => StatusCode::CONFLICT,
             (Fault::Client, _) => StatusCode::CONFLICT,
             (Fault::Internal, _) => {
                 tracing::error!(%error, "a stream failed");
                 return internal();
             }
-            (fault @ (Fault::Destination | Fault::Transient), _) => fault_status(fault),
+            (fault @ (Fault::Destination | Fault::Transient), code) => {
+                return Self::new(fault_status(fault), code, error.to_string()).with_retry_after(RETRY_AFTER_S);
+            }
         };
         Self::new(status, error.code(), error.to_string())
     }

@@ -64,7 +64,7 @@ async fn a_recording_is_downloaded_whole_and_in_ranges() {
     assert_eq!(whole.header("content-disposition"), "attachment; filename=\"Jam-night-1.mp4\"");
     assert_eq!(whole.header("accept-ranges"), "bytes");
 
-    let range = |range: &'static str| world.send_with(Method::GET, &path, &anna, None, &[("range", range)]);
+    let range = async |range: &str| world.send_with(Method::GET, &path, &anna, None, &[("range", range)]).await;
     let middle = range("bytes=2-4").await;
     assert_eq!((middle.status, middle.body.as_slice()), (StatusCode::PARTIAL_CONTENT, b"234".as_slice()));
     assert_eq!(middle.header("content-range"), "bytes 2-4/10");

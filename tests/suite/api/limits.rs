@@ -34,8 +34,8 @@ async fn the_eleventh_stream_within_a_minute_waits() {
 async fn guessing_tokens_is_slowed_down_per_address_and_does_not_lock_out_others() {
     let limits = limits::Config { anonymous_max: 3, ..limits::Config::default() };
     let world = World::with(Config { limits, trust_forwarded_for: true, ..Config::default() }, None).await;
-    let guess = |address: &'static str| {
-        world.send_with(axum::http::Method::GET, "/api/v1/rooms", "guess", None, &[("x-forwarded-for", address)])
+    let guess = async |address: &str| {
+        world.send_with(axum::http::Method::GET, "/api/v1/rooms", "guess", None, &[("x-forwarded-for", address)]).await
     };
     for _ in 0..3 {
         guess("192.0.2.1").await.problem(401, "token_invalid");

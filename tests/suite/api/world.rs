@@ -18,7 +18,6 @@ use jamcast::driver::vault::Keyring;
 use jamcast::live::port::Connection;
 use jamcast::live::port::Dial;
 use jamcast::live::port::DialError;
-use jamcast::live::port::Identity;
 use jamcast::live::port::MixerError;
 use jamcast::live::port::MixerLink;
 use jamcast::live::port::Mixers;

@@ -16,7 +16,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::router::UtoipaMethodRouterExt;
 use utoipa_axum::routes;
 
-use crate::live::port::StreamRow;
 use crate::live::registry::NewStream;
 use crate::live::snapshot::StreamSnapshot;
 use crate::model::id::StreamId;
@@ -71,20 +70,12 @@ async fn create(
     caller.may_write()?;
     let mut new = validate(&gateway, &caller, fields, errors).await?;
     new.idempotency_key = idempotency_key(&headers)?;
-    if let Some(earlier) = replay(&gateway, &caller, &new).await? {
-        return Ok(created(&earlier));
-    }
-    match gateway.registry.create(&caller.0.user, new.clone()).await {
-        Ok(snapshot) => {
-            tracing::info!(stream = %snapshot.id, room = %snapshot.room, owner = %snapshot.owner, "stream created");
-            Ok(created(&snapshot))
-        }
-        // Two requests with one key may race past the look-up; the loser finds the winner's stream now.
-        Err(error) => match replay(&gateway, &caller, &new).await? {
-            Some(earlier) => Ok(created(&earlier)),
-            None => Err(error.into()),
-        },
-    }
+    let snapshot = gateway.registry.create(&caller.0.user, new).await?;
+    tracing::info!(stream = %snapshot.id, room = %snapshot.room, owner = %snapshot.owner, "stream created");
+    let mut response = answer(StatusCode::CREATED, &snapshot);
+    let location = format!("/api/v1/streams/{}", snapshot.id);
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("an id is plain ASCII"));
+    Ok(response)
 }
 
 /// Lists streams, newest first.
@@ -177,7 +168,7 @@ async fn validate(
     for (index, name) in names.iter().take(MAX_DESTINATIONS).enumerate() {
         let pointer = format!("/destinations/{index}");
         let row = match name.parse() {
-            Ok(id) => gateway.store.destination(id).await?.filter(|row| caller.owns(&row.owner)),
+            Ok(id) => gateway.store.destination(id).await?.filter(|row| row.owner == caller.0.user),
             Err(_) => None,
         };
         match row {
@@ -205,32 +196,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
     let detail = format!("Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} visible characters, such as a UUID");
     Err(Problem::new(StatusCode::BAD_REQUEST, "bad_idempotency_key", detail))
-}
-
-/// The stream that the same caller created before with the same key.
-async fn replay(gateway: &Gateway, caller: &Caller, new: &NewStream) -> Result<Option<StreamSnapshot>, Problem> {
-    let Some(key) = &new.idempotency_key else { return Ok(None) };
-    let Some(row) = gateway.store.stream_by_idempotency_key(&caller.0.user, key).await? else { return Ok(None) };
-    if !asks_for(new, &row) {
-        let detail = "this Idempotency-Key was used for another body; use a new key for a new stream";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail));
-    }
-    Ok(gateway.registry.get(row.id).await?)
-}
-
-fn asks_for(new: &NewStream, row: &StreamRow) -> bool {
-    new.room == row.room
-        && new.title == row.title
-        && new.record == row.record
-        && new.programme == row.programme
-        && new.destinations == row.destinations
-}
-
-fn created(snapshot: &StreamSnapshot) -> Response {
-    let mut response = answer(StatusCode::CREATED, snapshot);
-    let location = format!("/api/v1/streams/{}", snapshot.id);
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("an id is plain ASCII"));
-    response
 }
 
 /// A snapshot with its ETag, a hash of what it says.
