@@ -261,6 +261,18 @@ describe("hearing and seeing", () => {
   });
 });
 
+describe("the gateway's rate limit", () => {
+  it("is kept by joining a full room patiently, in order", async () => {
+    const room = makeRoom();
+    const people = Array.from({ length: 60 }, (_, n) => ({ ...ada, id: `par_${n}` }));
+    const producers = people.map((person, n) => ({ ...sound, id: `prd_${n}`, participant: person.id }));
+    const socket = await enter(room, { participants: people, producers });
+    expect(socket.sent.length).toBeLessThanOrEqual(41);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(socket.asked("consume").map((data) => data.producer_id)).toEqual(producers.map((each) => each.id));
+  });
+});
+
 describe("a lost connection", () => {
   it("comes back by itself and sends again what was sent before", async () => {
     const room = makeRoom();

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 
 import { fileName } from "../src/api/download";
-import { readPlatform } from "../src/api/gateway";
 import { Problem, problemOf } from "../src/api/problem";
 import { serverEvents } from "../src/api/sse";
 import * as format from "../src/format";
@@ -149,20 +148,6 @@ describe("frames of the signalling", () => {
     expect(parseFrame('{"id":1,"ok":true,"data":{}}')).toMatchObject({ reply: { id: 1 } });
     expect(parseFrame('{"method":"offer","data":{"offer_id":1,"sdp":""}}')).toMatchObject({ push: { method: "offer" } });
     for (const text of ["", "{", "null", "[]", '"x"', "{}", '{"id":"1","ok":true}']) expect(parseFrame(text)).toBeNull();
-  });
-});
-
-describe("platform presets", () => {
-  it("need an identifier and forgive the rest", () => {
-    expect(readPlatform({ name: "x", title: "X.com", url: "rtmps://x/y", max_kbps: 9 })).toEqual({
-      id: "x",
-      label: "X.com",
-      url: "rtmps://x/y",
-      note: null,
-    });
-    expect(readPlatform({ id: "kick", name: "Kick" })).toMatchObject({ id: "kick", label: "Kick", url: "" });
-    expect(readPlatform({})).toBeNull();
-    expect(readPlatform(null)).toBeNull();
   });
 });
 

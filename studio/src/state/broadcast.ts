@@ -138,7 +138,7 @@ export class Broadcast {
 
   saveRecording(recording: Recording, progress: (share: number) => void): Promise<void> {
     const open = (): Promise<Response> => this.gateway.recordingFile(recording);
-    return save(fileName(recording.title, recording.part), recording.size_bytes, open, progress);
+    return save(fileName(recording.title, recording.part), recording.size_bytes ?? 0, open, progress);
   }
 
   close(): void {

@@ -43,7 +43,7 @@ function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recordi
   const facts = [
     format.moment(recording.created_at),
     recording.duration_ms != null ? format.duration(recording.duration_ms) : null,
-    recording.size_bytes > 0 ? format.bytes(recording.size_bytes) : null,
+    recording.size_bytes ? format.bytes(recording.size_bytes) : null,
     running ? "being recorded" : null,
   ]
     .filter((fact) => fact !== null && fact !== "")
