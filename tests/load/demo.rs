@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use jamcast::domain::layout::place;
 use serde_json::Value;
 use serde_json::json;
@@ -23,24 +24,38 @@ use crate::verdict::Expected;
 use crate::verdict::ExpectedPart;
 use crate::verdict::Verdict;
 
-/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was.
-pub(crate) async fn run(gateway: &Path, seconds: u64) -> Result<bool> {
+/// From a killed mixer to the next one's first frame, seconds.
+const MIXER_GAP: f64 = 1.0;
+
+/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was. With `kill_mixer`, the mixer is killed halfway.
+pub(crate) async fn run(gateway: &Path, seconds: u64, kill_mixer: bool) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("jamcast-demo-").tempdir()?.keep();
     let mut running = Gateway::start(gateway, &folder).await?;
     say(&format!("The gateway runs at {}; its files are in {}", running.url, folder.display()));
-    let story = tell(&running, seconds).await;
+    let story = tell(&running, seconds, kill_mixer).await;
     running.stop().await?;
     let stats = story?;
 
-    let mut verdict = Verdict::on(&newest(&folder.join("ingest"), "flv")?, &expected(seconds as f64 - 1.0))?;
-    let recording = Verdict::on(&newest(&folder.join("recordings"), "mp4")?, &expected(seconds as f64 - 1.0))?;
-    verdict.note(recording.holds(), "the recording shows and sounds the same".to_owned());
+    // The ingest begins a file for each connection: one file is one connection that stayed up.
+    let received = files(&folder.join("ingest"), "flv")?;
+    let mut verdict = Verdict::on(&received[0], &expected(seconds as f64 - 1.0, kill_mixer))?;
+    verdict.note(received.len() == 1, format!("{} RTMP connections", received.len()));
+    let kills = u64::from(kill_mixer);
     let restarts = stats["stats"]["mixer_restarts"].as_u64();
-    verdict.note(restarts == Some(0), format!("{} mixer restarts", restarts.unwrap_or_default()));
-    say(&format!("\nWhat the ingest received:\n{verdict}"));
-    if !recording.holds() {
-        say(&format!("What was recorded:\n{recording}"));
+    verdict.note(restarts == Some(kills), format!("{} mixer restarts", restarts.unwrap_or_default()));
+    let recordings = files(&folder.join("recordings"), "mp4")?;
+    verdict.note(recordings.len() as u64 == 1 + kills, format!("{} parts of the recording", recordings.len()));
+    let length = seconds as f64 / recordings.len() as f64 - 2.0;
+    let mut recorded = String::new();
+    for file in &recordings {
+        let part = Verdict::on(file, &expected(length, false))?;
+        verdict.note(part.holds(), format!("recording {}", file.display()));
+        if !part.holds() {
+            recorded += &format!("What was recorded in {}:\n{part}", file.display());
+        }
     }
+    say(&format!("\nWhat the ingest received:\n{verdict}"));
+    say(&recorded);
     let holds = verdict.holds();
     say(if holds { "Verdict: everything holds." } else { "Verdict: not everything holds." });
     if holds {
@@ -68,7 +83,7 @@ pub(crate) fn band() -> Vec<Part> {
     ]
 }
 
-fn expected(seconds: f64) -> Expected {
+fn expected(seconds: f64, gap: bool) -> Expected {
     let (width, height) = (1280, 720);
     let regions = place(band().len(), width, height).into_iter().map(|placement| Region {
         x: f64::from(placement.rect.x) / f64::from(width),
@@ -87,10 +102,11 @@ fn expected(seconds: f64) -> Expected {
             beep_hz: part.beep_hz,
         })
         .collect();
-    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, settle: (3.0, 1.0), parts }
+    let gap = gap.then_some(MIXER_GAP);
+    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, gap, settle: (3.0, 1.0), parts }
 }
 
-async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {
+async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<Value> {
     let mut musicians = Vec::new();
     for part in band() {
         let name = part.name.clone();
@@ -123,6 +139,10 @@ async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {
             live_since = Some(Instant::now());
         }
         status_line(&last);
+        if kill_mixer && live_since.is_some_and(|at| at.elapsed() > Duration::from_secs(seconds / 2)) {
+            kill_mixer = false;
+            say(&format!("\nKilled {} mixer", gateway.kill_mixers()?));
+        }
         if last["state"] == "failed" {
             bail!("the stream failed: {}", last["reason"]);
         }
@@ -167,14 +187,16 @@ fn status_line(stream: &Value) {
     ));
 }
 
-fn newest(folder: &Path, extension: &str) -> Result<PathBuf> {
+/// Files with this extension, the oldest first; at least one.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .with_context(|| format!("{} cannot be read", folder.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect();
     files.sort();
-    files.pop().with_context(|| format!("there is no {extension} file in {}", folder.display()))
+    ensure!(!files.is_empty(), "there is no {extension} file in {}", folder.display());
+    Ok(files)
 }
 
 pub(crate) fn say(text: &str) {

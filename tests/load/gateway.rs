@@ -7,6 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
@@ -74,10 +77,8 @@ impl Gateway {
 
     /// Stops it as an operator would.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        if let Some(pid) =
-            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
-        {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM)?;
         }
         tokio::time::timeout(Duration::from_secs(15), self.child.wait())
             .await
@@ -89,6 +90,20 @@ impl Gateway {
     pub(crate) async fn room_token(&self, name: &str, role: &str) -> Result<String> {
         let ticket = self.post(&format!("/api/v1/rooms/{ROOM}/tokens"), &json!({ "name": name, "role": role })).await?;
         ticket["token"].as_str().map(str::to_owned).context("no token was minted")
+    }
+
+    /// Kills the gateway's mixers as a crash would, and says how many there were.
+    pub(crate) fn kill_mixers(&self) -> Result<usize> {
+        let mut killed = 0;
+        // A child is listed with the thread that started it.
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
+            let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                kill_process(pid, Signal::KILL)?;
+                killed += 1;
+            }
+        }
+        Ok(killed)
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {

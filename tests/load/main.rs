@@ -36,6 +36,9 @@ enum Task {
         /// Length of the broadcast.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+        /// Kills the mixer halfway, as a crash would: the connection must stay, and another must take over within a second.
+        #[arg(long)]
+        kill_mixer: bool,
     },
     /// Looks at a programme that was received or recorded: exit code 0 only if it shows and sounds as expected.
     Look {
@@ -94,7 +97,7 @@ fn main() -> ExitCode {
 
 async fn run(task: Task) -> Result<bool> {
     match task {
-        Task::Demo { gateway, seconds } => demo::run(&gateway, seconds).await,
+        Task::Demo { gateway, seconds, kill_mixer } => demo::run(&gateway, seconds, kill_mixer).await,
         Task::Look { file, expected } => {
             let expected = serde_json::from_slice(&std::fs::read(&expected)?)?;
             let verdict = verdict::Verdict::on(&file, &expected)?;
