@@ -290,6 +290,9 @@ impl Actor {
 
     /// Moves the next bytes of the publisher to the wire, then acts on its events.
     fn drain(&mut self, wire: &mut Wire) -> Option<End> {
+        if let Some(error) = wire.publisher.failure() {
+            return Some(End::Lost(publish_loss(error)));
+        }
         while wire.pending.is_empty() {
             match wire.publisher.poll_output()? {
                 Output::Send(bytes) => wire.pending = bytes,

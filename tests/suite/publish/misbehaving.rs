@@ -46,6 +46,7 @@ enum Manner {
     RefusesKey,
     /// Closes so long after publishing began.
     ClosesAfter(Duration),
+    /// Does not even read the handshake.
     NeverAnswers,
     /// Takes nothing any more after a second of media.
     StopsReading,
@@ -81,7 +82,8 @@ impl Dial for Stage {
             let source = io::ErrorKind::ConnectionRefused.into();
             return Err(DialError::Connect { host: endpoint.host.clone(), port: endpoint.port, source });
         }
-        let (ours, theirs) = tokio::io::duplex(WIRE);
+        // One that never reads has room for less than a handshake, as if its window were closed.
+        let (ours, theirs) = tokio::io::duplex(if self.manner == Manner::NeverAnswers { 512 } else { WIRE });
         tokio::spawn(serve(theirs, self.manner, Arc::clone(&self.media)));
         Ok(Box::new(ours))
     }
@@ -97,8 +99,7 @@ async fn serve(mut wire: DuplexStream, manner: Manner, media: Arc<AtomicU64>) ->
     let mut accepted_at: Option<Instant> = None;
     let mut buffer = vec![0; 4096];
     if manner == Manner::NeverAnswers {
-        while wire.read(&mut buffer).await.ok()? > 0 {}
-        return None;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
     }
     if manner == Manner::Garbage {
         wire.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok()?;

@@ -14,16 +14,24 @@ use jamcast::driver::ingest;
 use jamcast::driver::ingest::Ingest;
 use jamcast::driver::publish;
 use jamcast::driver::publish::Dialer;
+use jamcast::live::destination::Config;
+use jamcast::live::destination::Destination;
+use jamcast::live::fanout::Fanout;
 use jamcast::live::port::Dial;
 use jamcast::live::port::DialError;
+use jamcast::live::snapshot::DestinationState;
 use jamcast::model::media::MediaKind;
+use jamcast::model::secret::StreamKey;
+use jamcast::model::spec::ProgrammeSpec;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::IsCa;
 use rcgen::Issuer;
 use rcgen::KeyPair;
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::publish::fixture;
 use crate::publish::fixture::Programme;
@@ -146,6 +154,41 @@ async fn rtmps_arrives_whole_and_only_with_a_trusted_certificate() {
     assert_eq!(counters.publishes.load(Ordering::Relaxed), 1);
     let expected = (programme.count(MediaKind::Video), programme.count(MediaKind::Audio));
     assert_eq!(fixture::probe(&fixture::files(folder.path())[0]), expected);
+}
+
+/// Accepts connections, reads the greeting of each and resets it.
+async fn start_resetting_server() -> u16 {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read_exact(&mut [0; 1000]).await;
+            // Closing without lingering sends RST instead of FIN.
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_dialled_again() {
+    let port = start_resetting_server().await;
+    let dialer = Dialer::new(publish::Config::default(), Arc::new(|_, _| true)).expect("a dialler");
+    let fanout = Fanout::new();
+    let destination = Destination::start(
+        fixture::spec(fixture::endpoint(false, "127.0.0.1", port)),
+        StreamKey::new(fixture::CANARY.to_owned()).expect("well formed"),
+        &Config { first_retry_ms: 50, ..Config::default() },
+        ProgrammeSpec::default(),
+        Arc::new(dialer),
+        fanout.subscribe(),
+        &TaskTracker::new(),
+    );
+    let mut snapshot = destination.snapshot();
+    let twice = snapshot.wait_for(|seen| seen.reconnects >= 2 && seen.state == DestinationState::Backoff);
+    let seen = tokio::time::timeout(Duration::from_secs(10), twice).await.expect("in time").expect("running").clone();
+    assert_eq!(seen.hint.as_deref(), Some("the server closed the connection"));
+    destination.stop().await;
 }
 
 #[tokio::test]
