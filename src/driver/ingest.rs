@@ -206,11 +206,7 @@ struct Visit {
 
 impl Visit {
     async fn run(mut self, mut stream: TcpStream, peer: SocketAddr, shutdown: &CancellationToken) {
-        let outcome = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            outcome = self.receive(&mut stream) => outcome,
-        };
-        if let Err(error) = outcome {
+        if let Err(error) = self.receive(&mut stream, shutdown).await {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::info!(%peer, %error, "ingest cut a publisher off");
         }
@@ -223,12 +219,16 @@ impl Visit {
         }
     }
 
-    async fn receive(&mut self, stream: &mut TcpStream) -> Result<(), VisitError> {
+    async fn receive(&mut self, stream: &mut TcpStream, shutdown: &CancellationToken) -> Result<(), VisitError> {
         stream.set_nodelay(true)?;
         let idle = Duration::from_millis(self.config.idle_timeout_ms);
         let mut buffer = vec![0; READ_BUFFER];
         loop {
-            let length = timeout(idle, stream.read(&mut buffer)).await.map_err(|_| VisitError::Idle)??;
+            // Only waiting is cut short by a shutdown, so that a tag is in the file wholly or not at all.
+            let length = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                read = timeout(idle, stream.read(&mut buffer)) => read.map_err(|_| VisitError::Idle)??,
+            };
             if length == 0 {
                 return Ok(());
             }

@@ -39,6 +39,7 @@ const FC_UNPUBLISH: u32 = 6;
 const DELETE_STREAM: u32 = 7;
 
 /// What the machine is told.
+#[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// Bytes of the server, split anywhere.
     Received(&'a [u8]),
@@ -138,12 +139,27 @@ pub struct Publisher {
 
 /// Where the conversation stands. Deadlines are those of the awaited answer.
 enum State {
-    Handshaking { deadline: Instant },
-    Connecting { deadline: Instant },
-    Creating { deadline: Instant },
-    Publishing { stream: u32, deadline: Instant },
-    OnAir { stream: u32, timeline: Option<Timeline> },
-    Closed,
+    Handshaking {
+        deadline: Instant,
+    },
+    Connecting {
+        deadline: Instant,
+    },
+    Creating {
+        deadline: Instant,
+    },
+    Publishing {
+        stream: u32,
+        deadline: Instant,
+    },
+    OnAir {
+        stream: u32,
+        timeline: Option<Timeline>,
+    },
+    /// Over: by a failure, or by our goodbye.
+    Closed {
+        failure: Option<PublishError>,
+    },
 }
 
 /// The time of one connection: it begins at 0 with the first keyframe and never steps back.
@@ -173,6 +189,18 @@ impl Publisher {
         self.frames
     }
 
+    /// What it failed with, if it has: known at once, while [`Event::Failed`] waits behind bytes that the server may never take.
+    pub const fn failure(&self) -> Option<PublishError> {
+        match &self.state {
+            State::Closed { failure } => *failure,
+            State::Handshaking { .. }
+            | State::Connecting { .. }
+            | State::Creating { .. }
+            | State::Publishing { .. }
+            | State::OnAir { .. } => None,
+        }
+    }
+
     /// Bytes first, then events: what the server must hear before we act on what it said.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.link.poll_output().map(Output::Send).or_else(|| self.events.pop_front().map(Output::Event))
@@ -185,12 +213,12 @@ impl Publisher {
             | State::Connecting { deadline }
             | State::Creating { deadline }
             | State::Publishing { deadline, .. } => Some(*deadline),
-            State::OnAir { .. } | State::Closed => None,
+            State::OnAir { .. } | State::Closed { .. } => None,
         }
     }
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
-        if matches!(self.state, State::Closed) {
+        if matches!(self.state, State::Closed { .. }) {
             return;
         }
         match input {
@@ -203,7 +231,7 @@ impl Publisher {
     }
 
     fn fail(&mut self, error: PublishError) {
-        self.state = State::Closed;
+        self.state = State::Closed { failure: Some(error) };
         self.events.push_back(Event::Failed(error));
     }
 
@@ -216,7 +244,7 @@ impl Publisher {
             State::Connecting { .. } => self.fail(PublishError::NoAnswer(Step::Connect)),
             State::Creating { .. } => self.fail(PublishError::NoAnswer(Step::CreateStream)),
             State::Publishing { .. } => self.fail(PublishError::NoAnswer(Step::Publish)),
-            State::OnAir { .. } | State::Closed => {}
+            State::OnAir { .. } | State::Closed { .. } => {}
         }
     }
 
@@ -229,7 +257,7 @@ impl Publisher {
             self.events.push_back(Event::Greeted);
             self.connect(now);
         }
-        while !matches!(self.state, State::Closed) {
+        while !matches!(self.state, State::Closed { .. }) {
             match self.link.next() {
                 Ok(Some(message)) => {
                     if let Some(command) = Command::parse(&message) {
@@ -357,7 +385,7 @@ impl Publisher {
         // Sound from before the first picture would need a negative time.
         let Some(elapsed_us) = frame.dts_us.checked_sub(timeline.origin_us) else { return };
         // RTMP's milliseconds wrap after 49.7 days.
-        let at = (elapsed_us / 1000 & 0xffff_ffff) as u32;
+        let at = ((elapsed_us / 1000) & 0xffff_ffff) as u32;
         let (kind, last) = match frame.kind {
             MediaKind::Audio => (kind::AUDIO, &mut timeline.audio_ms),
             MediaKind::Video => (kind::VIDEO, &mut timeline.video_ms),
@@ -378,7 +406,7 @@ impl Publisher {
             self.link
                 .send_command(0, &[Value::string("deleteStream"), number(DELETE_STREAM), Value::Null, number(stream)]);
         }
-        self.state = State::Closed;
+        self.state = State::Closed { failure: None };
     }
 }
 
