@@ -10,6 +10,7 @@ mod timeline;
 
 use std::future;
 use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -227,6 +229,30 @@ impl Stream {
 
     /// Lives the stream's life. It has ended when this returns: the store and the snapshot say so.
     pub async fn run(mut self) {
+        // Whatever a panic left half done is dropped here; of the stream only its ledger and its last snapshot are used after it.
+        let last = match AssertUnwindSafe(self.live()).catch_unwind().await {
+            Ok(()) => self.describe(),
+            Err(_) => self.bury(),
+        };
+        info!(state = ?last.state, reason = last.reason, "stream is over");
+        self.ledger.close().await;
+        // Only now, so that whoever sees the end here finds it in the store as well.
+        self.snapshot.send_replace(last);
+    }
+
+    /// After a panic, which is our bug and ends this stream only.
+    fn bury(&mut self) -> StreamSnapshot {
+        error!("the stream's task panicked; this is a bug of the gateway");
+        metrics::counter!("jamcast_stream_panics_total").increment(1);
+        self.drop_mixer("the stream failed; the file holds what was written until then");
+        let last = self.snapshot.borrow().clone();
+        let (reason, ended_at_ms) = (Some("an error inside the gateway".to_owned()), Some(now_ms()));
+        let state = StreamState::Failed;
+        self.ledger.state(StateChange { state, reason: reason.clone(), started_at_ms: None, ended_at_ms });
+        StreamSnapshot { state, reason, ended_at_ms, ..last }
+    }
+
+    async fn live(&mut self) {
         info!(room = %self.row.room, destinations = self.destinations.len(), record = self.row.record, "stream starts");
         self.advance(Input::Start);
         while !self.is_over() {
@@ -246,11 +272,6 @@ impl Stream {
             }
             self.on_time();
         }
-        let last = self.describe();
-        info!(state = ?last.state, reason = last.reason, "stream is over");
-        self.ledger.close().await;
-        // Only now, so that whoever sees the end here finds it in the store as well.
-        self.snapshot.send_replace(last);
     }
 
     async fn next(&mut self) -> Happening {
