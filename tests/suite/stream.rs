@@ -685,13 +685,17 @@ async fn a_mixer_that_does_not_read_loses_packets_and_never_a_scene() {
     let tap = world.tap().await;
     tap.roster.send_replace(band(&["Ann"]));
     mixer.scene(|scene| scene.sources.len() == 1).await;
-    for _ in 0..500 {
-        tap.media.send(TapMedia::Packet(packet(1))).await.unwrap();
-    }
-    while tap.media.capacity() < tap.media.max_capacity() {
-        tokio::task::yield_now().await;
-    }
+    let flood = async || {
+        for _ in 0..500 {
+            tap.media.send(TapMedia::Packet(packet(1))).await.unwrap();
+        }
+        while tap.media.capacity() < tap.media.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    };
+    flood().await;
     tap.roster.send_replace(band(&["Ann", "Bob", "Eve"]));
+    flood().await;
     let mut packets = 0;
     let scene = loop {
         match mixer.hear().await {
