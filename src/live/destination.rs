@@ -32,6 +32,7 @@ use crate::live::port::Dial;
 use crate::live::port::DialError;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DestinationState;
+use crate::model::media::EncodedFrame;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::model::spec::ProgrammeSpec;
@@ -304,7 +305,7 @@ impl Actor {
         None
     }
 
-    fn send(&mut self, wire: &mut Wire, frame: &crate::model::media::EncodedFrame) {
+    fn send(&mut self, wire: &mut Wire, frame: &EncodedFrame) {
         let before = wire.publisher.frames();
         wire.publisher.handle(now(), Input::Frame(frame));
         let sent = wire.publisher.frames() - before;
@@ -445,9 +446,11 @@ fn closed() -> Loss {
 }
 
 fn broken(error: &io::Error) -> Loss {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => closed(),
-        kind => Loss::Broken { reason: format!("the connection broke: {kind}") },
+    let kind = error.kind();
+    if matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof) {
+        closed()
+    } else {
+        Loss::Broken { reason: format!("the connection broke: {kind}") }
     }
 }
 

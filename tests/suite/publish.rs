@@ -1,1 +1,5 @@
 //! Publishing to RTMP servers that behave, and to those that do not.
+
+pub(crate) mod fixture;
+mod misbehaving;
+mod peers;

@@ -39,6 +39,7 @@ const FC_UNPUBLISH: u32 = 6;
 const DELETE_STREAM: u32 = 7;
 
 /// What the machine is told.
+#[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// Bytes of the server, split anywhere.
     Received(&'a [u8]),
@@ -357,7 +358,7 @@ impl Publisher {
         // Sound from before the first picture would need a negative time.
         let Some(elapsed_us) = frame.dts_us.checked_sub(timeline.origin_us) else { return };
         // RTMP's milliseconds wrap after 49.7 days.
-        let at = (elapsed_us / 1000 & 0xffff_ffff) as u32;
+        let at = ((elapsed_us / 1000) & 0xffff_ffff) as u32;
         let (kind, last) = match frame.kind {
             MediaKind::Audio => (kind::AUDIO, &mut timeline.audio_ms),
             MediaKind::Video => (kind::VIDEO, &mut timeline.video_ms),

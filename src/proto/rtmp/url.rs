@@ -70,14 +70,21 @@ pub fn parse(text: &str, key: Option<StreamKey>) -> Result<(RtmpEndpoint, Stream
         "rtmps" => true,
         _ => return Err(UrlError::Scheme),
     };
-    let url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::InvalidPort => UrlError::Port,
-        url::ParseError::EmptyHost
-        | url::ParseError::InvalidDomainCharacter
-        | url::ParseError::InvalidIpv4Address
-        | url::ParseError::InvalidIpv6Address
-        | url::ParseError::IdnaError => UrlError::Host,
-        _ => UrlError::Syntax,
+    let url = Url::parse(text).map_err(|error| {
+        if error == url::ParseError::InvalidPort {
+            UrlError::Port
+        } else if matches!(
+            error,
+            url::ParseError::EmptyHost
+                | url::ParseError::InvalidDomainCharacter
+                | url::ParseError::InvalidIpv4Address
+                | url::ParseError::InvalidIpv6Address
+                | url::ParseError::IdnaError
+        ) {
+            UrlError::Host
+        } else {
+            UrlError::Syntax
+        }
     })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::UserInfo);

@@ -282,13 +282,11 @@ fn a_server_of_another_make_hears_every_frame() {
                     | ServerSessionEvent::PublishStreamRequested { request_id, .. }
                     | ServerSessionEvent::ReleaseStreamRequested { request_id, .. },
                 ) => results.extend(server.accept_request(request_id).expect("accepted")),
-                ServerSessionResult::RaisedEvent(event) => match event {
-                    ServerSessionEvent::VideoDataReceived { .. } => videos += 1,
-                    ServerSessionEvent::AudioDataReceived { .. } => audios += 1,
-                    ServerSessionEvent::StreamMetadataChanged { .. } => metadata += 1,
-                    ServerSessionEvent::PublishStreamFinished { .. } => finished = true,
-                    _ => {}
-                },
+                ServerSessionResult::RaisedEvent(ServerSessionEvent::VideoDataReceived { .. }) => videos += 1,
+                ServerSessionResult::RaisedEvent(ServerSessionEvent::AudioDataReceived { .. }) => audios += 1,
+                ServerSessionResult::RaisedEvent(ServerSessionEvent::StreamMetadataChanged { .. }) => metadata += 1,
+                ServerSessionResult::RaisedEvent(ServerSessionEvent::PublishStreamFinished { .. }) => finished = true,
+                ServerSessionResult::RaisedEvent(_) => {}
                 ServerSessionResult::UnhandleableMessageReceived(_) => {}
             }
         }
