@@ -3,20 +3,17 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures::FutureExt;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
-use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -493,23 +490,11 @@ impl Registry {
         }
     }
 
-    /// Runs a stream to its end in a task of its own; a panic in it is our bug and ends this stream only.
-    fn spawn(&self, stream: Stream, id: StreamId, snapshot: watch::Sender<StreamSnapshot>) {
+    /// Runs a stream to its end in a task of its own.
+    fn spawn(&self, stream: Stream, id: StreamId) {
         let registry = self.clone();
         let life = async move {
-            if AssertUnwindSafe(stream.run()).catch_unwind().await.is_err() {
-                metrics::counter!("jamcast_stream_panics_total").increment(1);
-                error!("the stream's task panicked; this is a bug of the gateway");
-                let change = ended(StreamState::Failed, Some("an error inside the gateway".to_owned()));
-                if let Err(failure) = registry.inner.ports.store.set_stream_state(id, &change).await {
-                    error!(%failure, "the end of the stream could not be stored");
-                }
-                snapshot.send_modify(|seen| {
-                    seen.state = change.state;
-                    seen.reason = change.reason;
-                    seen.ended_at_ms = change.ended_at_ms;
-                });
-            }
+            stream.run().await;
             registry.board().running.remove(&id);
             registry.inner.tasks.send_modify(|tasks| *tasks -= 1);
             metrics::gauge!("jamcast_streams").decrement(1);
@@ -555,12 +540,12 @@ impl Claim<'_> {
         };
         let room = plan.row.room.clone();
         let inner = &registry.inner;
-        let (stream, handle) = Stream::new(plan, inner.ports.clone(), sender.clone(), &inner.shutdown, &inner.tracker);
+        let (stream, handle) = Stream::new(plan, inner.ports.clone(), sender, &inner.shutdown, &inner.tracker);
         if registry.board().draining {
             handle.stop();
         }
         registry.board().running.insert(self.id, (room, handle));
-        registry.spawn(stream, self.id, sender);
+        registry.spawn(stream, self.id);
         first
     }
 }

@@ -61,11 +61,17 @@ use jamcast::model::scene::Scene;
 use jamcast::model::secret::StreamKey;
 use jamcast::model::spec::ProgrammeSpec;
 use jamcast::model::spec::RtmpEndpoint;
+use jamcast::proto::flv::TagKind;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::TappedPacket;
 use jamcast::proto::mixer::ToMixer;
+use jamcast::proto::rtmp::receiver::Event;
+use jamcast::proto::rtmp::receiver::Output;
+use jamcast::proto::rtmp::receiver::Receiver;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -86,7 +92,7 @@ struct Memory(Mutex<Rows>);
 
 impl Memory {
     fn rows(&self) -> std::sync::MutexGuard<'_, Rows> {
-        self.0.lock().unwrap()
+        self.0.lock().expect("no test panics while it holds the rows")
     }
 }
 
@@ -216,18 +222,26 @@ struct FakeMixers {
     born: mpsc::Sender<FakeMixer>,
     /// Room in a mixer's command queue.
     queue: usize,
-    broken: bool,
+    start: MixerStart,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum MixerStart {
+    Works,
+    Fails,
+    Panics,
 }
 
 #[async_trait]
 impl Mixers for FakeMixers {
     async fn start(&self, _: StreamId) -> Result<MixerLink, MixerError> {
-        if self.broken {
+        assert!(self.start != MixerStart::Panics, "a bug of the gateway");
+        if self.start == MixerStart::Fails {
             return Err(MixerError::Spawn(std::io::Error::other("no such executable")));
         }
         let (commands, heard) = mpsc::channel(self.queue);
         let (says, events) = mpsc::channel(64);
-        self.born.send(FakeMixer { heard, says }).await.unwrap();
+        self.born.send(FakeMixer { heard, says }).await.expect("the test takes mixers");
         Ok(MixerLink { pid: 1, commands, events })
     }
 }
@@ -299,18 +313,23 @@ struct World {
 }
 
 fn anna() -> UserId {
-    "anna".parse().unwrap()
+    "anna".parse().expect("a user's name")
 }
 
 fn room(name: &str) -> RoomId {
-    name.parse().unwrap()
+    name.parse().expect("a room's name")
 }
 
 fn world() -> World {
-    world_with(Config::default(), 256, false)
+    world_with(Config::default(), 256, MixerStart::Works)
 }
 
-fn world_with(config: Config, queue: usize, broken: bool) -> World {
+fn world_with(config: Config, queue: usize, start: MixerStart) -> World {
+    let server = Arc::new(SilentServer::default());
+    World { server: server.clone(), ..world_before(server, config, queue, start) }
+}
+
+fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerStart) -> World {
     let (born_in, born) = mpsc::channel(16);
     let (tap_in, taps) = mpsc::channel(16);
     let (keyframe_in, keyframes) = mpsc::channel(64);
@@ -321,29 +340,29 @@ fn world_with(config: Config, queue: usize, broken: bool) -> World {
                 let (roster, roster_out) = watch::channel(Roster::default());
                 let (media, media_out) = mpsc::channel(1024);
                 let _gone = reply.send(Ok(Tap { roster: roster_out, media: media_out }));
-                tap_in.send(FakeTap { roster, media }).await.unwrap();
+                tap_in.send(FakeTap { roster, media }).await.expect("the test takes taps");
             } else if let Request::Keyframe { track } = command.request {
-                keyframe_in.send(track).await.unwrap();
+                keyframe_in.send(track).await.expect("the test takes keyframe pleas");
             }
         }
     });
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Arc::new(Memory::default());
     for name in ["jam", "gig", "den"] {
         let row = RoomRow { id: room(name), owner: anna(), title: name.to_owned(), created_at_ms: 1 };
         store.rows().rooms.insert(row.id.clone(), row);
     }
-    let server = Arc::new(SilentServer::default());
     let shutdown = CancellationToken::new();
     let ports = Ports {
         rooms: Rooms::new(vec![commands]),
-        mixers: Arc::new(FakeMixers { born: born_in, queue, broken }),
-        dial: server.clone(),
+        mixers: Arc::new(FakeMixers { born: born_in, queue, start }),
+        dial,
         vault: Arc::new(OpenVault),
         store: store.clone(),
         recordings: folder.path().to_owned(),
     };
     let registry = Registry::new(ports, config, shutdown.clone(), TaskTracker::new());
+    let server = Arc::default();
     World { registry, store, server, born, taps, keyframes, shutdown, folder }
 }
 
@@ -375,7 +394,7 @@ impl World {
         let id = DestinationId::generate();
         let row = DestinationRow {
             id,
-            owner: owner.parse().unwrap(),
+            owner: owner.parse().expect("a user's name"),
             name: "X".to_owned(),
             platform: "x".to_owned(),
             endpoint: RtmpEndpoint { tls: true, host: "x.example".to_owned(), port: 443, app: "live".to_owned() },
@@ -389,23 +408,26 @@ impl World {
 
     /// Creates and starts a stream.
     async fn start(&self, new: NewStream) -> (StreamId, watch::Receiver<StreamSnapshot>) {
-        let created = self.registry.create(&anna(), new).await.unwrap();
+        let created = self.registry.create(&anna(), new).await.expect("a stream is created");
         assert_eq!(created.state, StreamState::Created);
         let watch = self.registry.watch(created.id).expect("a created stream can be watched");
-        assert_eq!(self.registry.start(created.id).await.unwrap().state, StreamState::Starting);
+        assert_eq!(self.registry.start(created.id).await.expect("it starts").state, StreamState::Starting);
         (created.id, watch)
     }
 
     async fn mixer(&mut self) -> FakeMixer {
-        timeout(Duration::from_secs(30), self.born.recv()).await.expect("a mixer in time").unwrap()
+        timeout(Duration::from_secs(30), self.born.recv())
+            .await
+            .expect("a mixer in time")
+            .expect("the stream starts mixers")
     }
 
     async fn tap(&mut self) -> FakeTap {
-        timeout(Duration::from_secs(5), self.taps.recv()).await.expect("a tap in time").unwrap()
+        timeout(Duration::from_secs(5), self.taps.recv()).await.expect("a tap in time").expect("the room gives taps")
     }
 
     fn row(&self, id: StreamId) -> StreamRow {
-        self.store.rows().streams.iter().find(|row| row.id == id).unwrap().clone()
+        self.store.rows().streams.iter().find(|row| row.id == id).expect("a stored stream").clone()
     }
 }
 
@@ -430,7 +452,7 @@ fn musician(name: &str, first_track: u32) -> (ParticipantInfo, Vec<TapTrack>) {
 fn band(names: &[&str]) -> Roster {
     let mut roster = Roster::default();
     for (index, name) in names.iter().enumerate() {
-        let (who, tracks) = musician(name, u32::try_from(index).unwrap() * 2 + 1);
+        let (who, tracks) = musician(name, u32::try_from(index).expect("few musicians") * 2 + 1);
         roster.participants.push(who);
         roster.tracks.extend(tracks);
     }
@@ -562,7 +584,7 @@ async fn a_mixer_that_dies_again_and_again_fails_the_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mixer_that_cannot_be_started_fails_the_stream_with_the_cause() {
-    let world = world_with(Config::default(), 16, true);
+    let world = world_with(Config::default(), 16, MixerStart::Fails);
     let (_, mut watch) = world.start(ask("jam")).await;
     let failed = state(&mut watch, StreamState::Failed).await;
     assert!(failed.reason.is_some_and(|reason| reason.contains("no such executable")));
@@ -638,7 +660,7 @@ async fn a_recording_that_fails_is_told_and_the_programme_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_stream_stops_by_itself() {
-    let mut world = world_with(Config { stream_timeout_ms: 3_000, ..Config::default() }, 256, false);
+    let mut world = world_with(Config { stream_timeout_ms: 3_000, ..Config::default() }, 256, MixerStart::Works);
     let (_, mut watch) = world.start(ask("jam")).await;
     let mixer = world.mixer().await;
     let tap = world.tap().await;
@@ -657,19 +679,23 @@ async fn an_abandoned_stream_stops_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mixer_that_does_not_read_loses_packets_and_never_a_scene() {
-    let mut world = world_with(Config::default(), 4, false);
+    let mut world = world_with(Config::default(), 4, MixerStart::Works);
     let (_, _watch) = world.start(ask("jam")).await;
     let mut mixer = world.mixer().await;
     let tap = world.tap().await;
     tap.roster.send_replace(band(&["Ann"]));
     mixer.scene(|scene| scene.sources.len() == 1).await;
-    for _ in 0..500 {
-        tap.media.send(TapMedia::Packet(packet(1))).await.unwrap();
-    }
-    while tap.media.capacity() < tap.media.max_capacity() {
-        tokio::task::yield_now().await;
-    }
+    let flood = async || {
+        for _ in 0..500 {
+            tap.media.send(TapMedia::Packet(packet(1))).await.unwrap();
+        }
+        while tap.media.capacity() < tap.media.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    };
+    flood().await;
     tap.roster.send_replace(band(&["Ann", "Bob", "Eve"]));
+    flood().await;
     let mut packets = 0;
     let scene = loop {
         match mixer.hear().await {
@@ -698,7 +724,7 @@ async fn a_lost_tap_is_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_hold() {
-    let mut world = world_with(Config { max_concurrent_streams: 2, ..Config::default() }, 256, false);
+    let mut world = world_with(Config { max_concurrent_streams: 2, ..Config::default() }, 256, MixerStart::Works);
     let (first, mut watch) = world.start(ask("jam")).await;
     let registry = world.registry.clone();
     let create = |name: &'static str| {
@@ -729,7 +755,7 @@ async fn limits_hold() {
 
 #[tokio::test(start_paused = true)]
 async fn streaming_can_be_switched_off() {
-    let world = world_with(Config { streaming_enabled: false, ..Config::default() }, 256, false);
+    let world = world_with(Config { streaming_enabled: false, ..Config::default() }, 256, MixerStart::Works);
     let id = world.registry.create(&anna(), ask("jam")).await.unwrap().id;
     let refused = world.registry.start(id).await;
     assert!(matches!(&refused, Err(error) if error.code() == "streaming_disabled"), "{refused:?}");
@@ -807,4 +833,97 @@ async fn a_shutdown_ends_a_stream_and_says_so() {
     drop(mixer);
     let ended = state(&mut watch, StreamState::Ended).await;
     assert_eq!(ended.reason.as_deref(), Some("the gateway was shut down"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_one_stream_only() {
+    let world = world_with(Config::default(), 16, MixerStart::Panics);
+    let (id, mut watch) = world.start(ask("jam")).await;
+    state(&mut watch, StreamState::Failed).await;
+    assert_eq!(world.row(id).state, StreamState::Failed);
+    assert_eq!(world.registry.active(), 0);
+    world.start(ask("jam")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_come_twice_a_second_at_most() {
+    let mut world = world();
+    let (_, mut watch) = world.start(ask("jam")).await;
+    let mixer = world.mixer().await;
+    mixer.begin(1).await;
+    state(&mut watch, StreamState::Live).await;
+    let mut seen = 0;
+    for frame in 1..=150 {
+        mixer.video(1 + frame * 33, frame % 60 == 0).await;
+        tokio::time::sleep(Duration::from_millis(33)).await;
+        seen += usize::from(watch.has_changed().expect("it is live"));
+        watch.mark_unchanged();
+    }
+    assert!((8..=11).contains(&seen), "{seen} in five seconds");
+    let fps = watch.borrow().stats.fps;
+    assert!((29.0..=31.0).contains(&fps), "{fps}");
+}
+
+/// A server in memory that takes every publisher and passes on the times of the pictures it gets, in milliseconds.
+struct TakingServer {
+    dials: AtomicUsize,
+    pictures: mpsc::Sender<u32>,
+}
+
+#[async_trait]
+impl Dial for TakingServer {
+    async fn dial(&self, _: &RtmpEndpoint) -> Result<Box<dyn Connection>, DialError> {
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let pictures = self.pictures.clone();
+        tokio::spawn(async move {
+            let mut receiver = Receiver::new("live".to_owned(), 1 << 20);
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(length @ 1..) = theirs.read(&mut bytes).await {
+                receiver.handle(&bytes[..length]).expect("we speak RTMP");
+                while let Some(output) = receiver.poll_output() {
+                    match output {
+                        Output::Send(answer) => theirs.write_all(&answer).await.expect("the publisher reads"),
+                        Output::Event(Event::Publish { .. }) => receiver.accept(),
+                        // The second byte of a picture is 1, that of a decoder configuration 0.
+                        Output::Event(Event::Tag(tag)) if tag.kind == TagKind::Video && tag.body[1] == 1 => {
+                            pictures.send(tag.timestamp_ms).await.expect("the test listens");
+                        }
+                        Output::Event(Event::Tag(_) | Event::Finished) => {}
+                    }
+                }
+            }
+        });
+        Ok(Box::new(ours))
+    }
+    async fn check(&self, _: &RtmpEndpoint) -> Result<Vec<SocketAddr>, DialError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_gets_the_programme_on_one_connection_whatever_happens_to_the_mixer() {
+    let (pictures, mut got) = mpsc::channel(64);
+    let server = Arc::new(TakingServer { dials: AtomicUsize::new(0), pictures });
+    let mut world = world_before(server.clone(), Config::default(), 256, MixerStart::Works);
+    let destination = world.destination("anna");
+    let (id, mut watch) = world.start(NewStream { destinations: vec![destination], ..ask("jam") }).await;
+    let mut mixer = world.mixer().await;
+    // The destination begins at a keyframe, which it asks for.
+    mixer.control(&Control::ForceKeyframe).await;
+    mixer.begin(1000).await;
+    mixer.video(1033, false).await;
+    let mut times = vec![got.recv().await.expect("a picture"), got.recv().await.expect("a picture")];
+    drop(mixer);
+    let mixer = world.mixer().await;
+    mixer.begin(1500).await;
+    mixer.video(1533, false).await;
+    times.extend([got.recv().await.expect("a picture"), got.recv().await.expect("a picture")]);
+    let after: Vec<u32> = times.iter().map(|time| time - times[0]).collect();
+    assert_eq!(after, [0, 33, 500, 533], "a gap as long as the real one");
+    let seen = until(&mut watch, |seen| seen.stats.mixer_restarts == 1).await;
+    assert_eq!((seen.destinations[0].reconnects, server.dials.load(Ordering::SeqCst)), (0, 1));
+    world.registry.stop(id).await.expect("it stops");
+    drop(mixer);
+    state(&mut watch, StreamState::Ended).await;
 }

@@ -7,9 +7,11 @@ mod outbox;
 mod scene;
 mod tapping;
 mod timeline;
+mod view;
 
 use std::future;
 use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -29,7 +32,6 @@ use crate::domain::lifecycle::Action;
 use crate::domain::lifecycle::Input;
 use crate::domain::lifecycle::Lifecycle;
 use crate::domain::lifecycle::Limits;
-use crate::domain::lifecycle::Outcome;
 use crate::domain::lifecycle::State;
 use crate::live::destination;
 use crate::live::destination::Destination;
@@ -44,7 +46,6 @@ use crate::live::rooms::TapMedia;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
-use crate::live::snapshot::StreamStats;
 use crate::live::stream::child::Child;
 use crate::live::stream::child::ChildEvent;
 use crate::live::stream::ledger::Ledger;
@@ -55,6 +56,7 @@ use crate::live::stream::scene::Composer;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
+use crate::live::stream::view::phase;
 use crate::model::id::RecordingId;
 use crate::model::id::TrackId;
 use crate::model::media::EncodedFrame;
@@ -67,6 +69,8 @@ use crate::proto::mixer::MixerStats;
 use crate::proto::mixer::Report;
 
 pub(crate) use crate::live::stream::ledger::size_of;
+pub(crate) use crate::live::stream::view::now_ms;
+pub(crate) use crate::live::stream::view::snapshot_of;
 
 /// Snapshots a second are limited to two: what a person can read, and what many watchers can be sent.
 const TICK: Duration = Duration::from_millis(500);
@@ -227,6 +231,30 @@ impl Stream {
 
     /// Lives the stream's life. It has ended when this returns: the store and the snapshot say so.
     pub async fn run(mut self) {
+        // Whatever a panic left half done is dropped here; of the stream only its ledger and its last snapshot are used after it.
+        let last = match AssertUnwindSafe(self.live()).catch_unwind().await {
+            Ok(()) => self.describe(),
+            Err(_) => self.bury(),
+        };
+        info!(state = ?last.state, reason = last.reason, "stream is over");
+        self.ledger.close().await;
+        // Only now, so that whoever sees the end here finds it in the store as well.
+        self.snapshot.send_replace(last);
+    }
+
+    /// After a panic, which is our bug and ends this stream only.
+    fn bury(&mut self) -> StreamSnapshot {
+        error!("the stream's task panicked; this is a bug of the gateway");
+        metrics::counter!("jamcast_stream_panics_total").increment(1);
+        self.drop_mixer("the stream failed; the file holds what was written until then");
+        let last = self.snapshot.borrow().clone();
+        let (reason, ended_at_ms) = (Some("an error inside the gateway".to_owned()), Some(now_ms()));
+        let state = StreamState::Failed;
+        self.ledger.state(StateChange { state, reason: reason.clone(), started_at_ms: None, ended_at_ms });
+        StreamSnapshot { state, reason, ended_at_ms, ..last }
+    }
+
+    async fn live(&mut self) {
         info!(room = %self.row.room, destinations = self.destinations.len(), record = self.row.record, "stream starts");
         self.advance(Input::Start);
         while !self.is_over() {
@@ -246,11 +274,6 @@ impl Stream {
             }
             self.on_time();
         }
-        let last = self.describe();
-        info!(state = ?last.state, reason = last.reason, "stream is over");
-        self.ledger.close().await;
-        // Only now, so that whoever sees the end here finds it in the store as well.
-        self.snapshot.send_replace(last);
     }
 
     async fn next(&mut self) -> Happening {
@@ -297,6 +320,7 @@ impl Stream {
         self.carry_out(before);
     }
 
+    /// Does what the lifecycle has decided; `before` is the state the outside knows.
     fn carry_out(&mut self, before: StreamState) {
         while let Some(action) = self.life.poll_output() {
             match action {
@@ -387,11 +411,11 @@ impl Stream {
         self.tap.close();
         match self.child.outbox() {
             Some(outbox) => outbox.finish(),
-            None => self.mixer_gone("there was none"),
+            None => self.mixer_gone("it had not started"),
         }
     }
 
-    /// The mixer is gone, however it came to that.
+    /// Tells the lifecycle that the mixer is gone, however it came to that; its answer is left to [`Self::carry_out`].
     fn mixer_gone(&mut self, reason: &str) {
         self.drop_mixer(&format!("the mixer died ({reason}); the file holds what was written until then"));
         match self.life.state() {
@@ -424,20 +448,20 @@ impl Stream {
                     Some(source) => format!("{error}: {source}"),
                     None => error.to_string(),
                 };
-                self.gone(&reason);
+                self.lose_mixer(&reason);
             }
             ChildEvent::Told => {}
             ChildEvent::Said(FromMixer::Frame(frame)) => self.on_frame(&frame),
             ChildEvent::Said(FromMixer::Config(config)) => self.fanout.set_config(config),
             ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
-            ChildEvent::Gone => self.gone("its process ended"),
+            ChildEvent::Gone => self.lose_mixer("its process ended"),
         }
     }
 
-    fn gone(&mut self, reason: &str) {
+    /// Takes in that the mixer is gone and does what the lifecycle decides.
+    fn lose_mixer(&mut self, reason: &str) {
         let before = phase(self.life.state());
         self.mixer_gone(reason);
-        // The lifecycle has heard it already; this carries out its answer.
         self.carry_out(before);
     }
 
@@ -472,10 +496,10 @@ impl Stream {
                     self.recording_trouble = Some(format!("the recording stopped: {reason}"));
                 }
             }
-            Report::Failed { reason } => self.gone(&reason),
+            Report::Failed { reason } => self.lose_mixer(&reason),
             Report::Finished => {
                 self.finish_part(None);
-                self.gone("it finished");
+                self.lose_mixer("it finished");
             }
         }
     }
@@ -542,96 +566,6 @@ impl Stream {
     fn scene(&mut self) -> Scene {
         let recording = self.part.as_ref().map(Part::name);
         self.composer.compose(&self.roster, &self.row.programme, recording)
-    }
-}
-
-/// What the outside sees.
-impl Stream {
-    fn publish(&mut self) {
-        let snapshot = self.describe();
-        self.snapshot.send_if_modified(|seen| {
-            let changed = *seen != snapshot;
-            *seen = snapshot;
-            changed
-        });
-    }
-
-    fn describe(&mut self) -> StreamSnapshot {
-        let destinations = self.destination_views.iter().map(|view| view.borrow().clone()).collect();
-        let now = Instant::now();
-        let (fps, bitrate_kbps) = self.meter.sample(now.into_std());
-        let totals = self.meter.totals();
-        let duration = self.live_since.map_or(Duration::ZERO, |since| now - since);
-        let stats = StreamStats {
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            video_frames: totals.video_frames,
-            audio_frames: totals.audio_frames,
-            fps,
-            bitrate_kbps,
-            dropped_frames: self.earlier.dropped_frames + self.mixer_stats.dropped_frames + self.unfit_frames,
-            musicians: scene::musicians(&self.roster),
-            mixer_restarts: u64::from(self.generation.saturating_sub(1)),
-            recorded_bytes: self.earlier.recorded_bytes + self.mixer_stats.recorded_bytes,
-        };
-        StreamSnapshot {
-            state: phase(self.life.state()),
-            reason: self.reason(),
-            stats,
-            ..snapshot_of(&self.row, destinations)
-        }
-    }
-
-    fn reason(&self) -> Option<String> {
-        match self.life.state() {
-            State::Created => None,
-            State::Starting { .. } | State::Live { .. } => {
-                let room = self.tap.is_lost().then(|| "the room's sound and picture are not reachable".to_owned());
-                self.mixer_trouble.clone().or(room).or_else(|| self.recording_trouble.clone())
-            }
-            State::Stopping { outcome: Outcome::Ended { reason }, .. } | State::Ended { reason } => reason.clone(),
-            State::Stopping { outcome: Outcome::Failed { reason }, .. } | State::Failed { reason } => {
-                Some(reason.clone())
-            }
-        }
-    }
-}
-
-/// A stored stream as the outside sees it while nothing of it runs.
-pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot>) -> StreamSnapshot {
-    let duration_ms = match (row.started_at_ms, row.ended_at_ms) {
-        (Some(from), Some(to)) => u64::try_from(to - from).unwrap_or(0),
-        (Some(_), None) | (None, Some(_) | None) => 0,
-    };
-    StreamSnapshot {
-        id: row.id,
-        room: row.room.clone(),
-        owner: row.owner.clone(),
-        title: row.title.clone(),
-        programme: row.programme.clone(),
-        record: row.record,
-        state: row.state,
-        reason: row.reason.clone(),
-        created_at_ms: row.created_at_ms,
-        started_at_ms: row.started_at_ms,
-        ended_at_ms: row.ended_at_ms,
-        destinations,
-        stats: StreamStats { duration_ms, ..StreamStats::default() },
-    }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
-}
-
-fn phase(state: &State) -> StreamState {
-    match state {
-        State::Created => StreamState::Created,
-        State::Starting { .. } => StreamState::Starting,
-        State::Live { .. } => StreamState::Live,
-        State::Stopping { .. } => StreamState::Stopping,
-        State::Ended { .. } => StreamState::Ended,
-        State::Failed { .. } => StreamState::Failed,
     }
 }
 
