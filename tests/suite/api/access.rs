@@ -67,6 +67,16 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
     expected.sort();
     assert_eq!(listed, expected);
 
+    let description = served.json();
+    let items = description["paths"].as_object().expect("paths").values();
+    let mut names: Vec<_> = items
+        .flat_map(|item| item.as_object().expect("operations").values())
+        .map(|operation| operation["operationId"].as_str().expect("a name"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), expected.len(), "every operation has a name of its own");
+
     // JAMCAST_UPDATE_OPENAPI=1 writes the description anew; a change of the API then shows in the diff.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
     if std::env::var_os("JAMCAST_UPDATE_OPENAPI").is_some() {
