@@ -1,3 +1,7 @@
-//! The `jamcast` binary.
+//! The `jamcast` binary: the door to `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jamcast::cli::main()
+}

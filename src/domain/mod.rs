@@ -1,5 +1,6 @@
 //! Decisions, sans-IO: who forwards what to whom, when to reconnect, where a picture stands, which hosts may be dialled.
 
+pub mod access;
 pub mod destination;
 pub mod layout;
 pub mod lifecycle;

@@ -209,7 +209,9 @@ fn token_error(kind: &ErrorKind) -> TokenError {
 fn install_cryptography() {
     static INSTALLED: Once = Once::new();
     // An error says that somebody was first, and then there is one, which is all that matters.
-    INSTALLED.call_once(|| drop(jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default()));
+    INSTALLED.call_once(|| {
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    });
 }
 
 #[cfg(test)]

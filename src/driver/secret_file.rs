@@ -1,9 +1,11 @@
 //! Secrets that this program makes for itself on its first start: 32 random bytes in a file that only its user may read.
 
 use std::fs;
+use std::fs::DirBuilder;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -45,6 +47,9 @@ fn trimmed(text: String) -> Zeroizing<String> {
 
 /// Writes beside the file and links it into place, so that nobody ever reads half a secret and an existing file is never replaced.
 fn create(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
     let mut bytes = Zeroizing::new([0; 32]);
     aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| io::Error::other("no random bytes from the system"))?;
     let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
@@ -69,12 +74,12 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_and_for_this_user_only() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("secret");
+        let path = folder.path().join("data/secret");
         let first = load_or_create(&path).expect("made");
         assert_eq!(STANDARD.decode(first.as_str()).expect("base64").len(), 32);
         assert_eq!(*load_or_create(&path).expect("read"), *first);
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read_dir(folder.path().join("data")).expect("a folder").count(), 1, "nothing is left beside it");
     }
 
     #[test]
@@ -89,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_named() {
-        let error = load_or_create(Path::new("/nonexistent/secret")).expect_err("no folder");
-        assert!(error.to_string().contains("/nonexistent/secret"));
+    fn a_file_that_cannot_be_made_is_named() {
+        let error = load_or_create(Path::new("/proc/none/secret")).expect_err("nothing can be made there");
+        assert!(error.to_string().contains("/proc/none/secret"));
     }
 }

@@ -11,16 +11,21 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
-use crate::model::fault::Fault;
-use crate::model::fault::Faulty;
+pub use crate::domain::room::words::Change;
+pub use crate::domain::room::words::Joined;
+pub use crate::domain::room::words::Newcomer;
+pub use crate::domain::room::words::ParticipantInfo;
+pub use crate::domain::room::words::ProducerInfo;
+pub use crate::domain::room::words::RoomError;
+pub use crate::domain::room::words::Roster;
+pub use crate::domain::room::words::TapTrack;
+pub use crate::domain::room::words::TrackSource;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::id::TrackId;
-use crate::model::media::Codec;
 use crate::model::media::MediaKind;
-use crate::model::role::RoomRole;
 use crate::proto::mixer::TappedPacket;
 
 /// Commands waiting at one worker. A worker drains hundreds per millisecond, so a full queue means it is wedged; then callers get
@@ -118,37 +123,6 @@ pub enum Request {
 
 pub type Reply<T> = oneshot::Sender<Result<T, RoomError>>;
 
-/// Who joins.
-#[derive(Clone, Debug)]
-pub struct Newcomer {
-    pub participant: ParticipantId,
-    pub name: String,
-    pub role: RoomRole,
-}
-
-/// What a newcomer finds.
-#[derive(Clone, Debug)]
-pub struct Joined {
-    pub participants: Vec<ParticipantInfo>,
-    pub producers: Vec<ProducerInfo>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParticipantInfo {
-    pub id: ParticipantId,
-    pub name: String,
-    pub role: RoomRole,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerInfo {
-    pub id: ProducerId,
-    pub participant: ParticipantId,
-    pub kind: MediaKind,
-    pub source: TrackSource,
-    pub paused: bool,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsumerInfo {
     pub id: ConsumerId,
@@ -158,27 +132,11 @@ pub struct ConsumerInfo {
     pub mid: String,
 }
 
-/// Where a track comes from in the participant's world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrackSource {
-    Microphone,
-    Camera,
-    Screen,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
     Send,
     Recv,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Pause,
-    Resume,
-    Close,
 }
 
 /// What a room tells one participant.
@@ -214,25 +172,6 @@ pub struct Tap {
     pub media: mpsc::Receiver<TapMedia>,
 }
 
-/// Everybody and everything in a room, in the order of joining.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roster {
-    pub participants: Vec<ParticipantInfo>,
-    pub tracks: Vec<TapTrack>,
-}
-
-/// One producer as a tap sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapTrack {
-    pub track: TrackId,
-    pub producer: ProducerId,
-    pub participant: ParticipantId,
-    pub source: TrackSource,
-    pub codec: Codec,
-    pub payload_type: u8,
-    pub paused: bool,
-}
-
 #[derive(Clone, Debug)]
 pub enum TapMedia {
     Packet(TappedPacket),
@@ -242,50 +181,6 @@ pub enum TapMedia {
         ntp: u64,
         rtp: u32,
     },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoomError {
-    #[error("this participant is not in the room; join first")]
-    NotJoined,
-    #[error("the room has reached its limit of {0} participants")]
-    RoomFull(usize),
-    #[error("the SDP cannot be used: {0}")]
-    Sdp(String),
-    #[error("the ICE candidate cannot be used: {0}")]
-    Candidate(String),
-    #[error("there is no m-line {0} to produce on; send the offer first")]
-    UnknownMid(String),
-    #[error("there is no such producer")]
-    UnknownProducer,
-    #[error("there is no such consumer")]
-    UnknownConsumer,
-    #[error("the answer belongs to no open offer")]
-    UnexpectedAnswer,
-    #[error("none of the offered codecs can be used: send Opus and VP8 or H.264")]
-    NoCommonCodec,
-    #[error("a participant may have {0} tracks at most")]
-    TooManyTracks(usize),
-    #[error("the media worker is overloaded; try again")]
-    Overloaded,
-}
-
-impl Faulty for RoomError {
-    fn fault(&self) -> Fault {
-        match self {
-            Self::NotJoined
-            | Self::RoomFull(_)
-            | Self::Sdp(_)
-            | Self::Candidate(_)
-            | Self::UnknownMid(_)
-            | Self::UnknownProducer
-            | Self::UnknownConsumer
-            | Self::UnexpectedAnswer
-            | Self::NoCommonCodec
-            | Self::TooManyTracks(_) => Fault::Client,
-            Self::Overloaded => Fault::Transient,
-        }
-    }
 }
 
 impl Rooms {

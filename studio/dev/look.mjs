@@ -21,7 +21,14 @@ const destinations = [
   { id: "dst_2", name: "YouTube backup", platform: "youtube", url: "rtmps://a.rtmps.youtube.com/live2", key_hint: "••••q2", owner: "ella", created_at: "" },
 ];
 const platforms = ["X.com", "YouTube", "Twitch", "Facebook", "Kick", "Custom"].map((title) => ({
-  name: title.toLowerCase().replace(".com", ""), title, url: title === "X.com" ? "rtmps://va.pscp.tv:443/x" : "",
+  name: title.toLowerCase().replace(".com", ""),
+  title,
+  url: title === "X.com" ? "rtmps://ca.pscp.tv:443/x" : null,
+  servers: title === "X.com" ? [
+    { label: "US West, California", url: "rtmps://ca.pscp.tv:443/x" },
+    { label: "EU Central, Germany", url: "rtmps://de.pscp.tv:443/x" },
+  ] : [],
+  key_page: title === "Custom" ? null : "https://x.com/i/live-studio",
 }));
 const recordings = [
   { id: "rec_1", stream: "str_0", room: "friday-jam", title: "Thursday rehearsal", part: 1, created_at: "2026-11-19T20:05:00Z", ended_at: "2026-11-19T21:00:00Z", duration_ms: 3_312_000, size_bytes: 1_034_000_000, failure: null, file_url: "/api/v1/recordings/rec_1/file" },

@@ -1,1 +1,400 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
+
+pub mod forwarder;
+pub mod keyframe;
+pub mod producer;
+pub mod window;
+pub mod words;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::domain::room::forwarder::Forwarder;
+use crate::domain::room::keyframe::Plea;
+use crate::domain::room::producer::Consumer;
+use crate::domain::room::producer::Encoding;
+use crate::domain::room::producer::Outlet;
+use crate::domain::room::producer::Producer;
+use crate::domain::room::words::Joined;
+use crate::domain::room::words::Newcomer;
+use crate::domain::room::words::Notice;
+use crate::domain::room::words::ParticipantInfo;
+use crate::domain::room::words::ProducerInfo;
+use crate::domain::room::words::RoomError;
+use crate::domain::room::words::Roster;
+use crate::domain::room::words::TrackSource;
+use crate::model::id::ConsumerId;
+use crate::model::id::ParticipantId;
+use crate::model::id::ProducerId;
+use crate::model::id::TrackId;
+use crate::model::media::Codec;
+use crate::model::media::MediaKind;
+
+/// How much one room takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub participants: usize,
+    pub tracks_per_participant: usize,
+}
+
+/// One room. What it decides comes out of [`Room::poll_notice`] and [`Room::poll_release`].
+#[derive(Debug)]
+pub struct Room {
+    limits: Limits,
+    participants: Vec<ParticipantInfo>,
+    producers: Vec<Producer>,
+    next_track: u32,
+    notices: VecDeque<(ParticipantId, Notice)>,
+    released: VecDeque<Release>,
+    roster_changed: bool,
+}
+
+/// An outlet whose consumer is gone, with the forwarder that goes on in it.
+#[derive(Debug)]
+pub struct Release {
+    pub participant: ParticipantId,
+    pub codec: Codec,
+    pub outlet: Outlet,
+    pub forwarder: Forwarder,
+}
+
+/// A source that is to be asked for a keyframe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyframeRequest {
+    pub participant: ParticipantId,
+    pub ssrc: u32,
+}
+
+impl Room {
+    /// An empty room whose first track gets the number `first_track`.
+    pub fn new(limits: Limits, first_track: u32) -> Self {
+        Self {
+            limits,
+            participants: Vec::new(),
+            producers: Vec::new(),
+            next_track: first_track,
+            notices: VecDeque::new(),
+            released: VecDeque::new(),
+            roster_changed: false,
+        }
+    }
+
+    /// Lets a participant in; one who is in already comes back to what it had.
+    ///
+    /// # Errors
+    /// [`RoomError::RoomFull`].
+    pub fn join(&mut self, newcomer: Newcomer) -> Result<Joined, RoomError> {
+        let info = ParticipantInfo { id: newcomer.participant, name: newcomer.name, role: newcomer.role };
+        if !self.has(info.id) {
+            if self.participants.len() >= self.limits.participants {
+                return Err(RoomError::RoomFull(self.limits.participants));
+            }
+            self.tell_others(info.id, &Notice::ParticipantJoined(info.clone()));
+            self.participants.push(info.clone());
+            self.roster_changed = true;
+        }
+        Ok(Joined {
+            participants: self.participants.iter().filter(|other| other.id != info.id).cloned().collect(),
+            producers: self
+                .producers
+                .iter()
+                .filter(|p| p.info.participant != info.id)
+                .map(|p| p.info.clone())
+                .collect(),
+        })
+    }
+
+    /// Takes a participant out with everything it produced and consumed.
+    pub fn leave(&mut self, participant: ParticipantId) {
+        if !self.has(participant) {
+            return;
+        }
+        self.close_all(participant);
+        self.participants.retain(|other| other.id != participant);
+        self.released.retain(|release| release.participant != participant);
+        self.tell_others(participant, &Notice::ParticipantLeft(participant));
+        self.roster_changed = true;
+    }
+
+    /// Closes what a participant produces and consumes; it stays in the room.
+    pub fn close_all(&mut self, participant: ParticipantId) {
+        self.close_consumers(participant);
+        self.close_producers(participant);
+    }
+
+    /// Closes what a participant produces.
+    pub fn close_producers(&mut self, participant: ParticipantId) {
+        let own: Vec<_> =
+            self.producers.iter().filter(|p| p.info.participant == participant).map(|p| p.info.id).collect();
+        for producer in own {
+            self.remove_producer(producer);
+        }
+    }
+
+    /// Closes what a participant consumes and tells it so.
+    pub fn close_consumers(&mut self, participant: ParticipantId) {
+        for producer in &mut self.producers {
+            let codec = producer.encoding.codec;
+            for consumer in producer.consumers.extract_if(.., |consumer| consumer.participant == participant) {
+                self.notices.push_back((participant, Notice::ConsumerClosed(consumer.id)));
+                self.released.push_back(consumer.release(codec));
+            }
+        }
+    }
+
+    /// Makes the track of m-line `mid` consumable. The same m-line again gives the same producer.
+    ///
+    /// # Errors
+    /// [`RoomError::NotJoined`] or [`RoomError::TooManyTracks`].
+    pub fn produce(
+        &mut self,
+        participant: ParticipantId,
+        mid: &str,
+        source: TrackSource,
+        encoding: Encoding,
+    ) -> Result<ProducerId, RoomError> {
+        if !self.has(participant) {
+            return Err(RoomError::NotJoined);
+        }
+        let mut own = self.producers.iter().filter(|p| p.info.participant == participant);
+        if let Some(known) = own.clone().find(|p| p.mid == mid) {
+            return Ok(known.info.id);
+        }
+        if own.by_ref().count() >= self.limits.tracks_per_participant {
+            return Err(RoomError::TooManyTracks(self.limits.tracks_per_participant));
+        }
+        let id = ProducerId::generate();
+        let info = ProducerInfo { id, participant, kind: encoding.codec.kind(), source, paused: false };
+        self.tell_others(participant, &Notice::ProducerAdded(info.clone()));
+        let track = self.take_track();
+        self.producers.push(Producer::new(info, mid.to_owned(), track, encoding));
+        self.roster_changed = true;
+        Ok(id)
+    }
+
+    /// Pauses or resumes a producer for everybody.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownProducer`], also for somebody else's.
+    pub fn pause_producer(
+        &mut self,
+        participant: ParticipantId,
+        id: ProducerId,
+        paused: bool,
+    ) -> Result<(), RoomError> {
+        let producer = self.own_producer(participant, id)?;
+        if producer.info.paused != paused {
+            producer.info.paused = paused;
+            producer.consumers.iter_mut().for_each(|consumer| consumer.forwarder.interrupt());
+            let notice = if paused { Notice::ProducerPaused(id) } else { Notice::ProducerResumed(id) };
+            self.tell_others(participant, &notice);
+            self.roster_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Takes a producer out of the room.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownProducer`], also for somebody else's.
+    pub fn close_producer(&mut self, participant: ParticipantId, id: ProducerId) -> Result<(), RoomError> {
+        self.own_producer(participant, id)?;
+        self.remove_producer(id);
+        Ok(())
+    }
+
+    /// What a consumer of this producer has to be able to receive.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownProducer`], also for one's own.
+    pub fn consumable(&self, participant: ParticipantId, id: ProducerId) -> Result<Codec, RoomError> {
+        self.producers
+            .iter()
+            .find(|p| p.info.id == id && p.info.participant != participant)
+            .map(|p| p.encoding.codec)
+            .ok_or(RoomError::UnknownProducer)
+    }
+
+    /// The codecs of everything a participant could consume, oldest producer first.
+    pub fn codecs_for(&self, participant: ParticipantId) -> Vec<Codec> {
+        self.producers.iter().filter(|p| p.info.participant != participant).map(|p| p.encoding.codec).collect()
+    }
+
+    /// The oldest producer of this codec that the participant does not consume yet.
+    pub fn unconsumed(&self, participant: ParticipantId, codec: Codec) -> Option<ProducerId> {
+        self.producers
+            .iter()
+            .filter(|p| p.info.participant != participant && p.encoding.codec == codec)
+            .find(|p| p.consumers.iter().all(|consumer| consumer.participant != participant))
+            .map(|p| p.info.id)
+    }
+
+    /// Forwards a producer to an outlet from now on.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownProducer`].
+    pub fn consume(&mut self, id: ProducerId, consumer: Consumer) -> Result<(), RoomError> {
+        let producer = self.producers.iter_mut().find(|p| p.info.id == id).ok_or(RoomError::UnknownProducer)?;
+        producer.consumers.push(consumer);
+        Ok(())
+    }
+
+    /// Pauses or resumes one's own consumer.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownConsumer`].
+    pub fn pause_consumer(
+        &mut self,
+        participant: ParticipantId,
+        id: ConsumerId,
+        paused: bool,
+    ) -> Result<(), RoomError> {
+        let consumer = self
+            .producers
+            .iter_mut()
+            .flat_map(|p| &mut p.consumers)
+            .find(|consumer| consumer.id == id && consumer.participant == participant)
+            .ok_or(RoomError::UnknownConsumer)?;
+        if consumer.paused != paused {
+            consumer.paused = paused;
+            consumer.forwarder.interrupt();
+        }
+        Ok(())
+    }
+
+    /// Ends one's own consumer.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownConsumer`].
+    pub fn close_consumer(&mut self, participant: ParticipantId, id: ConsumerId) -> Result<(), RoomError> {
+        for producer in &mut self.producers {
+            let found = producer.consumers.iter().position(|c| c.id == id && c.participant == participant);
+            if let Some(index) = found {
+                let consumer = producer.consumers.remove(index);
+                self.released.push_back(consumer.release(producer.encoding.codec));
+                return Ok(());
+            }
+        }
+        Err(RoomError::UnknownConsumer)
+    }
+
+    /// The producer a participant's RTP source belongs to. Runs once per packet.
+    pub fn source(&mut self, participant: ParticipantId, ssrc: u32) -> Option<&mut Producer> {
+        self.producers.iter_mut().find(|p| p.ssrc == Some(ssrc) && p.info.participant == participant)
+    }
+
+    /// Notes that m-line `mid` of a participant is now sent as `ssrc`; doing so again changes nothing.
+    pub fn bind_source(&mut self, participant: ParticipantId, mid: &str, ssrc: u32) {
+        if let Some(producer) = self.producers.iter_mut().find(|p| p.info.participant == participant && p.mid == mid) {
+            producer.bind(ssrc);
+        }
+    }
+
+    /// Notes that a source now comes in another encoding: a new track to taps; consumers that cannot follow are closed.
+    pub fn recode(&mut self, participant: ParticipantId, ssrc: u32, encoding: Encoding) {
+        let track = self.take_track();
+        let Some(producer) = self.source(participant, ssrc) else { return };
+        let before = producer.encoding.codec;
+        producer.encoding = encoding;
+        producer.track = track;
+        let lost: Vec<_> = if before == encoding.codec { Vec::new() } else { std::mem::take(&mut producer.consumers) };
+        for consumer in lost {
+            self.notices.push_back((consumer.participant, Notice::ConsumerClosed(consumer.id)));
+            self.released.push_back(consumer.release(before));
+        }
+        self.roster_changed = true;
+    }
+
+    /// A subscriber's plea for a keyframe of what comes out of `outlet`.
+    pub fn plead_at_outlet(&mut self, now: Instant, outlet: Outlet) -> (Plea, Option<KeyframeRequest>) {
+        let producer = self.producers.iter_mut().find(|p| p.consumers.iter().any(|c| c.outlet == outlet));
+        producer.map_or((Plea::Coalesced, None), |producer| producer.plead(now))
+    }
+
+    /// A tap's plea for a keyframe.
+    pub fn plead_for_track(&mut self, now: Instant, track: TrackId) -> (Plea, Option<KeyframeRequest>) {
+        let producer = self.producers.iter_mut().find(|p| p.track == track);
+        producer.map_or((Plea::Coalesced, None), |producer| producer.plead(now))
+    }
+
+    /// Requests to send now: for consumers that wait at an outlet for which `is_open` holds, and those deferred or lost.
+    pub fn keyframes_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Vec<KeyframeRequest> {
+        let mut due = Vec::new();
+        for producer in self.producers.iter_mut().filter(|p| p.info.kind == MediaKind::Video && !p.info.paused) {
+            due.extend(producer.request_due(now, &is_open));
+        }
+        due
+    }
+
+    /// Who is to be told what, in order.
+    pub fn poll_notice(&mut self) -> Option<(ParticipantId, Notice)> {
+        self.notices.pop_front()
+    }
+
+    /// Outlets that have become free.
+    pub fn poll_release(&mut self) -> Option<Release> {
+        self.released.pop_front()
+    }
+
+    /// The roster, if it changed since the last call.
+    pub fn poll_roster(&mut self) -> Option<Roster> {
+        std::mem::take(&mut self.roster_changed).then(|| self.roster())
+    }
+
+    /// Everybody and everything in the room.
+    pub fn roster(&self) -> Roster {
+        Roster {
+            participants: self.participants.clone(),
+            tracks: self.producers.iter().map(Producer::tap_track).collect(),
+        }
+    }
+
+    pub fn has(&self, participant: ParticipantId) -> bool {
+        self.participants.iter().any(|p| p.id == participant)
+    }
+
+    pub fn participants(&self) -> usize {
+        self.participants.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.participants.is_empty()
+    }
+
+    /// The number after the last one given to a track.
+    pub fn next_track(&self) -> u32 {
+        self.next_track
+    }
+
+    fn take_track(&mut self) -> TrackId {
+        let track = TrackId(self.next_track);
+        self.next_track += 1;
+        track
+    }
+
+    fn own_producer(&mut self, participant: ParticipantId, id: ProducerId) -> Result<&mut Producer, RoomError> {
+        self.producers
+            .iter_mut()
+            .find(|p| p.info.id == id && p.info.participant == participant)
+            .ok_or(RoomError::UnknownProducer)
+    }
+
+    fn remove_producer(&mut self, id: ProducerId) {
+        let Some(index) = self.producers.iter().position(|p| p.info.id == id) else { return };
+        let producer = self.producers.remove(index);
+        for consumer in producer.consumers {
+            self.notices.push_back((consumer.participant, Notice::ConsumerClosed(consumer.id)));
+            self.released.push_back(consumer.release(producer.encoding.codec));
+        }
+        self.tell_others(producer.info.participant, &Notice::ProducerRemoved(id));
+        self.roster_changed = true;
+    }
+
+    fn tell_others(&mut self, not: ParticipantId, notice: &Notice) {
+        let others = self.participants.iter().filter(|p| p.id != not);
+        self.notices.extend(others.map(|p| (p.id, notice.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! Connections to RTMP servers: resolving, TCP, TLS, and the address policy at the moment of dialling.
 
 use std::io;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +67,7 @@ impl Faulty for DialerError {
 }
 
 /// Decides whether the gateway may dial this address for this host.
-pub type Policy = Arc<dyn Fn(&str, IpAddr) -> bool + Send + Sync>;
+pub type Policy = Arc<dyn Fn(&str, SocketAddr) -> bool + Send + Sync>;
 
 /// Dials RTMP servers.
 pub struct Dialer {
@@ -149,8 +148,7 @@ impl Dial for Dialer {
         };
         let first = *resolved.first().ok_or_else(unresolved)?;
         // One forbidden address makes the name suspect, but the connection goes to an address that passed, so it may be dialled.
-        let allowed: Vec<_> =
-            resolved.into_iter().filter(|address| (self.policy)(&endpoint.host, address.ip())).collect();
+        let allowed: Vec<_> = resolved.into_iter().filter(|address| (self.policy)(&endpoint.host, *address)).collect();
         if allowed.is_empty() {
             return Err(DialError::Forbidden { host: endpoint.host.clone(), address: first.ip().to_string() });
         }

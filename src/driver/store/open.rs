@@ -110,11 +110,17 @@ async fn open_sqlite(path: &Path) -> Result<Db, OpenError> {
 }
 
 /// SQLite gives its log files the permissions of the database file, so creating that one privately covers all three.
+///
+/// A file that exists is not even opened: closing it again would drop the locks that SQLite holds on it in this process, since POSIX
+/// locks belong to the process and not to the descriptor.
 fn create_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 async fn open_postgres(url: &str) -> Result<Db, OpenError> {

@@ -127,7 +127,9 @@ enum State {
         role: RoomRole,
     },
     /// Nothing is taken any more; what is queued still goes out.
-    Closed,
+    Closed {
+        why: Farewell,
+    },
 }
 
 /// One participant's conversation.
@@ -196,7 +198,7 @@ impl Conversation {
 
     /// [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if matches!(self.state, State::Closed) {
+        if self.is_closed() {
             return;
         }
         if now >= self.heard_at + self.limits.silence {
@@ -213,7 +215,7 @@ impl Conversation {
 
     /// When [`Self::handle_timeout`] is to be called; `None` once the conversation has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if matches!(self.state, State::Closed) {
+        if self.is_closed() {
             return None;
         }
         let soonest = self.ping_at.min(self.heard_at + self.limits.silence);
@@ -258,10 +260,10 @@ impl Conversation {
 
     /// Ends the conversation: what is queued still goes out, then the close frame.
     pub fn end(&mut self, why: Farewell) {
-        if matches!(self.state, State::Closed) {
+        if self.is_closed() {
             return;
         }
-        self.state = State::Closed;
+        self.state = State::Closed { why };
         self.waiting.clear();
         self.underway = None;
         self.outbox.push_back(Output::Close(why));
@@ -283,12 +285,20 @@ impl Conversation {
 
     /// Whether everything is said.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Closed) && self.outbox.is_empty()
+        self.is_closed() && self.outbox.is_empty()
     }
 
     /// Whether nothing more is taken in.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        self.farewell().is_some()
+    }
+
+    /// Why it ended, if it has.
+    pub const fn farewell(&self) -> Option<Farewell> {
+        match self.state {
+            State::Closed { why } => Some(why),
+            State::Waiting { .. } | State::Joined { .. } => None,
+        }
     }
 
     /// Messages that a slow receiver has lost since the last call of this.
@@ -298,7 +308,7 @@ impl Conversation {
 
     /// Counts a frame; `false` if the conversation is over or ends by it.
     fn admit(&mut self, now: Instant) -> bool {
-        if matches!(self.state, State::Closed) {
+        if self.is_closed() {
             return false;
         }
         self.heard_at = self.heard_at.max(now);
@@ -313,7 +323,7 @@ impl Conversation {
     fn join_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { deadline } if self.underway.is_none() => Some(deadline),
-            State::Waiting { .. } | State::Joined { .. } | State::Closed => None,
+            State::Waiting { .. } | State::Joined { .. } | State::Closed { .. } => None,
         }
     }
 
@@ -328,7 +338,7 @@ impl Conversation {
             (_, State::Joined { .. }) => {
                 refuse("role_too_low", "viewers may not send; ask the host for a musician's token")
             }
-            (_, State::Waiting { .. } | State::Closed) => refuse("not_joined", "join first"),
+            (_, State::Waiting { .. } | State::Closed { .. }) => refuse("not_joined", "join first"),
         }
     }
 
@@ -342,7 +352,7 @@ impl Conversation {
     }
 
     fn send(&mut self, output: Output) {
-        if matches!(self.state, State::Closed) {
+        if self.is_closed() {
             return;
         }
         let bytes = if let Output::Text(text) = &output { text.len() } else { 0 };

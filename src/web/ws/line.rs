@@ -36,8 +36,6 @@ struct Line<'a> {
     seat: Option<Arc<Seat>>,
     events: Option<mpsc::Receiver<Event>>,
     underway: Option<BoxFuture<'static, Done>>,
-    /// Why it ended, as a metric label and in the log.
-    ending: &'static str,
 }
 
 /// Talks until either side ends it. Whatever happens, the participant has left the room afterwards.
@@ -49,7 +47,6 @@ pub(super) async fn converse(socket: WebSocket, state: &State) {
         seat: None,
         events: None,
         underway: None,
-        ending: "disconnected",
     };
     let mut unflushed = false;
     let mut give_up_at = None;
@@ -65,7 +62,7 @@ pub(super) async fn converse(socket: WebSocket, state: &State) {
         let open = give_up_at.is_none();
         let has_output = line.conversation.has_output() || unflushed;
         tokio::select! {
-            written = write_out(&mut sink, &mut line.conversation, &mut line.ending, &mut unflushed), if has_output => {
+            written = write_out(&mut sink, &mut line.conversation, &mut unflushed), if has_output => {
                 if written.is_err() { break }
             }
             frame = frames.next(), if open => {
@@ -101,15 +98,11 @@ async fn next_event(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event>
 async fn write_out(
     sink: &mut SplitSink<WebSocket, Message>,
     conversation: &mut Conversation,
-    ending: &mut &'static str,
     unflushed: &mut bool,
 ) -> Result<(), axum::Error> {
     while conversation.has_output() {
         poll_fn(|context| sink.poll_ready_unpin(context)).await?;
         let Some(output) = conversation.poll_output() else { break };
-        if let Output::Close(farewell) = output {
-            *ending = farewell.as_str();
-        }
         *unflushed = true;
         sink.start_send_unpin(frame(output))?;
     }
@@ -171,10 +164,11 @@ impl Line<'_> {
     }
 
     fn report(mut self) {
-        metrics::counter!("jamcast_signal_closed_total", "reason" => self.ending).increment(1);
+        let reason = self.conversation.farewell().map_or("disconnected", Farewell::as_str);
+        metrics::counter!("jamcast_signal_closed_total", "reason" => reason).increment(1);
         metrics::counter!("jamcast_signal_dropped_messages_total").increment(self.conversation.take_dropped());
         if let Some(seat) = &self.seat {
-            tracing::info!(room = %seat.room, participant = %seat.participant, reason = self.ending, "participant left");
+            tracing::info!(room = %seat.room, participant = %seat.participant, reason, "participant left");
         }
     }
 }

@@ -22,10 +22,8 @@ export class Gateway {
     this.token = token;
   }
 
-  async platforms(): Promise<Platform[]> {
-    const answer: unknown = await this.json("GET", "/platforms");
-    const list = Array.isArray(answer) ? answer : ((answer as { data?: unknown[] }).data ?? []);
-    return list.map(readPlatform).filter((each) => each !== null);
+  platforms(): Promise<Platform[]> {
+    return this.list<Platform>("/platforms");
   }
 
   destinations(): Promise<Destination[]> {
@@ -90,9 +88,9 @@ export class Gateway {
     let cursor: string | null = null;
     for (let page = 0; page < 20; page += 1) {
       const query: string = cursor === null ? "?limit=50" : `?limit=50&cursor=${encodeURIComponent(cursor)}`;
-      const answer: { data: T[]; next_cursor: string | null } = await this.json("GET", path + query);
+      const answer: { data: T[]; next_cursor?: string | null } = await this.json("GET", path + query);
       all.push(...answer.data);
-      cursor = answer.next_cursor;
+      cursor = answer.next_cursor ?? null;
       if (cursor === null) break;
     }
     return all;
@@ -142,27 +140,4 @@ export class Gateway {
     if (!response.ok) throw await problemOf(response);
     return response;
   }
-}
-
-/** A preset, whichever of its names for the same thing this gateway uses; without an identifier it is none. */
-export function readPlatform(value: unknown): Platform | null {
-  if (typeof value !== "object" || value === null) return null;
-  const raw = value as Record<string, unknown>;
-  const text = (...keys: string[]): string | null => {
-    for (const key of keys) {
-      const found = raw[key];
-      if (typeof found === "string" && found !== "") return found;
-    }
-    return null;
-  };
-  const id = text("id", "platform", "name");
-  if (id === null) return null;
-  const ingests = Array.isArray(raw.urls) ? raw.urls : Array.isArray(raw.ingests) ? raw.ingests : [];
-  const first: unknown = ingests[0];
-  return {
-    id,
-    label: text("title", "label", "display_name", "name") ?? id,
-    url: text("url", "default_url", "ingest_url", "ingest") ?? (typeof first === "string" ? first : ""),
-    note: text("note", "hint", "key_help", "help"),
-  };
 }

@@ -64,12 +64,16 @@ export interface Destination {
 }
 
 export interface Platform {
-  id: string;
-  label: string;
-  /** The ingest URL to begin with, empty when the person has to bring one. */
-  url: string;
-  /** Where the person finds the stream key. */
-  note: string | null;
+  /** The name to give in a destination. */
+  name: string;
+  /** The name people know. */
+  title: string;
+  /** The ingest URL to begin with; `null` when the person has to bring one. */
+  url: string | null;
+  /** Every known ingest, by region. */
+  servers: { label: string; url: string }[];
+  /** Where people find their stream key. */
+  key_page: string | null;
 }
 
 export interface Recording {
@@ -81,7 +85,7 @@ export interface Recording {
   created_at: string | number;
   ended_at: string | number | null;
   duration_ms?: number | null;
-  size_bytes: number;
+  size_bytes: number | null;
   failure: string | null;
   file_url: string;
 }

@@ -45,6 +45,7 @@ export interface RoomOptions {
 }
 
 const NO_LINKS: Links = { signalling: "off", send: "off", recv: "off" };
+const LOST_LINKS: Links = { signalling: "down", send: "down", recv: "down" };
 
 /** Refusals that pass by themselves: the gateway is busy, not unwilling. */
 const PASSING = new Set(["overloaded", "rate_limited", "unavailable", "timeout", "internal"]);
@@ -75,7 +76,7 @@ export class Room {
       phase: this.phase,
       ...this.identity,
       participants: this.visit?.participants() ?? [],
-      links: this.visit?.links ?? NO_LINKS,
+      links: this.visit?.links ?? (this.phase.name === "reconnecting" ? LOST_LINKS : NO_LINKS),
     };
   }
 

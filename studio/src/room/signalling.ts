@@ -1,5 +1,6 @@
 /** One WebSocket to the gateway: requests with their answers, pushes, and the news that it is over. */
 
+import { Pace } from "./pace";
 import { parseFrame, SUBPROTOCOL } from "./protocol";
 import type { Method, Methods, Push, Reply } from "./protocol";
 
@@ -53,6 +54,7 @@ export class Signalling {
   private readonly listener: Listener;
   private readonly waiting = new Map<number, Waiting>();
   private readonly opened: Promise<void>;
+  private readonly pace = new Pace();
   private nextId = 1;
   private over = false;
 
@@ -89,7 +91,7 @@ export class Signalling {
         reject(new ConnectionLost(`The gateway did not answer "${method}".`));
       }, ANSWER_TIMEOUT_MS);
       this.waiting.set(id, { resolve: (answer) => resolve(answer as Methods[M]["answer"]), reject, timer });
-      this.socket.send(JSON.stringify({ id, method, data }));
+      this.sendInPace(JSON.stringify({ id, method, data }));
     });
   }
 
@@ -97,6 +99,17 @@ export class Signalling {
   close(): void {
     this.finish(false);
     this.socket.close(1000);
+  }
+
+  private sendInPace(text: string): void {
+    const wait = this.pace.take();
+    if (wait === 0) {
+      this.socket.send(text);
+      return;
+    }
+    setTimeout(() => {
+      if (!this.over) this.socket.send(text);
+    }, wait);
   }
 
   private receive(text: unknown): void {

@@ -138,7 +138,7 @@ export class Broadcast {
 
   saveRecording(recording: Recording, progress: (share: number) => void): Promise<void> {
     const open = (): Promise<Response> => this.gateway.recordingFile(recording);
-    return save(fileName(recording.title, recording.part), recording.size_bytes, open, progress);
+    return save(fileName(recording.title, recording.part), recording.size_bytes ?? 0, open, progress);
   }
 
   close(): void {
@@ -174,7 +174,8 @@ export class Broadcast {
         }
       }
       if (signal.aborted || !this.running.value) return;
-      this.watching.value = false;
+      // One try at once needs no words; a status that stays away does.
+      this.watching.value = attempt === 0;
       await new Promise((resolve) => setTimeout(resolve, retryDelay(attempt)));
       attempt += 1;
     }

@@ -13,17 +13,17 @@ export interface Toast {
 
 /** More than this at once is a wall nobody reads; the oldest goes. */
 const MOST = 4;
-const GOOD_NEWS_MS = 5000;
+const PASSING_MS = 5000;
 
 export const toasts = signal<readonly Toast[]>([]);
 
 let nextId = 1;
 
-function show(tone: Toast["tone"], text: string, wayOut: string | null): void {
+function show(tone: Toast["tone"], text: string, wayOut: string | null, passes = tone === "good"): void {
   const same = toasts.value.filter((toast) => toast.text !== text);
   const toast = { id: nextId++, tone, text, wayOut };
   toasts.value = [...same, toast].slice(-MOST);
-  if (tone === "good") setTimeout(() => dismiss(toast.id), GOOD_NEWS_MS);
+  if (passes) setTimeout(() => dismiss(toast.id), PASSING_MS);
 }
 
 export function tell(text: string): void {
@@ -36,7 +36,8 @@ export function warn(text: string, wayOut: string | null = null): void {
 
 /** Says what failed; `doing` completes "Could not …". */
 export function report(doing: string, error: unknown): void {
-  if (error instanceof Problem) warn(`Could not ${doing}: ${error.message}`, error.wayOut);
+  // What stands beside its field already need not stay here too.
+  if (error instanceof Problem) show("bad", `Could not ${doing}: ${error.message}`, error.wayOut, error.fields.length > 0);
   else warn(`Could not ${doing}.`, "Try again; if it stays, reload the page.");
 }
 

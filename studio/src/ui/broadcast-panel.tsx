@@ -129,6 +129,9 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         </span>
         <span class="clock-title">{stream.title}</span>
       </div>
+      <button class="button stop" type="button" data-testid="stop" disabled={stopping} onClick={() => setAsking(true)}>
+        <span class="stop-square" aria-hidden="true" /> {stopping ? "Stopping…" : "Stop the broadcast"}
+      </button>
       {!broadcast.watching.value && (
         <div class="trouble" role="alert">
           <Warning />
@@ -155,9 +158,6 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         ))}
         {stream.destinations.length === 0 && <li class="quiet">Recording only: this goes to nobody outside.</li>}
       </ul>
-      <button class="button stop" type="button" data-testid="stop" disabled={stopping} onClick={() => setAsking(true)}>
-        <span class="stop-square" aria-hidden="true" /> {stopping ? "Stopping…" : "Stop the broadcast"}
-      </button>
       {asking && (
         <Dialog title="Stop the broadcast?" onClose={() => setAsking(false)} testid="stop-dialog">
           <p>Everybody watching will see the end now. The musicians stay in the room.</p>
@@ -214,7 +214,7 @@ function Reach({ destination }: { destination: DestinationSnapshot }): JSX.Eleme
     destination.state === "live" ? `${format.bytes(destination.bytes_sent)} sent` : null,
     destination.dropped_frames > 0 ? `${destination.dropped_frames} dropped` : null,
     destination.reconnects > 0 ? format.count(destination.reconnects, "reconnect") : null,
-    retry !== null ? `next attempt in ${Math.ceil(retry / 1000)} s` : null,
+    retry !== null ? `next attempt in ${Math.ceil(retry / 1000)}\u00a0s` : null,
   ].filter((note) => note !== null);
   return (
     <li class={`reach-item ${tone}`} data-testid="destination-status" data-state={destination.state}>

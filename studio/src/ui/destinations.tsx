@@ -8,14 +8,14 @@ import type { Destination, Platform } from "../api/types";
 import type { Broadcast } from "../state/broadcast";
 import { report } from "../state/toasts";
 import { Dialog } from "./dialog";
-import { FieldError, TextField } from "./fields";
+import { FieldError, Select, TextField } from "./fields";
 import { Key, Plus, Trash } from "./icons";
 
 export function Destinations({ broadcast, error }: { broadcast: Broadcast; error: string | undefined }): JSX.Element {
   const [adding, setAdding] = useState(false);
   const [changing, setChanging] = useState<{ destination: Destination; what: "key" | "remove" } | null>(null);
   const destinations = broadcast.destinations.value;
-  const labels = new Map(broadcast.platforms.value.map((platform) => [platform.id, platform.label]));
+  const titles = new Map(broadcast.platforms.value.map((platform) => [platform.name, platform.title]));
   return (
     <section class="destinations" aria-label="Destinations">
       <div class="section-head">
@@ -42,7 +42,7 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
               <span class="pick-text">
                 <span class="pick-name">{destination.name}</span>
                 <span class="quiet">
-                  {labels.get(destination.platform) ?? destination.platform} · key {destination.key_hint}
+                  {titles.get(destination.platform) ?? destination.platform} · key {destination.key_hint}
                 </span>
               </span>
             </label>
@@ -96,20 +96,20 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
 }
 
 /** Used while the gateway's own list has not come: any RTMP server can be entered by hand. */
-const BY_HAND: Platform = { id: "custom", label: "Custom RTMP", url: "", note: null };
+const BY_HAND: Platform = { name: "custom", title: "Custom RTMP", url: null, servers: [], key_page: null };
 
 function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
   const platforms = broadcast.platforms.value.length > 0 ? broadcast.platforms.value : [BY_HAND];
   const [platform, setPlatform] = useState<Platform>(platforms[0] ?? BY_HAND);
   const [name, setName] = useState("");
-  const [url, setUrl] = useState(platform.url);
+  const [url, setUrl] = useState(platform.url ?? "");
   const [key, setKey] = useState("");
   const [busy, setBusy] = useState(false);
   const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
 
   const choose = (next: Platform): void => {
     // What the person typed stays; what a preset filled in goes with it.
-    if (url === "" || url === platform.url) setUrl(next.url);
+    if (url === "" || platform.servers.some((server) => server.url === url)) setUrl(next.url ?? "");
     setPlatform(next);
   };
   const submit = async (event: Event): Promise<void> => {
@@ -117,7 +117,7 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
     setBusy(true);
     setErrors(new Map());
     try {
-      await broadcast.addDestination({ name: name.trim() || platform.label, platform: platform.id, url: url.trim(), key });
+      await broadcast.addDestination({ name: name.trim() || platform.title, platform: platform.name, url: url.trim(), key });
       onClose();
     } catch (error) {
       if (error instanceof Problem) setErrors(error.byField());
@@ -133,15 +133,15 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
         <fieldset class="platforms">
           <legend>Platform</legend>
           {platforms.map((each) => (
-            <label key={each.id} class="chip">
+            <label key={each.name} class="chip">
               <input
                 type="radio"
                 name="platform"
-                value={each.id}
-                checked={each.id === platform.id}
+                value={each.name}
+                checked={each.name === platform.name}
                 onChange={() => choose(each)}
               />
-              <span>{each.label}</span>
+              <span>{each.title}</span>
             </label>
           ))}
         </fieldset>
@@ -151,10 +151,19 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
           testid="destination-name"
           value={name}
           onValue={setName}
-          placeholder={platform.label}
+          placeholder={platform.title}
           error={errors.get("name")}
           maxLength={64}
         />
+        {platform.servers.length > 1 && (
+          <Select
+            label="Server"
+            testid="destination-server"
+            choices={platform.servers.map((server) => ({ id: server.url, label: server.label }))}
+            chosen={url}
+            onChoose={setUrl}
+          />
+        )}
         <TextField
           label="Server URL"
           testid="destination-url"
@@ -172,9 +181,18 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
           value={key}
           onValue={setKey}
           error={errors.get("key")}
-          help={platform.note ?? "Kept sealed by the gateway and never shown again."}
+          help="Kept sealed by the gateway and never shown again."
           required
         />
+        {platform.key_page !== null && (
+          <p class="field-help">
+            Find it on{" "}
+            <a href={platform.key_page} target="_blank" rel="noopener noreferrer">
+              {platform.title}'s page<span class="sr-only"> (opens a new tab)</span>
+            </a>
+            .
+          </p>
+        )}
         <div class="row end">
           <button class="button" type="button" onClick={onClose}>
             Cancel

@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 
 import type { Input, Inputs } from "../state/inputs";
-import { DeviceSelect } from "./fields";
+import { Select } from "./fields";
 import { Warning } from "./icons";
 import { StereoMeter } from "./meter";
 
@@ -14,7 +14,7 @@ export function DeviceSettings({ inputs }: { inputs: Inputs }): JSX.Element {
   };
   return (
     <div class="device-settings">
-      <DeviceSelect
+      <Select
         label="Microphone"
         testid="microphone-select"
         choices={inputs.microphones.value}
@@ -23,7 +23,7 @@ export function DeviceSettings({ inputs }: { inputs: Inputs }): JSX.Element {
       />
       <StereoMeter track={inputs.microphone.track.value} />
       <Trouble input={inputs.microphone} />
-      <DeviceSelect
+      <Select
         label="Camera"
         testid="camera-select"
         choices={inputs.cameras.value}
@@ -31,7 +31,7 @@ export function DeviceSettings({ inputs }: { inputs: Inputs }): JSX.Element {
         onChoose={(id) => choose(inputs.camera, id)}
       />
       <Trouble input={inputs.camera} />
-      <DeviceSelect
+      <Select
         label="Hear the others on"
         testid="output-select"
         choices={inputs.outputs.value}

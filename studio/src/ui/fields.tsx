@@ -3,7 +3,6 @@
 import type { JSX } from "preact";
 import { useId } from "preact/hooks";
 
-import type { DeviceChoice } from "../media/devices";
 import { Warning } from "./icons";
 
 export function FieldError({ id, text }: { id?: string; text: string | undefined }): JSX.Element | null {
@@ -60,9 +59,9 @@ export function TextField(props: {
   );
 }
 
-export function DeviceSelect(props: {
+export function Select(props: {
   label: string;
-  choices: readonly DeviceChoice[];
+  choices: readonly { id: string; label: string }[];
   chosen: string | null;
   onChoose(id: string): void;
   testid: string;
@@ -78,6 +77,10 @@ export function DeviceSelect(props: {
         value={props.chosen ?? props.choices[0]?.id ?? ""}
         onChange={(event) => props.onChoose(event.currentTarget.value)}
       >
+        {/* A value that is none of the choices was written by hand. */}
+        {props.chosen !== null && !props.choices.some((choice) => choice.id === props.chosen) && (
+          <option value={props.chosen}>Other</option>
+        )}
         {props.choices.map((choice) => (
           <option key={choice.id} value={choice.id}>
             {choice.label}

@@ -59,7 +59,7 @@ export function Goodbye({ studio, phase }: { studio: Studio; phase: Ending }): J
     case "removed":
       return (
         <Notice title="You are out of the room">
-          <p>{phase.reason || "The room was closed."}</p>
+          <p>The gateway says: {phase.reason || "the room was closed"}.</p>
           {again}
         </Notice>
       );

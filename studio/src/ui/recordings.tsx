@@ -43,9 +43,12 @@ function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recordi
   const facts = [
     format.moment(recording.created_at),
     recording.duration_ms != null ? format.duration(recording.duration_ms) : null,
-    recording.size_bytes > 0 ? format.bytes(recording.size_bytes) : null,
+    recording.size_bytes ? format.bytes(recording.size_bytes) : null,
     running ? "being recorded" : null,
-  ].filter((fact) => fact !== null && fact !== "");
+  ]
+    .filter((fact) => fact !== null && fact !== "")
+    // Facts may stand on lines of their own, but none is torn apart.
+    .map((fact) => fact?.replaceAll(" ", "\u00a0"));
   return (
     <li class="recording" data-testid="recording">
       <Film />

@@ -60,7 +60,7 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
               <span class="sr-only narrow-only">Invite</span>
             </button>
             <button
-              class={broadcast.running.value ? "button pill live-outline" : "button pill"}
+              class={broadcast.running.value ? "button pill narrow-bare on" : "button pill narrow-bare"}
               type="button"
               data-testid="broadcast-toggle"
               aria-expanded={panel}
@@ -113,7 +113,7 @@ function Connection({ studio }: { studio: Studio }): JSX.Element {
   const { roundTripMs, loss } = studio.quality.value;
   const names: [keyof Links, string][] = [
     ["signalling", "Gateway"],
-    ["send", "Sending"],
+    ...(studio.mayPlay ? [["send", "Sending"] as [keyof Links, string]] : []),
     ["recv", "Receiving"],
   ];
   return (
@@ -127,7 +127,7 @@ function Connection({ studio }: { studio: Studio }): JSX.Element {
           </li>
         ))}
       </ul>
-      {roundTripMs !== null && (
+      {roundTripMs !== null && links.signalling === "up" && (
         <span class="quality" title="To the gateway and back, and the share of packets lost on the way to you">
           {format.delay(roundTripMs)}
           {loss !== null && loss >= 0.005 && <span class="loss"> {(loss * 100).toFixed(1)} % lost</span>}

@@ -35,7 +35,7 @@ export function Stage({ studio }: { studio: Studio }): JSX.Element {
       {participants.map((participant) => (
         <Tile key={participant.id} studio={studio} participant={participant} />
       ))}
-      {participants.length === 0 && (
+      {participants.length === 0 && studio.view.value.phase.name === "inside" && (
         <p class="alone" role="status">
           Nobody else is here yet.
         </p>

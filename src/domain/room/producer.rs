@@ -1,0 +1,138 @@
+//! A track coming into a room and the consumers it goes out to.
+
+use std::time::Instant;
+
+use crate::domain::room::KeyframeRequest;
+use crate::domain::room::Release;
+use crate::domain::room::forwarder::Forwarder;
+use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::forwarder::Outgoing;
+use crate::domain::room::keyframe::Plea;
+use crate::domain::room::keyframe::Throttle;
+use crate::domain::room::window::Arrival;
+use crate::domain::room::window::Window;
+use crate::domain::room::words::ProducerInfo;
+use crate::domain::room::words::TapTrack;
+use crate::model::id::ConsumerId;
+use crate::model::id::ParticipantId;
+use crate::model::id::TrackId;
+use crate::model::media::Codec;
+
+/// How a source's packets are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    pub codec: Codec,
+    pub payload_type: u8,
+}
+
+/// Where a consumer's packets leave: a transport of the driver, and an m-line of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Outlet {
+    pub peer: u64,
+    pub lane: usize,
+}
+
+/// A track coming into a room.
+#[derive(Debug)]
+pub struct Producer {
+    pub info: ProducerInfo,
+    pub track: TrackId,
+    pub encoding: Encoding,
+    pub consumers: Vec<Consumer>,
+    pub(super) mid: String,
+    pub(super) ssrc: Option<u32>,
+    window: Window,
+    throttle: Throttle,
+}
+
+/// A track going out of a room to one participant.
+#[derive(Debug)]
+pub struct Consumer {
+    pub id: ConsumerId,
+    pub participant: ParticipantId,
+    pub outlet: Outlet,
+    pub(super) paused: bool,
+    pub(super) forwarder: Forwarder,
+}
+
+impl Producer {
+    pub(super) fn new(info: ProducerInfo, mid: String, track: TrackId, encoding: Encoding) -> Self {
+        Self {
+            info,
+            track,
+            encoding,
+            consumers: Vec::new(),
+            mid,
+            ssrc: None,
+            window: Window::default(),
+            throttle: Throttle::default(),
+        }
+    }
+
+    pub(super) fn bind(&mut self, ssrc: u32) {
+        if self.ssrc != Some(ssrc) {
+            self.ssrc = Some(ssrc);
+            self.window = Window::default();
+        }
+    }
+
+    /// Notes a packet of this source; only a fresh one is for the consumers.
+    pub fn accept(&mut self, packet: &Incoming) -> Arrival {
+        let arrival = self.window.note(packet.seq);
+        if arrival == Arrival::Fresh && packet.key {
+            self.throttle.keyframe();
+        }
+        arrival
+    }
+
+    pub(super) fn plead(&mut self, now: Instant) -> (Plea, Option<KeyframeRequest>) {
+        let Some(request) = self.request() else { return (Plea::Coalesced, None) };
+        match self.throttle.plead(now) {
+            Plea::Send => (Plea::Send, Some(request)),
+            Plea::Coalesced => (Plea::Coalesced, None),
+        }
+    }
+
+    pub(super) fn request_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Option<KeyframeRequest> {
+        let request = self.request()?;
+        let waits = |c: &Consumer| !c.paused && c.forwarder.is_waiting() && is_open(c.outlet);
+        let unasked = matches!(self.throttle, Throttle::Idle | Throttle::Resting { .. });
+        let asked = unasked && self.consumers.iter().any(waits) && self.throttle.plead(now) == Plea::Send;
+        (asked || self.throttle.is_due(now)).then_some(request)
+    }
+
+    pub(super) fn tap_track(&self) -> TapTrack {
+        TapTrack {
+            track: self.track,
+            producer: self.info.id,
+            participant: self.info.participant,
+            source: self.info.source,
+            codec: self.encoding.codec,
+            payload_type: self.encoding.payload_type,
+            paused: self.info.paused,
+        }
+    }
+
+    fn request(&self) -> Option<KeyframeRequest> {
+        let is_video = self.encoding.codec != Codec::Opus;
+        self.ssrc.filter(|_| is_video).map(|ssrc| KeyframeRequest { participant: self.info.participant, ssrc })
+    }
+}
+
+impl Consumer {
+    /// A consumer whose packets go on with the numbers of `forwarder`.
+    pub fn new(id: ConsumerId, participant: ParticipantId, outlet: Outlet, forwarder: Forwarder) -> Self {
+        Self { id, participant, outlet, paused: false, forwarder }
+    }
+
+    /// The numbers a packet leaves with; `None` keeps it back.
+    pub fn forward(&mut self, now: Instant, packet: &Incoming) -> Option<Outgoing> {
+        if self.paused { None } else { self.forwarder.forward(now, packet) }
+    }
+
+    pub(super) fn release(self, codec: Codec) -> Release {
+        let mut forwarder = self.forwarder;
+        forwarder.interrupt();
+        Release { participant: self.participant, codec, outlet: self.outlet, forwarder }
+    }
+}

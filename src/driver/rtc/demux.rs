@@ -1,0 +1,164 @@
+//! Whose datagram this is: by address once a peer has proved it, before that by an authentic STUN request.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use aws_lc_rs::hmac;
+
+const STUN_HEADER: usize = 20;
+const STUN_MAGIC: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const ATTRIBUTE_USERNAME: u16 = 0x0006;
+const ATTRIBUTE_MESSAGE_INTEGRITY: u16 = 0x0008;
+const INTEGRITY_LENGTH: usize = 20;
+
+/// The table of one socket. Peers are the worker's numbers for them.
+#[derive(Default)]
+pub(super) struct Demux {
+    by_address: HashMap<SocketAddr, u64>,
+    by_ufrag: HashMap<String, (u64, hmac::Key)>,
+}
+
+impl Demux {
+    /// The peer a datagram is for. A binding request must be authentic (RFC 8445 section 7.3), and then its address is the peer's.
+    pub(super) fn route(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<u64> {
+        if !is_binding_request(datagram) {
+            return self.by_address.get(&from).copied();
+        }
+        let request = Request::parse(datagram)?;
+        let (peer, key) = self.by_ufrag.get(request.ufrag)?;
+        request.is_authentic(key).then(|| {
+            self.by_address.insert(from, *peer);
+            *peer
+        })
+    }
+
+    /// Lets requests with this user fragment and password in.
+    pub(super) fn admit(&mut self, peer: u64, ufrag: &str, password: &str) {
+        if !self.by_ufrag.contains_key(ufrag) {
+            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+            self.by_ufrag.insert(ufrag.to_owned(), (peer, key));
+        }
+    }
+
+    /// Notes what a peer sends, for the answer to a binding request comes from an address that may be new.
+    /// An address that is somebody's stays theirs.
+    pub(super) fn sent(&mut self, peer: u64, to: SocketAddr, datagram: &[u8]) {
+        if is_binding_request(datagram) {
+            self.by_address.entry(to).or_insert(peer);
+        }
+    }
+
+    pub(super) fn forget(&mut self, peer: u64) {
+        self.by_address.retain(|_, owner| *owner != peer);
+        self.by_ufrag.retain(|_, (owner, _)| *owner != peer);
+    }
+}
+
+fn is_binding_request(datagram: &[u8]) -> bool {
+    datagram.len() >= STUN_HEADER && datagram[..2] == BINDING_REQUEST && datagram[4..8] == STUN_MAGIC
+}
+
+/// The parts of a STUN binding request (RFC 8489) that say who sent it.
+struct Request<'a> {
+    ufrag: &'a str,
+    /// Everything before the integrity attribute.
+    covered: &'a [u8],
+    tag: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let mut ufrag = None;
+        let mut at = STUN_HEADER;
+        while let Some(header) = datagram.get(at..at + 4) {
+            let kind = u16::from_be_bytes([header[0], header[1]]);
+            let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+            let value = datagram.get(at + 4..at + 4 + length)?;
+            if kind == ATTRIBUTE_USERNAME {
+                // RFC 8445 section 7.2.2: the receiver's fragment, a colon, the sender's.
+                ufrag = std::str::from_utf8(value).ok()?.split(':').next();
+            } else if kind == ATTRIBUTE_MESSAGE_INTEGRITY {
+                return Some(Self { ufrag: ufrag?, covered: &datagram[..at], tag: value });
+            }
+            at += 4 + length.next_multiple_of(4);
+        }
+        None
+    }
+
+    /// RFC 8489 section 14.5: HMAC-SHA1 over the message as if it ended with the integrity attribute.
+    fn is_authentic(&self, key: &hmac::Key) -> bool {
+        let Ok(length) = u16::try_from(self.covered.len() - STUN_HEADER + 4 + INTEGRITY_LENGTH) else { return false };
+        let mut message = self.covered.to_vec();
+        message[2..4].copy_from_slice(&length.to_be_bytes());
+        hmac::verify(key, &message, self.tag).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn request(username: &str, password: &str) -> Vec<u8> {
+        let mut message = vec![0, 1, 0, 0];
+        message.extend(STUN_MAGIC);
+        message.extend([7; 12]);
+        message.extend(ATTRIBUTE_USERNAME.to_be_bytes());
+        message.extend(u16::try_from(username.len()).expect("short").to_be_bytes());
+        message.extend(username.as_bytes());
+        message.resize(message.len().next_multiple_of(4), 0);
+        let length = u16::try_from(message.len() - STUN_HEADER + 24).expect("short");
+        message[2..4].copy_from_slice(&length.to_be_bytes());
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+        let tag = hmac::sign(&key, &message);
+        message.extend(ATTRIBUTE_MESSAGE_INTEGRITY.to_be_bytes());
+        message.extend([0, 20]);
+        message.extend(tag.as_ref());
+        message
+    }
+
+    #[test]
+    fn an_address_is_known_after_an_authentic_request_only() {
+        let mut demux = Demux::default();
+        demux.admit(1, "ours", "password");
+        let media = [0x80, 111, 0, 1];
+        assert_eq!(demux.route(address(1), &media), None);
+        assert_eq!(demux.route(address(1), &request("ours:theirs", "guess")), None);
+        assert_eq!(demux.route(address(1), &media), None, "a forged request opens nothing");
+        assert_eq!(demux.route(address(1), &request("ours:theirs", "password")), Some(1));
+        assert_eq!(demux.route(address(1), &media), Some(1));
+        demux.forget(1);
+        assert_eq!(demux.route(address(1), &media), None);
+    }
+
+    #[test]
+    fn nobody_takes_an_address_over_by_naming_it_as_a_candidate() {
+        let mut demux = Demux::default();
+        demux.admit(1, "one", "password");
+        demux.route(address(1), &request("one:x", "password"));
+        demux.sent(2, address(1), &request("y:z", "other"));
+        assert_eq!(demux.route(address(1), &[0x80, 0]), Some(1));
+        demux.sent(2, address(2), &request("y:z", "other"));
+        assert_eq!(demux.route(address(2), &[1, 1]), Some(2), "the answer to its own check reaches it");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_datagrams_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut demux = Demux::default();
+            demux.admit(1, "ours", "password");
+            demux.route(address(9), &bytes);
+            if bytes.len() >= 8 {
+                bytes[..2].copy_from_slice(&BINDING_REQUEST);
+                bytes[4..8].copy_from_slice(&STUN_MAGIC);
+                prop_assert_eq!(demux.route(address(9), &bytes), None);
+            }
+        }
+    }
+}

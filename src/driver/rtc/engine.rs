@@ -1,0 +1,153 @@
+//! What every peer connection of a worker is built from: certificate, candidates, codecs, interceptors and timeouts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::time::Instant;
+
+use rtc::crypto::SignatureScheme;
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::NackGeneratorBuilder;
+use rtc::interceptor::NackResponderBuilder;
+use rtc::interceptor::Registry;
+use rtc::interceptor::Slot;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::RTCPeerConnectionBuilder;
+use rtc::peer_connection::certificate::CertificateParams;
+use rtc::peer_connection::certificate::RTCCertificate;
+use rtc::peer_connection::configuration::RTCConfigurationBuilder;
+use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
+use rtc::peer_connection::configuration::interceptor_registry::configure_simulcast_extension_headers;
+use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_receiver_only;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP8;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtp_transceiver::rtp_sender::RTCPFeedback;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpCodec;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpCodecParameters;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::shared::error::Error;
+
+use crate::driver::rtc::feedback;
+use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::sdp::MUSIC;
+use crate::model::media::Codec;
+
+/// Silence after which ICE says so: two and a half of a browser's consent checks (RFC 7675 section 5.1 sends one in 5 s, browsers
+/// one in 2.5 s).
+const DISCONNECTED_AFTER: Duration = Duration::from_secs(6);
+/// Further silence until it gives up; the participant's own grace begins then.
+const FAILED_AFTER: Duration = Duration::from_secs(9);
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// A packet asked for ten times in vain is lost; unlimited retries made storms.
+const MAX_NACKS: u16 = 10;
+
+/// H.264 profiles taken: what browsers, OBS and GStreamer offer of baseline and constrained baseline, packetization-mode 1.
+const H264: [(u8, &str); 3] = [
+    (102, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"),
+    (104, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+    (106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f"),
+];
+
+/// The recipe for the peer connections of one worker.
+pub(super) struct Engine {
+    certificate: RTCCertificate,
+    pub(super) candidates: Vec<SocketAddr>,
+    ice_lite: bool,
+}
+
+impl Engine {
+    /// One certificate serves all peers of a worker: a key pair per peer costs a millisecond each and hides nothing.
+    ///
+    /// # Errors
+    /// No crypto provider, or no key from it.
+    pub(super) fn new(candidates: Vec<SocketAddr>, ice_lite: bool) -> Result<Self, Error> {
+        let provider = rtc::crypto::default_provider().map_err(|error| Error::Other(error.to_string()))?;
+        let params =
+            CertificateParams::new(vec!["jamcast".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
+        let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
+        Ok(Self { certificate, candidates, ice_lite })
+    }
+
+    pub(super) fn build(&self, now: Instant) -> Result<RTCPeerConnection, Error> {
+        let mut media = MediaEngine::default();
+        // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
+        media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
+        media.register_codec(parameters(Codec::Vp8, 96, ""), RtpCodecKind::Video)?;
+        for (payload_type, profile) in H264 {
+            media.register_codec(parameters(Codec::H264, payload_type, profile), RtpCodecKind::Video)?;
+        }
+        for parameter in ["", "pli"] {
+            let feedback = RTCPFeedback { typ: "nack".to_owned(), parameter: parameter.to_owned() };
+            media.register_feedback(feedback, RtpCodecKind::Video);
+        }
+        configure_simulcast_extension_headers(&mut media)?;
+        let registry = Registry::new()
+            .with(Slot::NackResponder, NackResponderBuilder::new().build())
+            .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
+            .with(Slot::from(feedback::SLOT), Feedback::default());
+        let registry = configure_rtcp_reports(configure_twcc_receiver_only(registry, &mut media)?);
+        let settings = SettingEngineBuilder::new()
+            .with_lite(self.ice_lite)
+            .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))
+            // Browsers hide their addresses behind mDNS, so that their checks are all we see of them: nothing better will come.
+            .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_include_loopback_candidate(true)
+            .with_answering_dtls_role(RTCDtlsRole::Server)
+            .build();
+        RTCPeerConnectionBuilder::new()
+            .with_configuration(
+                RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build(),
+            )
+            .with_media_engine(media)
+            .with_setting_engine(settings)
+            .with_interceptor_registry(registry)
+            .build(now)
+    }
+}
+
+/// The codec as an encoding of ours names it.
+pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
+    match codec {
+        Codec::Opus => parameters(codec, 0, MUSIC),
+        Codec::Vp8 => parameters(codec, 0, ""),
+        Codec::H264 => parameters(codec, 0, H264[1].1),
+    }
+    .rtp_codec
+}
+
+pub(super) const fn kind(codec: Codec) -> RtpCodecKind {
+    match codec {
+        Codec::Opus => RtpCodecKind::Audio,
+        Codec::Vp8 | Codec::H264 => RtpCodecKind::Video,
+    }
+}
+
+pub(super) const fn mime_type(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => MIME_TYPE_OPUS,
+        Codec::Vp8 => MIME_TYPE_VP8,
+        Codec::H264 => MIME_TYPE_H264,
+    }
+}
+
+fn parameters(codec: Codec, payload_type: u8, fmtp: &str) -> RTCRtpCodecParameters {
+    let (channels, rtcp_feedback) = match codec {
+        Codec::Opus => (2, Vec::new()),
+        Codec::Vp8 | Codec::H264 => (0, vec![RTCPFeedback { typ: "ccm".to_owned(), parameter: "fir".to_owned() }]),
+    };
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: mime_type(codec).to_owned(),
+            clock_rate: codec.clock_rate(),
+            channels,
+            sdp_fmtp_line: fmtp.to_owned(),
+            rtcp_feedback,
+        },
+        payload_type,
+    }
+}

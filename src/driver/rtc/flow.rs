@@ -1,0 +1,219 @@
+//! The packet path of a worker: datagrams in, forwarded packets out, audio before video.
+
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::keyframe::begins_keyframe;
+use crate::domain::room::window::Arrival;
+use crate::driver::rtc::host::Host;
+use crate::driver::rtc::peer::Heard;
+use crate::driver::rtc::peer::Media;
+use crate::live::rooms::Event;
+use crate::live::rooms::TapMedia;
+use crate::live::rooms::Transport;
+use crate::model::media::MediaKind;
+use crate::proto::mixer::TappedPacket;
+
+/// Rounds of listening to peers in one turn; what they still have to say then waits for the next.
+const MAX_ROUNDS: usize = 8;
+
+impl Host {
+    /// One received datagram; [`Host::turn`] does what follows from it.
+    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+        let Some(key) = self.demux.route(from, datagram) else { return };
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        line.peer.receive(now, local, from, BytesMut::from(datagram));
+        self.touch(key);
+    }
+
+    /// Runs the timers that are due.
+    pub(super) fn run_timers(&mut self, now: Instant) {
+        while let Some(Reverse((at, key))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            // A timer that was moved left its old place in the heap.
+            let Some(line) = self.lines.get_mut(&key).filter(|line| line.timer == Some(at)) else { continue };
+            line.timer = None;
+            line.peer.handle_timeout(now);
+            self.touch(key);
+        }
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Listens to the peers that were touched, forwards their media and collects what is to be sent.
+    pub(super) fn turn(&mut self, now: Instant) {
+        for _ in 0..MAX_ROUNDS {
+            let touched = self.dirty.clone();
+            for key in touched {
+                self.listen(now, key);
+            }
+            let media = std::mem::take(&mut self.media);
+            for kind in [MediaKind::Audio, MediaKind::Video] {
+                for (key, packet) in &media {
+                    if self.kind(*key, packet) == Some(kind) {
+                        self.forward(now, *key, kind, packet);
+                    }
+                }
+                self.flush();
+            }
+            self.recycle(media);
+            if self.dirty.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn listen(&mut self, now: Instant, key: u64) {
+        let mut heard = std::mem::take(&mut self.heard);
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let (room, participant, transport) = (line.room, line.participant, line.transport);
+        line.peer.poll(now, &mut heard);
+        let mut changed = false;
+        for heard in heard.drain(..) {
+            match heard {
+                Heard::Media(media) => {
+                    self.media.push((key, media));
+                    continue;
+                }
+                Heard::SenderReport { ssrc, ntp, rtp } => {
+                    let Some(hosted) = self.rooms.get_mut(&room) else { continue };
+                    let Some(track) = hosted.room.source(participant, ssrc).map(|producer| producer.track) else {
+                        continue;
+                    };
+                    for tap in &hosted.taps {
+                        let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });
+                        self.counters.tap_dropped += u64::from(sent.is_err());
+                    }
+                    continue;
+                }
+                Heard::KeyframeWanted { lane } => {
+                    let outlet = crate::domain::room::producer::Outlet { peer: key, lane };
+                    if let Some(hosted) = self.rooms.get_mut(&room) {
+                        let plea = hosted.room.plead_at_outlet(now, outlet);
+                        self.plead(now, room, plea);
+                    }
+                }
+                Heard::Source { mid, ssrc } => {
+                    if let Some(hosted) = self.rooms.get_mut(&room) {
+                        hosted.room.bind_source(participant, &mid, ssrc);
+                    }
+                    self.request_keyframes_due(now, room);
+                }
+                Heard::Connected => {
+                    if let Some(line) = self.lines.get_mut(&key) {
+                        line.deadline = None;
+                    }
+                    self.tell(room, participant, Event::TransportConnected(transport));
+                    self.request_keyframes_due(now, room);
+                }
+                Heard::Failed => self.tell(room, participant, Event::TransportFailed(transport)),
+                Heard::Closed => {
+                    self.tell(room, participant, Event::TransportFailed(transport));
+                    self.close_line(key);
+                }
+            }
+            changed = true;
+        }
+        self.heard = heard;
+        if changed {
+            self.settle(now, room);
+        }
+    }
+
+    fn tell(&mut self, room: u64, participant: crate::model::id::ParticipantId, event: Event) {
+        if let Ok(seat) = self.seat(room, participant) {
+            let _gone_or_deaf = seat.events.try_send(event);
+        }
+    }
+
+    fn kind(&self, key: u64, media: &Media) -> Option<MediaKind> {
+        let line = self.lines.get(&key).filter(|line| line.transport == Transport::Send)?;
+        line.peer.encoding(media.payload_type()).map(|encoding| encoding.codec.kind())
+    }
+
+    /// One packet to everybody who gets it.
+    fn forward(&mut self, now: Instant, key: u64, kind: MediaKind, media: &Media) {
+        let Some(line) = self.lines.get(&key) else { return };
+        let (room, participant) = (line.room, line.participant);
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        let Some(producer) = hosted.room.source(participant, media.ssrc()) else { return };
+        self.counters.received(kind, media.payload().len());
+        if producer.encoding.payload_type != media.payload_type() {
+            let Some(encoding) = line.peer.encoding(media.payload_type()) else { return };
+            if encoding.codec.kind() != producer.info.kind {
+                return;
+            }
+            hosted.room.recode(participant, media.ssrc(), encoding);
+            return self.settle(now, room);
+        }
+        let packet = Incoming {
+            ssrc: media.ssrc(),
+            seq: media.seq(),
+            timestamp: media.timestamp(),
+            key: begins_keyframe(producer.encoding.codec, media.payload()),
+        };
+        if producer.accept(&packet) != Arrival::Fresh {
+            self.counters.duplicates += 1;
+            return;
+        }
+        if producer.info.paused {
+            return;
+        }
+        for consumer in &mut producer.consumers {
+            let outlet = consumer.outlet;
+            let Some(line) = self.lines.get_mut(&outlet.peer).filter(|line| line.peer.is_open(outlet.lane)) else {
+                continue;
+            };
+            let Some(out) = consumer.forward(now, &packet) else { continue };
+            line.peer.write(now, outlet.lane, out, media);
+            self.counters.forwarded(kind, media.payload().len());
+            if !line.is_dirty {
+                line.is_dirty = true;
+                self.dirty.push(outlet.peer);
+            }
+        }
+        let track = producer.track;
+        let Some(packet) = (!hosted.taps.is_empty()).then(|| media.to_bytes()).flatten() else { return };
+        for tap in &hosted.taps {
+            let tapped = TappedPacket { track, arrival_us: self.arrival_us, packet: packet.clone() };
+            let sent = tap.media.try_send(TapMedia::Packet(tapped));
+            self.counters.tap_dropped += u64::from(sent.is_err());
+        }
+    }
+
+    /// Collects the datagrams of touched peers and sets their timers anew.
+    fn flush(&mut self) {
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(line) = self.lines.get_mut(&key) else { continue };
+            line.is_dirty = false;
+            while let Some((to, datagram)) = line.peer.poll_transmit() {
+                self.demux.sent(key, to, &datagram);
+                self.outbox.push((to, datagram));
+            }
+            let timer = line.peer.poll_timeout();
+            if timer != line.timer {
+                line.timer = timer;
+                if let Some(at) = timer {
+                    self.timers.push(Reverse((at, key)));
+                }
+            }
+        }
+    }
+
+    /// Keeps the buffer for the next turn.
+    fn recycle(&mut self, mut media: Vec<(u64, Media)>) {
+        media.clear();
+        if self.media.is_empty() {
+            self.media = media;
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! The rooms of one worker: takes requests, keeps seats and transports, and lets go of who is gone.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use crate::domain::room::KeyframeRequest;
+use crate::domain::room::Room;
+use crate::domain::room::keyframe::Plea;
+use crate::driver::rtc::Config;
+use crate::driver::rtc::counters::Counters;
+use crate::driver::rtc::demux::Demux;
+use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::peer::Heard;
+use crate::driver::rtc::peer::Media;
+use crate::driver::rtc::peer::Peer;
+use crate::driver::rtc::peer::PeerError;
+use crate::driver::rtc::seat::Line;
+use crate::driver::rtc::seat::Negotiation;
+use crate::driver::rtc::seat::Recv;
+use crate::driver::rtc::seat::Seat;
+use crate::live::rooms::Change;
+use crate::live::rooms::Command;
+use crate::live::rooms::Event;
+use crate::live::rooms::Joined;
+use crate::live::rooms::Newcomer;
+use crate::live::rooms::Request;
+use crate::live::rooms::RoomError;
+use crate::live::rooms::Roster;
+use crate::live::rooms::Tap;
+use crate::live::rooms::TapMedia;
+use crate::live::rooms::TrackSource;
+use crate::live::rooms::Transport;
+use crate::model::id::ParticipantId;
+use crate::model::id::ProducerId;
+use crate::model::id::RoomId;
+
+/// How long a transport may take to connect. Browsers give up after 15 s to 30 s.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a participant is kept without a sign of life, for its page may be reloading or its network changing.
+const GRACE: Duration = Duration::from_secs(30);
+/// Packets waiting at a tap: over 2 s of a full room of 8 cameras.
+const TAP_QUEUE: usize = 8192;
+
+/// All rooms of one worker. Datagrams to send are in `outbox`.
+pub(super) struct Host {
+    pub(super) config: Config,
+    pub(super) engine: Engine,
+    names: HashMap<RoomId, u64>,
+    pub(super) rooms: HashMap<u64, Hosted>,
+    pub(super) lines: HashMap<u64, Line>,
+    pub(super) demux: Demux,
+    pub(super) counters: Counters,
+    pub(super) timers: BinaryHeap<Reverse<(Instant, u64)>>,
+    pub(super) dirty: Vec<u64>,
+    pub(super) outbox: Vec<(SocketAddr, BytesMut)>,
+    pub(super) heard: Vec<Heard>,
+    pub(super) media: Vec<(u64, Media)>,
+    /// When the datagrams being handled were received, microseconds of the monotonic clock.
+    pub(super) arrival_us: u64,
+    next_key: u64,
+    next_track: u32,
+}
+
+/// A room and who is connected to it.
+pub(super) struct Hosted {
+    name: RoomId,
+    pub(super) room: Room,
+    pub(super) seats: HashMap<ParticipantId, Seat>,
+    pub(super) taps: Vec<TapEnd>,
+}
+
+/// Our end of a tap.
+pub(super) struct TapEnd {
+    pub(super) roster: watch::Sender<Roster>,
+    pub(super) media: mpsc::Sender<TapMedia>,
+}
+
+impl Host {
+    pub(super) fn new(config: Config, engine: Engine) -> Self {
+        Self {
+            config,
+            engine,
+            names: HashMap::new(),
+            rooms: HashMap::new(),
+            lines: HashMap::new(),
+            demux: Demux::default(),
+            counters: Counters::default(),
+            timers: BinaryHeap::new(),
+            dirty: Vec::new(),
+            outbox: Vec::new(),
+            heard: Vec::new(),
+            media: Vec::new(),
+            arrival_us: 0,
+            next_key: 0,
+            next_track: 0,
+        }
+    }
+
+    /// Does what a command asks. Whoever asked may be gone; then nobody hears the answer.
+    pub(super) fn handle(&mut self, now: Instant, command: Command) {
+        let Command { room: name, request } = command;
+        match request {
+            Request::Join { newcomer, events, reply } => {
+                let _gone = reply.send(self.join(&name, newcomer, events));
+            }
+            Request::Tap { reply } => {
+                let _gone = reply.send(Ok(self.tap(&name)));
+            }
+            other => match self.names.get(&name) {
+                Some(&room) => self.handle_in(now, room, other),
+                None => refuse(other),
+            },
+        }
+        if let Some(&room) = self.names.get(&name) {
+            self.settle(now, room);
+        }
+    }
+
+    fn handle_in(&mut self, now: Instant, room: u64, request: Request) {
+        match request {
+            Request::Join { .. } | Request::Tap { .. } => {}
+            Request::Leave { participant } => self.leave(room, participant),
+            Request::Publish { participant, offer, reply } => {
+                let _gone = reply.send(self.publish(now, room, participant, &offer));
+            }
+            Request::Subscribe { participant, offer, reply } => {
+                let _gone = reply.send(self.subscribe(now, room, participant, &offer));
+            }
+            Request::Answer { participant, offer_id, answer, reply } => {
+                let _gone = reply.send(self.answer(now, room, participant, offer_id, &answer));
+            }
+            Request::Candidate { participant, transport, candidate, reply } => {
+                let _gone = reply.send(self.candidate(room, participant, transport, &candidate));
+            }
+            Request::RestartIce { participant, reply } => {
+                let _gone = reply.send(self.restart_ice(now, room, participant));
+            }
+            Request::Produce { participant, mid, source, reply } => {
+                let _gone = reply.send(self.produce(room, participant, &mid, source));
+            }
+            Request::SetProducer { participant, producer, change, reply } => {
+                let room = self.room(room);
+                let _gone = reply.send(match change {
+                    Change::Pause => room.pause_producer(participant, producer, true),
+                    Change::Resume => room.pause_producer(participant, producer, false),
+                    Change::Close => room.close_producer(participant, producer),
+                });
+            }
+            Request::Consume { participant, producer, reply } => self.want(now, room, participant, producer, reply),
+            Request::SetConsumer { participant, consumer, change, reply } => {
+                let room = self.room(room);
+                let _gone = reply.send(match change {
+                    Change::Pause => room.pause_consumer(participant, consumer, true),
+                    Change::Resume => room.pause_consumer(participant, consumer, false),
+                    Change::Close => room.close_consumer(participant, consumer),
+                });
+            }
+            Request::Keyframe { track } => {
+                let plea = self.room(room).plead_for_track(now, track);
+                self.plead(now, room, plea);
+            }
+        }
+    }
+
+    fn join(&mut self, name: &RoomId, newcomer: Newcomer, events: mpsc::Sender<Event>) -> Result<Joined, RoomError> {
+        let key = self.open_room(name);
+        let hosted = self.rooms.get_mut(&key).expect("just opened");
+        let participant = newcomer.participant;
+        let joined = hosted.room.join(newcomer)?;
+        match hosted.seats.get_mut(&participant) {
+            Some(seat) => seat.events = events,
+            None => {
+                hosted.seats.insert(participant, Seat { events, send: None, recv: None, silent_since: None });
+            }
+        }
+        Ok(joined)
+    }
+
+    fn tap(&mut self, name: &RoomId) -> Tap {
+        let key = self.open_room(name);
+        let hosted = self.rooms.get_mut(&key).expect("just opened");
+        let (roster, roster_rx) = watch::channel(hosted.room.roster());
+        let (media, media_rx) = mpsc::channel(TAP_QUEUE);
+        hosted.taps.push(TapEnd { roster, media });
+        Tap { roster: roster_rx, media: media_rx }
+    }
+
+    fn open_room(&mut self, name: &RoomId) -> u64 {
+        if let Some(key) = self.names.get(name) {
+            return *key;
+        }
+        let key = self.take_key();
+        let room = Room::new(self.config.limits(), self.next_track);
+        self.rooms.insert(key, Hosted { name: name.clone(), room, seats: HashMap::new(), taps: Vec::new() });
+        self.names.insert(name.clone(), key);
+        key
+    }
+
+    /// The answer to the offer of what a participant sends. A transport that is beyond repair gives way to a new one.
+    fn publish(
+        &mut self,
+        now: Instant,
+        room: u64,
+        participant: ParticipantId,
+        offer: &str,
+    ) -> Result<String, RoomError> {
+        let known = self.seat(room, participant)?.send;
+        let key = match known {
+            Some(key) => key,
+            None => self.open_line(now, room, participant, Transport::Send)?,
+        };
+        let line = self.lines.get_mut(&key).expect("a seat's line exists");
+        let answer = line.peer.answer(now, offer, |_| None);
+        self.admit(now, key);
+        match answer {
+            Ok(answer) => {
+                self.seat(room, participant)?.send = Some(key);
+                Ok(answer)
+            }
+            Err(error) => {
+                if known.is_none() {
+                    self.close_line(key);
+                }
+                Err(refusal(error))
+            }
+        }
+    }
+
+    fn candidate(
+        &mut self,
+        room: u64,
+        participant: ParticipantId,
+        transport: Transport,
+        candidate: &str,
+    ) -> Result<(), RoomError> {
+        let seat = self.seat(room, participant)?;
+        let key = match transport {
+            Transport::Send => seat.send,
+            Transport::Recv => seat.recv.as_ref().map(|recv| recv.peer),
+        };
+        let line = key.and_then(|key| self.lines.get_mut(&key));
+        let line =
+            line.ok_or_else(|| RoomError::Candidate("its transport is not there; send the offer first".to_owned()))?;
+        let taken = line.peer.add_candidate(candidate).map_err(|error| RoomError::Candidate(error.to_string()));
+        self.touch(key.expect("it has a line"));
+        taken
+    }
+
+    fn produce(
+        &mut self,
+        room: u64,
+        participant: ParticipantId,
+        mid: &str,
+        source: TrackSource,
+    ) -> Result<ProducerId, RoomError> {
+        let key = self.seat(room, participant)?.send;
+        let unknown = || RoomError::UnknownMid(mid.to_owned());
+        let peer = key.and_then(|key| self.lines.get_mut(&key)).map(|line| &mut line.peer).ok_or_else(unknown)?;
+        let section = peer.section(mid).filter(|section| section.kind.is_some()).ok_or_else(unknown)?;
+        let encoding = *section.encodings.first().filter(|_| !section.rejected).ok_or(RoomError::NoCommonCodec)?;
+        let ssrc = peer.source(mid);
+        let producer = self.room(room).produce(participant, mid, source, encoding)?;
+        if let Some(ssrc) = ssrc {
+            self.room(room).bind_source(participant, mid, ssrc);
+        }
+        Ok(producer)
+    }
+
+    /// A new transport of a participant.
+    pub(super) fn open_line(
+        &mut self,
+        now: Instant,
+        room: u64,
+        participant: ParticipantId,
+        transport: Transport,
+    ) -> Result<u64, RoomError> {
+        let peer = Peer::new(now, &self.engine).map_err(refusal)?;
+        let key = self.take_key();
+        let deadline = Some(now + CONNECT_WITHIN);
+        let line = Line { peer, room, participant, transport, deadline, timer: None, is_dirty: false };
+        self.lines.insert(key, line);
+        Ok(key)
+    }
+
+    /// After a description was made: its credentials open the door, and the clock of connecting runs.
+    pub(super) fn admit(&mut self, now: Instant, key: u64) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        for (ufrag, password) in line.peer.credentials() {
+            self.demux.admit(key, ufrag, password);
+        }
+        if !line.peer.is_connected() {
+            line.deadline = Some(now + CONNECT_WITHIN);
+        }
+        self.touch(key);
+    }
+
+    /// Ends a transport with everything that goes over it.
+    pub(super) fn close_line(&mut self, key: u64) {
+        let Some(mut line) = self.lines.remove(&key) else { return };
+        line.peer.close();
+        while let Some(datagram) = line.peer.poll_transmit() {
+            self.outbox.push(datagram);
+        }
+        self.demux.forget(key);
+        let Some(hosted) = self.rooms.get_mut(&line.room) else { return };
+        let Some(seat) = hosted.seats.get_mut(&line.participant) else { return };
+        if seat.send == Some(key) {
+            seat.send = None;
+            hosted.room.close_producers(line.participant);
+        } else if seat.recv.as_ref().is_some_and(|recv| recv.peer == key) {
+            seat.recv = None;
+            hosted.room.close_consumers(line.participant);
+        }
+    }
+
+    pub(super) fn leave(&mut self, room: u64, participant: ParticipantId) {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        let seat = hosted.seats.remove(&participant);
+        hosted.room.leave(participant);
+        if let Some(seat) = seat {
+            for key in seat.send.into_iter().chain(seat.recv.map(|recv| recv.peer)) {
+                self.close_line(key);
+            }
+        }
+    }
+
+    /// Ten times a second: keyframes due, participants that are gone, rooms nobody needs.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let rooms: Vec<u64> = self.rooms.keys().copied().collect();
+        for room in rooms {
+            self.request_keyframes_due(now, room);
+            for (participant, reason) in self.gone(now, room) {
+                tracing::info!(%participant, reason, "a participant is removed");
+                if let Ok(seat) = self.seat(room, participant) {
+                    let _gone = seat.events.try_send(Event::Removed { reason });
+                }
+                self.leave(room, participant);
+            }
+            self.settle(now, room);
+            self.close_room_if_unused(room);
+        }
+    }
+
+    fn gone(&mut self, now: Instant, room: u64) -> Vec<(ParticipantId, &'static str)> {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return Vec::new() };
+        let mut gone = Vec::new();
+        for (participant, seat) in &mut hosted.seats {
+            let keys = seat.send.into_iter().chain(seat.recv.as_ref().map(|recv| recv.peer));
+            let lines: Vec<&Line> = keys.filter_map(|key| self.lines.get(&key)).collect();
+            if lines.iter().any(|line| line.deadline.is_some_and(|deadline| deadline <= now)) {
+                gone.push((*participant, "no media connection within 30 seconds"));
+                continue;
+            }
+            let connected = lines.iter().any(|line| line.peer.is_connected());
+            let connecting = lines.is_empty() || lines.iter().any(|line| line.deadline.is_some());
+            if connected || (connecting && !seat.events.is_closed()) {
+                seat.silent_since = None;
+            } else if now.saturating_duration_since(*seat.silent_since.get_or_insert(now)) >= GRACE {
+                gone.push((*participant, "no sign of life for 30 seconds"));
+            }
+        }
+        gone
+    }
+
+    pub(super) fn request_keyframes_due(&mut self, now: Instant, room: u64) {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        let lines = &self.lines;
+        let open = |outlet: crate::domain::room::producer::Outlet| {
+            lines.get(&outlet.peer).is_some_and(|line| line.peer.is_open(outlet.lane))
+        };
+        for request in hosted.room.keyframes_due(now, open) {
+            self.plead(now, room, (Plea::Send, Some(request)));
+        }
+    }
+
+    /// Counts a plea and passes it to the source when it is time.
+    pub(super) fn plead(&mut self, now: Instant, room: u64, plea: (Plea, Option<KeyframeRequest>)) {
+        let (Plea::Send, Some(request)) = plea else {
+            self.counters.keyframes_coalesced += 1;
+            return;
+        };
+        self.counters.keyframes_sent += 1;
+        let key = self.seat(room, request.participant).ok().and_then(|seat| seat.send);
+        if let Some(line) = key.and_then(|key| self.lines.get_mut(&key)) {
+            line.peer.request_keyframe(now, request.ssrc);
+        }
+        if let Some(key) = key {
+            self.touch(key);
+        }
+    }
+
+    fn close_room_if_unused(&mut self, key: u64) {
+        let Some(hosted) = self.rooms.get_mut(&key) else { return };
+        hosted.taps.retain(|tap| !tap.media.is_closed());
+        if hosted.room.is_empty() && hosted.taps.is_empty() {
+            // Track numbers are never used twice, not even by a room of the same name.
+            self.next_track = self.next_track.max(hosted.room.next_track());
+            self.names.remove(&hosted.name);
+            self.rooms.remove(&key);
+        }
+    }
+
+    pub(super) fn participants(&self) -> usize {
+        self.rooms.values().map(|hosted| hosted.room.participants()).sum()
+    }
+
+    /// Notes that a peer may have something to say or to send.
+    pub(super) fn touch(&mut self, key: u64) {
+        if let Some(line) = self.lines.get_mut(&key)
+            && !line.is_dirty
+        {
+            line.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    pub(super) fn seat(&mut self, room: u64, participant: ParticipantId) -> Result<&mut Seat, RoomError> {
+        let hosted = self.rooms.get_mut(&room).ok_or(RoomError::NotJoined)?;
+        hosted.seats.get_mut(&participant).ok_or(RoomError::NotJoined)
+    }
+
+    pub(super) fn room(&mut self, key: u64) -> &mut Room {
+        &mut self.rooms.get_mut(&key).expect("a room's key comes from the table and rooms close on ticks only").room
+    }
+
+    fn take_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// A receiving transport is replaced by the next one the participant asks for.
+    pub(super) fn seat_recv(&mut self, room: u64, participant: ParticipantId, key: u64, negotiation: Negotiation) {
+        if let Ok(seat) = self.seat(room, participant) {
+            seat.recv = Some(Recv::new(key, negotiation));
+        }
+    }
+}
+
+/// What a peer's error is to who asked.
+pub(super) fn refusal(error: PeerError) -> RoomError {
+    match error {
+        PeerError::NoCommonCodec => RoomError::NoCommonCodec,
+        PeerError::Candidate(reason) => RoomError::Candidate(reason),
+        PeerError::Description(reason) => RoomError::Sdp(reason),
+        error @ (PeerError::Stack(_) | PeerError::Panic) => RoomError::Sdp(error.to_string()),
+    }
+}
+
+/// The answer to everything in a room that is not there.
+fn refuse(request: Request) {
+    let error = RoomError::NotJoined;
+    let _gone = match request {
+        Request::Leave { .. } | Request::Keyframe { .. } | Request::Join { .. } | Request::Tap { .. } => true,
+        Request::Publish { reply, .. } | Request::Subscribe { reply, .. } => reply.send(Err(error)).is_ok(),
+        Request::Answer { reply, .. }
+        | Request::Candidate { reply, .. }
+        | Request::RestartIce { reply, .. }
+        | Request::SetProducer { reply, .. }
+        | Request::SetConsumer { reply, .. } => reply.send(Err(error)).is_ok(),
+        Request::Produce { reply, .. } => reply.send(Err(error)).is_ok(),
+        Request::Consume { reply, .. } => reply.send(Err(error)).is_ok(),
+    };
+}

@@ -1,0 +1,608 @@
+//! One peer connection: the room that hides the WebRTC stack, so that another can take its place.
+//!
+//! A call into the stack that fails or panics breaks this peer and no other; [`Peer::poll`] then says [`Heard::Closed`].
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::event::RTCTrackEvent;
+use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCIceConnectionState;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::RTCDtlsTransportState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtp_transceiver::RTCRtpReceiverId;
+use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
+use rtc::rtp_transceiver::RTCRtpTransceiverInit;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpCodingParameters;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpEncodingParameters;
+use rtc::sansio::Protocol;
+use rtc::shared::TaggedBytesMut;
+use rtc::shared::TransportContext;
+use rtc::shared::TransportProtocol;
+use rtc::shared::marshal::Marshal;
+use uuid::Uuid;
+
+use crate::domain::room::forwarder::Outgoing;
+use crate::domain::room::producer::Encoding;
+use crate::driver::rtc::engine;
+use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::sdp;
+use crate::driver::rtc::sdp::Section;
+use crate::model::media::Codec;
+
+/// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
+/// send the next after its timer of a second.
+const MAX_HELD: usize = 8;
+/// Remote candidates taken over a peer's life, and kept while the description they belong to is still to come.
+const MAX_CANDIDATES: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PeerError {
+    #[error("{0}")]
+    Description(String),
+    #[error("no codec in common")]
+    NoCommonCodec,
+    #[error("{0}")]
+    Candidate(String),
+    #[error("the WebRTC stack failed: {0}")]
+    Stack(#[from] rtc::shared::error::Error),
+    #[error("the WebRTC stack panicked")]
+    Panic,
+}
+
+/// What a peer has to say.
+pub(super) enum Heard {
+    Connected,
+    /// ICE gave up; it may come back by a restart.
+    Failed,
+    /// It is of no use any more: closed by the remote end, or broken.
+    Closed,
+    /// M-line `mid` is now sent as `ssrc`; may be said again.
+    Source {
+        mid: String,
+        ssrc: u32,
+    },
+    Media(Media),
+    /// The remote end needs a keyframe of what it gets through this lane.
+    KeyframeWanted {
+        lane: usize,
+    },
+    SenderReport {
+        ssrc: u32,
+        ntp: u64,
+        rtp: u32,
+    },
+}
+
+/// A received RTP packet without its header extensions, which mean nothing beyond this peer.
+pub(super) struct Media(rtc::rtp::Packet);
+
+/// An m-line this side sends on. It keeps its SSRC for ever: another one, or this one elsewhere, would confuse browsers.
+struct Lane {
+    transceiver: usize,
+    ssrc: u32,
+    codec: Codec,
+    /// As the remote end agreed to; `None` before it did.
+    payload_type: Option<u8>,
+}
+
+/// Where the connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    New,
+    Connected,
+    Failed,
+    Closed,
+}
+
+pub(super) struct Peer {
+    pc: RTCPeerConnection,
+    candidates: Vec<SocketAddr>,
+    link: Link,
+    ice_is_up: bool,
+    held: Vec<(SocketAddr, SocketAddr, BytesMut)>,
+    lanes: Vec<Lane>,
+    /// SSRC and transceiver of what the remote end sends.
+    sources: Vec<(u32, usize)>,
+    /// The m-lines as last agreed on.
+    sections: Vec<Section>,
+    early_candidates: Vec<String>,
+    candidates_taken: usize,
+    credentials: Vec<(String, String)>,
+    broken: bool,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, engine: &Engine) -> Result<Self, PeerError> {
+        Ok(Self {
+            pc: guarded(|| engine.build(now))?,
+            candidates: engine.candidates.clone(),
+            link: Link::New,
+            ice_is_up: false,
+            held: Vec::new(),
+            lanes: Vec::new(),
+            sources: Vec::new(),
+            sections: Vec::new(),
+            early_candidates: Vec::new(),
+            candidates_taken: 0,
+            credentials: Vec::new(),
+            broken: false,
+        })
+    }
+
+    /// Answers the remote end's offer. `lanes_for` says what to send on each m-line it wants to receive on.
+    ///
+    /// # Errors
+    /// A description that cannot be used; a peer that was new is of no use after it.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        offer: &str,
+        mut lanes_for: impl FnMut(&Section) -> Option<(Codec, String)>,
+    ) -> Result<String, PeerError> {
+        let offered = usable_sections(offer)?;
+        let description = RTCSessionDescription::offer(sdp::with_usable_candidates(offer))
+            .map_err(|error| PeerError::Description(error.to_string()))?;
+        for section in offered.iter().filter(|s| s.kind.is_some() && s.receives && !s.rejected) {
+            let is_new = self.section(&section.mid).is_none();
+            if let Some((codec, stream)) = is_new.then(|| lanes_for(section)).flatten() {
+                self.open_lane(codec, &stream)?;
+            }
+        }
+        let applied = guarded(|| {
+            self.pc.set_remote_description(now, description)?;
+            self.add_local_candidates();
+            let answer = self.pc.create_answer(None)?;
+            self.pc.set_local_description(now, answer)
+        });
+        if let Err(error) = applied {
+            self.broken = true;
+            return Err(PeerError::Description(error.to_string()));
+        }
+        let answer = self.local_description()?;
+        self.sections = sdp::sections(&answer);
+        let media = |section: &&Section| section.kind.is_some();
+        if offered.iter().any(|s| media(&s)) && self.sections.iter().filter(media).all(|s| s.rejected) {
+            return Err(PeerError::NoCommonCodec);
+        }
+        self.agree_on_lanes();
+        self.add_early_candidates();
+        Ok(answer)
+    }
+
+    /// An offer of this side's lanes.
+    ///
+    /// # Errors
+    /// The stack fails; the peer is broken then.
+    pub(super) fn offer(&mut self, now: Instant, restart_ice: bool) -> Result<String, PeerError> {
+        let offered = guarded(|| {
+            if restart_ice {
+                self.pc.restart_ice();
+            }
+            self.add_local_candidates();
+            let offer = self.pc.create_offer(None)?;
+            self.pc.set_local_description(now, offer)?;
+            self.add_local_candidates();
+            Ok(())
+        });
+        if offered.is_err() {
+            self.broken = true;
+        }
+        offered?;
+        self.local_description()
+    }
+
+    /// The remote end's answer to [`Peer::offer`].
+    ///
+    /// # Errors
+    /// A description that cannot be used; the offer stays open unless the stack fails with it.
+    pub(super) fn accept(&mut self, now: Instant, answer: &str) -> Result<(), PeerError> {
+        let sections = usable_sections(answer)?;
+        let description = RTCSessionDescription::answer(sdp::with_usable_candidates(answer))
+            .map_err(|error| PeerError::Description(error.to_string()))?;
+        guarded(|| self.pc.set_remote_description(now, description))
+            .map_err(|error| PeerError::Description(error.to_string()))?;
+        self.sections = sections;
+        self.agree_on_lanes();
+        self.add_early_candidates();
+        Ok(())
+    }
+
+    /// A trickled candidate, as the value of an SDP `candidate` attribute; one that cannot be reached from here is ignored.
+    ///
+    /// # Errors
+    /// It cannot be read, or there were too many.
+    pub(super) fn add_candidate(&mut self, candidate: &str) -> Result<(), PeerError> {
+        if !sdp::is_usable_candidate(candidate) {
+            return Ok(());
+        }
+        if self.candidates_taken >= MAX_CANDIDATES {
+            return Err(PeerError::Candidate(format!("more than {MAX_CANDIDATES} of them")));
+        }
+        self.candidates_taken += 1;
+        if self.pc.remote_description().is_none() {
+            self.early_candidates.push(candidate.to_owned());
+            return Ok(());
+        }
+        self.take_candidate(candidate.to_owned()).map_err(|error| PeerError::Candidate(error.to_string()))
+    }
+
+    /// A new m-line to send on; it needs an offer to become of use.
+    ///
+    /// # Errors
+    /// The stack refuses.
+    pub(super) fn open_lane(&mut self, codec: Codec, stream: &str) -> Result<usize, PeerError> {
+        let is_new = |ssrc: &u32| *ssrc != 0 && self.lanes.iter().all(|lane| lane.ssrc != *ssrc);
+        let ssrc = std::iter::repeat_with(|| Uuid::new_v4().as_fields().0).find(is_new);
+        let ssrc = ssrc.expect("an endless iterator finds a number no lane has");
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() },
+            active: true,
+            codec: engine::codec(codec),
+            ..RTCRtpEncodingParameters::default()
+        };
+        let label = format!("{}-{ssrc}", codec.kind().as_str());
+        let track = MediaStreamTrack::new(stream.to_owned(), label.clone(), label, engine::kind(codec), vec![encoding]);
+        let init = RTCRtpTransceiverInit {
+            direction: RTCRtpTransceiverDirection::Sendonly,
+            streams: Vec::new(),
+            send_encodings: Vec::new(),
+        };
+        let transceiver = guarded(|| self.pc.add_transceiver_from_track(track, Some(init)))?;
+        self.lanes.push(Lane { transceiver, ssrc, codec, payload_type: None });
+        Ok(self.lanes.len() - 1)
+    }
+
+    /// Marks a lane for use or disuse; it needs an offer to become true. The m-line stays for the next one.
+    pub(super) fn use_lane(&mut self, lane: usize, in_use: bool) {
+        let direction =
+            if in_use { RTCRtpTransceiverDirection::Sendonly } else { RTCRtpTransceiverDirection::Inactive };
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.payload_type = None;
+        if let Some(mut transceiver) = self.pc.rtp_transceiver(lane.transceiver) {
+            transceiver.set_direction(direction);
+        }
+    }
+
+    /// The m-line of a lane, known once it has been offered or answered.
+    pub(super) fn lane_mid(&mut self, lane: usize) -> Option<String> {
+        let lane = self.lanes.get(lane)?;
+        self.pc.rtp_transceiver(lane.transceiver)?.mid().clone()
+    }
+
+    /// Whether packets written to a lane reach the remote end.
+    pub(super) fn is_open(&self, lane: usize) -> bool {
+        self.link == Link::Connected && self.lanes.get(lane).is_some_and(|lane| lane.payload_type.is_some())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.link == Link::Connected
+    }
+
+    /// The m-line `mid` as last agreed on.
+    pub(super) fn section(&self, mid: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.mid == mid)
+    }
+
+    /// The SSRC on which m-line `mid` was last heard.
+    pub(super) fn source(&mut self, mid: &str) -> Option<u32> {
+        let pc = &mut self.pc;
+        let mut is_of = |transceiver| pc.rtp_transceiver(transceiver).is_some_and(|t| t.mid().as_deref() == Some(mid));
+        self.sources.iter().rev().find(|(_, transceiver)| is_of(*transceiver)).map(|(ssrc, _)| *ssrc)
+    }
+
+    /// How packets with this payload type are to be read.
+    pub(super) fn encoding(&self, payload_type: u8) -> Option<Encoding> {
+        self.sections.iter().flat_map(|s| &s.encodings).find(|e| e.payload_type == payload_type).copied()
+    }
+
+    /// User fragments and passwords under which the remote end may come; the newest last.
+    pub(super) fn credentials(&self) -> &[(String, String)] {
+        &self.credentials
+    }
+
+    /// A datagram from `from` to our candidate `local`.
+    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: BytesMut) {
+        let first = datagram.first().copied().unwrap_or_default();
+        // RFC 7983 section 7: 20 to 63 is DTLS.
+        if (20..=63).contains(&first) && !self.ice_is_up {
+            if self.held.len() < MAX_HELD {
+                self.held.push((local, from, datagram));
+            }
+            return;
+        }
+        self.read(now, local, from, datagram);
+        // An alert: the stack takes close_notify without a word.
+        if first == 21 && self.dtls_is_closed() {
+            self.broken = true;
+        }
+    }
+
+    /// Everything the peer has to say, appended to `heard`.
+    pub(super) fn poll(&mut self, now: Instant, heard: &mut Vec<Heard>) {
+        if self.link == Link::Closed {
+            return;
+        }
+        let polled = guarded(|| {
+            while let Some(event) = self.pc.poll_event() {
+                self.note(event, heard);
+            }
+            Ok(())
+        });
+        self.broken |= polled.is_err();
+        if self.ice_is_up && !self.held.is_empty() {
+            for (local, from, datagram) in std::mem::take(&mut self.held) {
+                self.read(now, local, from, datagram);
+            }
+            return self.poll(now, heard);
+        }
+        let polled = guarded(|| {
+            while let Some(message) = self.pc.poll_read() {
+                match message.message {
+                    RTCMessage::RtpPacket(_, packet) => heard.push(Heard::Media(Media::new(packet))),
+                    RTCMessage::RtcpPacket(_, packets) => {
+                        heard.extend(packets.iter().filter_map(|packet| self.feedback(packet.as_ref())));
+                    }
+                    // Data channels are answered, and nothing on them is of interest.
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        self.broken |= polled.is_err();
+        if self.broken {
+            self.link = Link::Closed;
+            heard.push(Heard::Closed);
+        }
+    }
+
+    /// Sends a packet on a lane with these numbers. Nothing happens while the lane is not open.
+    pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media) {
+        let Some(Lane { transceiver, ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
+            return;
+        };
+        let packet = rtc::rtp::Packet {
+            header: rtc::rtp::Header {
+                version: 2,
+                marker: media.0.header.marker,
+                payload_type: *payload_type,
+                sequence_number: out.seq,
+                timestamp: out.timestamp,
+                ssrc: *ssrc,
+                ..rtc::rtp::Header::default()
+            },
+            payload: media.0.payload.clone(),
+        };
+        let sender = RTCRtpSenderId::from(*transceiver);
+        let written = guarded(|| self.pc.rtp_sender(sender).map_or(Ok(()), |mut sender| sender.write_rtp(now, packet)));
+        if let Err(error) = written {
+            tracing::debug!(%error, "a forwarded packet was refused");
+            self.broken |= matches!(error, PeerError::Panic);
+        }
+    }
+
+    /// Asks the remote end for a keyframe of one of its sources (RFC 4585 section 6.3.1).
+    pub(super) fn request_keyframe(&mut self, now: Instant, ssrc: u32) {
+        let Some((_, transceiver)) = self.sources.iter().find(|(source, _)| *source == ssrc) else { return };
+        let receiver = RTCRtpReceiverId::from(*transceiver);
+        let request = PictureLossIndication { sender_ssrc: 1, media_ssrc: ssrc };
+        let written = guarded(|| {
+            self.pc
+                .rtp_receiver(receiver)
+                .map_or(Ok(()), |mut receiver| receiver.write_rtcp(now, vec![Box::new(request)]))
+        });
+        if let Err(error) = written {
+            tracing::debug!(%error, "a keyframe request was refused");
+        }
+    }
+
+    /// The next datagram to send, and where to.
+    pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, BytesMut)> {
+        let transmit = guarded(|| Ok(self.pc.poll_write()));
+        self.broken |= transmit.is_err();
+        transmit.ok().flatten().map(|transmit| (transmit.transport.peer_addr, transmit.message))
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        if self.link == Link::Closed { None } else { guarded(|| Ok(self.pc.poll_timeout())).ok().flatten() }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Err(error) = guarded(|| self.pc.handle_timeout(now)) {
+            tracing::debug!(%error, "a timer of a peer failed");
+            self.broken |= matches!(error, PeerError::Panic);
+        }
+    }
+
+    /// Says goodbye; what [`Peer::poll_transmit`] still gives is to be sent.
+    pub(super) fn close(&mut self) {
+        self.link = Link::Closed;
+        if let Err(error) = guarded(|| self.pc.close()) {
+            tracing::debug!(%error, "a peer did not close cleanly");
+        }
+    }
+
+    fn note(&mut self, event: RTCPeerConnectionEvent, heard: &mut Vec<Heard>) {
+        match event {
+            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
+                let up = matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed);
+                self.ice_is_up |= up;
+            }
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected)
+                if self.link != Link::Connected =>
+            {
+                self.link = Link::Connected;
+                heard.push(Heard::Connected);
+            }
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Failed)
+                if self.link != Link::Failed =>
+            {
+                self.link = Link::Failed;
+                heard.push(Heard::Failed);
+            }
+            // Said again after every negotiation; whoever listens takes it as often as it comes.
+            RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) => {
+                let transceiver = usize::from(open.receiver_id);
+                if !self.sources.contains(&(open.ssrc, transceiver)) {
+                    self.sources.push((open.ssrc, transceiver));
+                }
+                if let Some(mid) = self.pc.rtp_transceiver(transceiver).and_then(|t| t.mid().clone()) {
+                    heard.push(Heard::Source { mid, ssrc: open.ssrc });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn feedback(&self, packet: &dyn rtc::rtcp::Packet) -> Option<Heard> {
+        if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
+            return Some(Heard::SenderReport { ssrc: report.ssrc, ntp: report.ntp_time, rtp: report.rtp_time });
+        }
+        let about = packet.destination_ssrc();
+        let lane = self.lanes.iter().position(|lane| about.contains(&lane.ssrc))?;
+        Some(Heard::KeyframeWanted { lane })
+    }
+
+    fn read(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, message: BytesMut) {
+        let transport = TransportContext {
+            local_addr: local,
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        if let Err(error) = guarded(|| self.pc.handle_read(TaggedBytesMut { now, transport, message })) {
+            tracing::debug!(%error, "a datagram was refused");
+            self.broken |= matches!(error, PeerError::Panic);
+        }
+    }
+
+    fn dtls_is_closed(&mut self) -> bool {
+        let first = self.pc.get_receivers().next();
+        let receiver = first.and_then(|id| self.pc.rtp_receiver(id).map(|r| r.transport().map(|t| t.state())));
+        let sender = || {
+            let first = self.pc.get_senders().next();
+            first.and_then(|id| self.pc.rtp_sender(id).map(|s| s.transport().map(|t| t.state())))
+        };
+        receiver.or_else(sender).flatten() == Some(RTCDtlsTransportState::Closed)
+    }
+
+    fn local_description(&mut self) -> Result<String, PeerError> {
+        let description = guarded(|| Ok(self.pc.local_description()))?;
+        let sdp = description.map(|d| sdp::for_music(&d.sdp)).ok_or(PeerError::Panic)?;
+        if let Some((ufrag, password)) = sdp::ice_credentials(&sdp) {
+            let pair = (ufrag.to_owned(), password.to_owned());
+            if !self.credentials.contains(&pair) {
+                self.credentials.push(pair);
+            }
+        }
+        Ok(sdp)
+    }
+
+    /// A restart forgets them, and one that is known already is not taken twice.
+    fn add_local_candidates(&mut self) {
+        for (index, address) in self.candidates.iter().enumerate() {
+            // RFC 8445 section 5.1.2.1: type preference of a host, the first address preferred.
+            let priority = (126 << 24) | ((65_535 - index) << 8) | 255;
+            let candidate =
+                format!("candidate:{} 1 udp {priority} {} {} typ host", index + 1, address.ip(), address.port());
+            let init = RTCIceCandidateInit { candidate, ..RTCIceCandidateInit::default() };
+            if let Err(error) = self.pc.add_local_candidate(init) {
+                tracing::warn!(%error, %address, "a local candidate was refused");
+            }
+        }
+    }
+
+    fn add_early_candidates(&mut self) {
+        for candidate in std::mem::take(&mut self.early_candidates) {
+            if let Err(error) = self.take_candidate(candidate) {
+                tracing::debug!(%error, "an early candidate was refused");
+            }
+        }
+    }
+
+    fn take_candidate(&mut self, candidate: String) -> Result<(), PeerError> {
+        let init = RTCIceCandidateInit { candidate, ..RTCIceCandidateInit::default() };
+        guarded(|| self.pc.add_remote_candidate(init))
+    }
+
+    fn agree_on_lanes(&mut self) {
+        for lane in &mut self.lanes {
+            let mid = self.pc.rtp_transceiver(lane.transceiver).and_then(|t| t.mid().clone());
+            let section = self.sections.iter().find(|s| Some(&s.mid) == mid.as_ref());
+            let agreed = section.is_some_and(|s| !s.rejected && (s.receives || s.sends));
+            let sender = self.pc.rtp_sender(RTCRtpSenderId::from(lane.transceiver));
+            lane.payload_type = sender.filter(|_| agreed).and_then(|mut sender| {
+                let codecs = &sender.get_parameters().rtp_parameters.codecs;
+                let wanted = engine::mime_type(lane.codec);
+                codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(wanted)).map(|c| c.payload_type)
+            });
+        }
+    }
+}
+
+impl Media {
+    fn new(mut packet: rtc::rtp::Packet) -> Self {
+        let header = &mut packet.header;
+        header.extension = false;
+        header.extensions.clear();
+        header.extensions_padding = 0;
+        header.padding = false;
+        Self(packet)
+    }
+
+    pub(super) fn ssrc(&self) -> u32 {
+        self.0.header.ssrc
+    }
+
+    pub(super) fn payload_type(&self) -> u8 {
+        self.0.header.payload_type
+    }
+
+    pub(super) fn seq(&self) -> u16 {
+        self.0.header.sequence_number
+    }
+
+    pub(super) fn timestamp(&self) -> u32 {
+        self.0.header.timestamp
+    }
+
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.0.payload
+    }
+
+    /// The packet as it goes over a wire.
+    pub(super) fn to_bytes(&self) -> Option<Bytes> {
+        self.0.marshal().ok().map(BytesMut::freeze)
+    }
+}
+
+fn usable_sections(description: &str) -> Result<Vec<Section>, PeerError> {
+    if description.len() > sdp::MAX_LENGTH {
+        return Err(PeerError::Description(format!("it is longer than {} bytes", sdp::MAX_LENGTH)));
+    }
+    let sections = sdp::sections(description);
+    if sections.is_empty() || sections.len() > sdp::MAX_SECTIONS {
+        return Err(PeerError::Description(format!("it has not 1 to {} m-lines", sdp::MAX_SECTIONS)));
+    }
+    Ok(sections)
+}
+
+/// Calls into the stack; its panic becomes an error of this peer.
+fn guarded<T>(call: impl FnOnce() -> Result<T, rtc::shared::error::Error>) -> Result<T, PeerError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(PeerError::Stack),
+        Err(_) => Err(PeerError::Panic),
+    }
+}

@@ -1,0 +1,168 @@
+//! What the SFU reads from and changes in session descriptions, as text: the peer's stack does the rest.
+
+use crate::domain::room::producer::Encoding;
+use crate::model::media::Codec;
+use crate::model::media::MediaKind;
+
+/// Opus for music (RFC 7587 section 6.1): stereo both ways, 256 kbit/s, no pauses in silence.
+pub(super) const MUSIC: &str = "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1;maxaveragebitrate=256000;usedtx=0";
+
+/// Longest description taken. Chromium's offer of 8 tracks stays under 64 KiB.
+pub(super) const MAX_LENGTH: usize = 256 * 1024;
+/// Most m-lines taken, over what the track limit allows so that stopped ones may stay.
+pub(super) const MAX_SECTIONS: usize = 64;
+
+/// One m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) mid: String,
+    /// `None` for a data channel.
+    pub(super) kind: Option<MediaKind>,
+    /// Port 0: the m-line is not used.
+    pub(super) rejected: bool,
+    pub(super) sends: bool,
+    pub(super) receives: bool,
+    /// The codecs of ours it lists, most wanted first.
+    pub(super) encodings: Vec<Encoding>,
+}
+
+/// The m-lines of a description.
+pub(super) fn sections(sdp: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    let mut formats: Vec<u8> = Vec::new();
+    for line in sdp.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            let mut words = media.split_ascii_whitespace();
+            let kind = match words.next() {
+                Some("audio") => Some(MediaKind::Audio),
+                Some("video") => Some(MediaKind::Video),
+                Some(_) | None => None,
+            };
+            let rejected = words.next() == Some("0");
+            formats = words.skip(1).filter_map(|format| format.parse().ok()).collect();
+            sections.push(Section {
+                mid: String::new(),
+                kind,
+                rejected,
+                sends: true,
+                receives: true,
+                encodings: Vec::new(),
+            });
+            continue;
+        }
+        let Some(section) = sections.last_mut() else { continue };
+        let Some(attribute) = line.strip_prefix("a=") else { continue };
+        match attribute.split_once(':').unwrap_or((attribute, "")) {
+            ("mid", mid) => mid.clone_into(&mut section.mid),
+            ("sendonly", _) => section.receives = false,
+            ("recvonly", _) => section.sends = false,
+            ("inactive", _) => (section.sends, section.receives) = (false, false),
+            ("rtpmap", map) => section.encodings.extend(encoding(map)),
+            _ => {}
+        }
+        section.encodings.sort_by_key(|e| formats.iter().position(|format| *format == e.payload_type));
+    }
+    sections
+}
+
+/// `111 opus/48000/2`
+fn encoding(map: &str) -> Option<Encoding> {
+    let (payload_type, name) = map.split_once(' ')?;
+    let codec = match name.split('/').next()?.to_ascii_lowercase().as_str() {
+        "opus" => Codec::Opus,
+        "vp8" => Codec::Vp8,
+        "h264" => Codec::H264,
+        _ => return None,
+    };
+    Some(Encoding { codec, payload_type: payload_type.parse().ok()? })
+}
+
+/// The description with every Opus format asking for music; a browser's encoder obeys what it reads here.
+pub(super) fn for_music(sdp: &str) -> String {
+    let is_opus = |payload_type: &str| {
+        sdp.lines().any(|line| {
+            line.strip_prefix("a=rtpmap:")
+                .and_then(encoding)
+                .is_some_and(|e| e.codec == Codec::Opus && e.payload_type.to_string() == payload_type)
+        })
+    };
+    let mut out = String::with_capacity(sdp.len() + 128);
+    for line in sdp.lines() {
+        let fmtp = line.strip_prefix("a=fmtp:").and_then(|rest| rest.split_once(' '));
+        if fmtp.is_some_and(|(payload_type, _)| is_opus(payload_type)) {
+            continue;
+        }
+        out.push_str(line);
+        out.push_str("\r\n");
+        if let Some(opus) = line.strip_prefix("a=rtpmap:").and_then(encoding).filter(|e| e.codec == Codec::Opus) {
+            out.push_str(&format!("a=fmtp:{} {MUSIC}\r\n", opus.payload_type));
+        }
+    }
+    out
+}
+
+/// The description without candidates that cannot be reached from here: mDNS names and TCP.
+pub(super) fn with_usable_candidates(sdp: &str) -> String {
+    let mut out = String::with_capacity(sdp.len());
+    for line in sdp.lines() {
+        if line.strip_prefix("a=candidate:").is_none_or(is_usable_candidate) {
+            out.push_str(line);
+            out.push_str("\r\n");
+        }
+    }
+    out
+}
+
+/// Whether the value of a `candidate` attribute (RFC 8839 section 5.1) names a UDP port at an IP address.
+pub(super) fn is_usable_candidate(candidate: &str) -> bool {
+    let mut words = candidate.split_ascii_whitespace().skip(2);
+    let is_udp = words.next().is_some_and(|transport| transport.eq_ignore_ascii_case("udp"));
+    let is_address = words.nth(1).is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok());
+    is_udp && is_address
+}
+
+/// The ICE user fragment and password of a description (RFC 8839 section 5.4).
+pub(super) fn ice_credentials(sdp: &str) -> Option<(&str, &str)> {
+    let value = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
+    Some((value("a=ice-ufrag:")?, value("a=ice-pwd:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=mid:0\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10\r\n\
+        a=candidate:1 1 udp 2122260223 7c1e.local 5000 typ host\r\na=candidate:2 1 udp 2122260223 127.0.0.1 5000 typ host\r\n\
+        a=candidate:3 1 tcp 2122260223 127.0.0.1 9 typ host tcptype active\r\n\
+        m=video 0 UDP/TLS/RTP/SAVPF 102 96\r\na=mid:v\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:102 H264/90000\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\n";
+
+    #[test]
+    fn m_lines_are_read() {
+        let sections = sections(OFFER);
+        assert_eq!(sections.len(), 3);
+        assert!(sections[0].sends && !sections[0].receives && !sections[0].rejected);
+        assert_eq!(sections[0].encodings, [Encoding { codec: Codec::Opus, payload_type: 111 }]);
+        assert_eq!(sections[1].mid, "v");
+        assert!(sections[1].rejected && !sections[1].sends);
+        assert_eq!(sections[1].encodings.iter().map(|e| e.codec).collect::<Vec<_>>(), [Codec::H264, Codec::Vp8]);
+        assert_eq!(sections[2].kind, None);
+        assert_eq!(ice_credentials(OFFER), Some(("abcd", "secret")));
+    }
+
+    #[test]
+    fn opus_is_for_music() {
+        let music = for_music(OFFER);
+        assert!(music.contains(&format!("a=fmtp:111 {MUSIC}\r\n")));
+        assert_eq!(music.matches("a=fmtp:111").count(), 1);
+        assert_eq!(for_music(&music), music);
+    }
+
+    #[test]
+    fn only_reachable_candidates_stay() {
+        let usable = with_usable_candidates(OFFER);
+        assert_eq!(usable.matches("a=candidate").count(), 1);
+        assert!(usable.contains("a=candidate:2 "));
+    }
+}

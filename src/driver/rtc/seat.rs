@@ -1,0 +1,92 @@
+//! A participant as its worker holds it: its two transports and the negotiation of the one we offer on.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::domain::room::forwarder::Forwarder;
+use crate::driver::rtc::peer::Peer;
+use crate::live::rooms::ConsumerInfo;
+use crate::live::rooms::Event;
+use crate::live::rooms::Reply;
+use crate::live::rooms::Transport;
+use crate::model::id::ConsumerId;
+use crate::model::id::ParticipantId;
+use crate::model::id::ProducerId;
+use crate::model::media::Codec;
+
+/// A participant's place in a room.
+pub(super) struct Seat {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) send: Option<u64>,
+    pub(super) recv: Option<Recv>,
+    /// Since when nothing shows that it is still there.
+    pub(super) silent_since: Option<Instant>,
+}
+
+/// The transport a participant receives on.
+pub(super) struct Recv {
+    pub(super) peer: u64,
+    /// Lanes nobody uses now, with the forwarders that go on in them.
+    pub(super) idle: Vec<Idle>,
+    pub(super) negotiation: Negotiation,
+}
+
+/// Who offers on the receiving transport.
+pub(super) enum Negotiation {
+    /// The participant, once (WHEP): its lanes are filled as producers come and go.
+    Theirs,
+    /// We, one offer at a time.
+    Ours(Offers),
+}
+
+#[derive(Default)]
+pub(super) struct Offers {
+    /// The offer that waits for its answer.
+    pub(super) open: Option<u32>,
+    pub(super) next_id: u32,
+    /// Consumers to open with the next offer.
+    pub(super) wanted: VecDeque<Wanted>,
+    /// Lanes changed since the last offer.
+    pub(super) changed: bool,
+    pub(super) restart_ice: bool,
+}
+
+pub(super) struct Idle {
+    pub(super) lane: usize,
+    pub(super) codec: Codec,
+    pub(super) forwarder: Forwarder,
+}
+
+/// A request to consume that waits for its m-line.
+pub(super) struct Wanted {
+    pub(super) consumer: ConsumerId,
+    pub(super) producer: ProducerId,
+    pub(super) reply: Reply<ConsumerInfo>,
+}
+
+/// A peer in the worker's table.
+pub(super) struct Line {
+    pub(super) peer: Peer,
+    pub(super) room: u64,
+    pub(super) participant: ParticipantId,
+    pub(super) transport: Transport,
+    /// Until when it has to be connected; `None` once it is.
+    pub(super) deadline: Option<Instant>,
+    /// The timer that stands in the heap for it.
+    pub(super) timer: Option<Instant>,
+    pub(super) is_dirty: bool,
+}
+
+impl Recv {
+    pub(super) fn new(peer: u64, negotiation: Negotiation) -> Self {
+        Self { peer, idle: Vec::new(), negotiation }
+    }
+
+    /// Takes a free lane for this codec.
+    pub(super) fn take_idle(&mut self, codec: Codec) -> Option<Idle> {
+        let index = self.idle.iter().position(|idle| idle.codec == codec)?;
+        Some(self.idle.remove(index))
+    }
+}

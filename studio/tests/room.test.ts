@@ -1,0 +1,341 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { Room } from "../src/room";
+import { FakePeer, FakeSocket, FakeStream, FakeTrack } from "./fakes";
+
+const track = (kind: string): MediaStreamTrack => new FakeTrack(kind) as unknown as MediaStreamTrack;
+
+const ada = { id: "par_ada", name: "Ada", role: "musician" as const };
+const sound = { id: "prd_1", participant: "par_ada", kind: "audio" as const, source: "microphone" as const, paused: false };
+const picture = { id: "prd_2", participant: "par_ada", kind: "video" as const, source: "camera" as const, paused: false };
+
+function joined(extra: object = {}): object {
+  return {
+    participant_id: "par_me",
+    room: "jam",
+    name: "Ella",
+    role: "host",
+    ice_servers: [],
+    heartbeat_ms: 15_000,
+    participants: [],
+    producers: [],
+    ...extra,
+  };
+}
+
+/** A gateway that welcomes; single answers may be replaced. */
+function welcome(socket: FakeSocket, extra: object = {}): void {
+  let produced = 0;
+  socket.answers.set("join", () => joined(extra));
+  socket.answers.set("connect", (data) => (data.transport === "send" ? { sdp: "v=0\r\n" } : {}));
+  socket.answers.set("produce", () => ({ producer_id: `prd_me_${(produced += 1)}` }));
+  socket.answers.set("consume", ({ producer_id }) => ({
+    consumer: { id: `con_${String(producer_id)}`, producer: producer_id, kind: "audio", mid: producer_id === "prd_1" ? "0" : "1" },
+  }));
+  for (const method of ["pause", "resume", "candidate", "restart_ice", "leave", "ping"]) socket.answers.set(method, () => ({}));
+}
+
+const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(0);
+
+function makeRoom(): Room {
+  return new Room({ url: "ws://gateway/media-relay", token: "t", openSocket: FakeSocket.open, random: () => 1 });
+}
+
+async function enter(room: Room, extra: object = {}): Promise<FakeSocket> {
+  room.join();
+  const socket = FakeSocket.last;
+  welcome(socket, extra);
+  socket.accept();
+  await settle();
+  return socket;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  FakeSocket.all = [];
+  FakePeer.all = [];
+  vi.stubGlobal("RTCPeerConnection", FakePeer);
+  vi.stubGlobal("MediaStream", FakeStream);
+  vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => undefined });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe("joining", () => {
+  it("presents the token first and then knows the room", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada, { id: "par_me", name: "Ella", role: "host" }] });
+    expect(socket.sent[0]).toMatchObject({ method: "join", data: { token: "t" } });
+    expect(room.view.phase.name).toBe("inside");
+    expect(room.view.self).toEqual({ id: "par_me", name: "Ella", role: "host" });
+    expect(room.view.participants.map((each) => each.name)).toEqual(["Ada"]);
+  });
+
+  it("does not try a refused token again", async () => {
+    const room = makeRoom();
+    room.join();
+    const refusal = new Error("the token has expired");
+    refusal.name = "token_expired";
+    FakeSocket.last.answers.set("join", () => refusal);
+    FakeSocket.last.accept();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(room.view.phase).toEqual({ name: "refused", code: "token_expired", message: "the token has expired" });
+    expect(FakeSocket.all).toHaveLength(1);
+  });
+
+  it("tries again when the gateway is only busy", async () => {
+    const room = makeRoom();
+    room.join();
+    const busy = new Error("try again");
+    busy.name = "overloaded";
+    FakeSocket.last.answers.set("join", () => busy);
+    FakeSocket.last.accept();
+    await settle();
+    expect(room.view.phase.name).toBe("reconnecting");
+  });
+
+  it("gives up on a gateway that never answers, then tries again", async () => {
+    const room = makeRoom();
+    room.join();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(room.view.phase.name).toBe("reconnecting");
+    expect(FakeSocket.all[0]?.closed).toBe(true);
+  });
+});
+
+describe("sending", () => {
+  it("offers microphone and camera together and names each", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    room.setTrack("camera", track("video"));
+    const socket = await enter(room);
+    expect(socket.asked("connect")).toHaveLength(1);
+    expect(socket.asked("produce")).toEqual([
+      { mid: "0", source: "microphone" },
+      { mid: "1", source: "camera" },
+    ]);
+  });
+
+  it("changes a device without a new offer, and pauses what is off", async () => {
+    const room = makeRoom();
+    room.setTrack("camera", track("video"));
+    const socket = await enter(room);
+    const other = track("video");
+    room.setTrack("camera", other);
+    await settle();
+    expect(socket.asked("connect")).toHaveLength(1);
+    expect(FakePeer.all.flatMap((pc) => pc.transceivers)[0]?.sender.track).toBe(other);
+    room.setTrack("camera", null);
+    await settle();
+    expect(socket.asked("pause")).toEqual([{ producer_id: "prd_me_1" }]);
+    room.setTrack("camera", other);
+    await settle();
+    expect(socket.asked("resume")).toEqual([{ producer_id: "prd_me_1" }]);
+  });
+
+  it("joins muted when it was muted before", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    room.setPaused("microphone", true);
+    const socket = await enter(room);
+    expect(socket.methods().slice(-2)).toEqual(["produce", "pause"]);
+  });
+
+  it("keeps candidates until the gateway knows the transport", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    room.join();
+    const socket = FakeSocket.last;
+    welcome(socket);
+    socket.answers.delete("connect");
+    socket.accept();
+    await settle();
+    const sender = FakePeer.all.find((pc) => pc.transceivers.length > 0);
+    sender?.onicecandidate?.({ candidate: { candidate: "candidate:1 1 udp 1 127.0.0.1 9 typ host" } });
+    await settle();
+    expect(socket.asked("candidate")).toEqual([]);
+    const connect = socket.sent.find((each) => each.method === "connect");
+    socket.receive({ id: connect?.id, ok: true, data: { sdp: "v=0\r\n" } });
+    await settle();
+    expect(socket.asked("candidate")).toEqual([
+      { transport: "send", candidate: "candidate:1 1 udp 1 127.0.0.1 9 typ host" },
+    ]);
+  });
+
+  it("a viewer sends nothing", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    const socket = await enter(room, { role: "viewer" });
+    expect(socket.methods()).toEqual(["join"]);
+    expect(FakePeer.all).toHaveLength(1);
+  });
+
+  it("restarts ICE while the sending link stays down, and stops when it is back", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    await enter(room);
+    const sender = FakePeer.all.find((pc) => pc.transceivers.length > 0);
+    sender?.become("disconnected");
+    expect(room.view.links.send).toBe("down");
+    await vi.advanceTimersByTimeAsync(3_100);
+    expect(sender?.offers.at(-1)).toEqual({ iceRestart: true });
+    sender?.become("connected");
+    const offers = sender?.offers.length;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(sender?.offers).toHaveLength(offers ?? 0);
+  });
+});
+
+describe("hearing and seeing", () => {
+  it("consumes what it finds and binds it when it is offered", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada], producers: [sound] });
+    expect(socket.asked("consume")).toEqual([{ producer_id: "prd_1" }]);
+    expect(room.view.participants[0]?.tracks[0]?.stream).toBeNull();
+    socket.push({ method: "offer", data: { offer_id: 7, sdp: "0:audio" } });
+    await settle();
+    expect(socket.asked("connect")).toMatchObject([{ transport: "recv", offer_id: 7 }]);
+    expect(room.view.participants[0]?.tracks[0]?.stream).not.toBeNull();
+  });
+
+  it("binds a consumer whose offer came first", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada] });
+    socket.answers.delete("consume");
+    socket.push({ method: "producer_added", data: { producer: sound } });
+    socket.push({ method: "offer", data: { offer_id: 1, sdp: "0:audio" } });
+    await settle();
+    const consume = socket.sent.find((each) => each.method === "consume");
+    socket.receive({ id: consume?.id, ok: true, data: { consumer: { id: "con_1", producer: "prd_1", kind: "audio", mid: "0" } } });
+    await settle();
+    expect(room.view.participants[0]?.tracks[0]?.stream).not.toBeNull();
+  });
+
+  it("gives sound and picture streams of their own", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada], producers: [sound, picture] });
+    socket.push({ method: "offer", data: { offer_id: 1, sdp: "0:audio 1:video" } });
+    await settle();
+    const [first, second] = room.view.participants[0]?.tracks ?? [];
+    expect(first?.stream).not.toBe(second?.stream);
+    expect((first?.stream as unknown as FakeStream).tracks).toHaveLength(1);
+  });
+
+  it("follows people and their tracks as they come, pause and go", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.push({ method: "participant_joined", data: { participant: ada } });
+    socket.push({ method: "producer_added", data: { producer: sound } });
+    socket.push({ method: "producer_paused", data: { producer_id: "prd_1" } });
+    expect(room.view.participants[0]?.tracks[0]?.paused).toBe(true);
+    socket.push({ method: "producer_resumed", data: { producer_id: "prd_1" } });
+    expect(room.view.participants[0]?.tracks[0]?.paused).toBe(false);
+    socket.push({ method: "participant_left", data: { participant_id: "par_ada" } });
+    expect(room.view.participants).toEqual([]);
+  });
+
+  it("never consumes itself", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.push({ method: "producer_added", data: { producer: { ...sound, participant: "par_me" } } });
+    await settle();
+    expect(socket.asked("consume")).toEqual([]);
+  });
+
+  it("does not complain about a track that went while it was asked for", async () => {
+    const room = makeRoom();
+    const complaints: string[] = [];
+    room.onTrouble((message) => complaints.push(message));
+    const socket = await enter(room, { participants: [ada] });
+    socket.answers.delete("consume");
+    socket.push({ method: "producer_added", data: { producer: sound } });
+    await settle();
+    const consume = socket.sent.find((each) => each.method === "consume");
+    socket.push({ method: "producer_removed", data: { producer_id: "prd_1" } });
+    socket.receive({ id: consume?.id, ok: false, error: { code: "unknown_producer", message: "there is no such producer" } });
+    await settle();
+    expect(complaints).toEqual([]);
+  });
+});
+
+describe("the gateway's rate limit", () => {
+  it("is kept by joining a full room patiently, in order", async () => {
+    const room = makeRoom();
+    const people = Array.from({ length: 60 }, (_, n) => ({ ...ada, id: `par_${n}` }));
+    const producers = people.map((person, n) => ({ ...sound, id: `prd_${n}`, participant: person.id }));
+    const socket = await enter(room, { participants: people, producers });
+    expect(socket.sent.length).toBeLessThanOrEqual(41);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(socket.asked("consume").map((data) => data.producer_id)).toEqual(producers.map((each) => each.id));
+  });
+});
+
+describe("a lost connection", () => {
+  it("comes back by itself and sends again what was sent before", async () => {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    const first = await enter(room);
+    first.drop();
+    expect(room.view.phase).toMatchObject({ name: "reconnecting", attempt: 1 });
+    await vi.advanceTimersByTimeAsync(500);
+    expect(FakeSocket.all).toHaveLength(2);
+    welcome(FakeSocket.last);
+    FakeSocket.last.accept();
+    await settle();
+    expect(room.view.phase.name).toBe("inside");
+    expect(FakeSocket.last.asked("produce")).toEqual([{ mid: "0", source: "microphone" }]);
+  });
+
+  it("waits longer after each failure, and not at all when asked", async () => {
+    const room = makeRoom();
+    (await enter(room)).drop();
+    const waits: number[] = [];
+    for (let n = 0; n < 3; n += 1) {
+      const { phase } = room.view;
+      if (phase.name !== "reconnecting") throw new Error(phase.name);
+      waits.push(phase.retryAt - Date.now());
+      await vi.advanceTimersByTimeAsync(phase.retryAt - Date.now());
+      FakeSocket.last.drop();
+      await settle();
+    }
+    expect(waits).toEqual([500, 1000, 2000]);
+    const before = FakeSocket.all.length;
+    room.retryNow();
+    expect(FakeSocket.all).toHaveLength(before + 1);
+    FakeSocket.last.drop();
+    await settle();
+    expect(room.view.phase.name).toBe("reconnecting");
+  });
+
+  it("is noticed when the gateway falls silent", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.answers.delete("ping");
+    await vi.advanceTimersByTimeAsync(25_000);
+    expect(room.view.phase.name).toBe("reconnecting");
+    expect(socket.closed).toBe(true);
+  });
+
+  it("is no reason to return for somebody who was put out or left", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.push({ method: "removed", data: { reason: "The host closed the room." } });
+    socket.drop();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(room.view.phase).toEqual({ name: "removed", reason: "The host closed the room." });
+    room.join();
+    const again = FakeSocket.last;
+    welcome(again);
+    again.accept();
+    await settle();
+    await room.leave();
+    again.drop();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(room.view.phase.name).toBe("left");
+    expect(again.methods()).toContain("leave");
+    expect(FakePeer.all.every((pc) => pc.connectionState === "closed")).toBe(true);
+  });
+});

@@ -1,0 +1,335 @@
+//! CPU of our mixer beside one ffmpeg command that does the same job, and beside the floor: decoding alone plus x264 alone.
+
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use bytes::Bytes;
+use bytes::BytesMut;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSink;
+use gstreamer_app::AppSinkCallbacks;
+use jamcast::model::id::SourceId;
+use jamcast::model::id::TrackId;
+use jamcast::model::media::Codec;
+use jamcast::model::media::MediaKind;
+use jamcast::model::scene::Placement;
+use jamcast::model::scene::Rect;
+use jamcast::model::scene::Scene;
+use jamcast::model::scene::Source;
+use jamcast::model::scene::SourceTrack;
+use jamcast::model::spec::ProgrammeSpec;
+use jamcast::proto::mixer::Control;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::TappedPacket;
+use jamcast::proto::mixer::ToMixer;
+
+use crate::demo::say;
+
+const VP8: u8 = 96;
+const OPUS: u8 = 111;
+const SOURCES: usize = 4;
+/// The first seconds are start-up: plugins load, decoders wait for keyframes.
+const WARM_UP: Duration = Duration::from_secs(4);
+
+/// Four musicians of one picture size into one programme.
+struct Job {
+    name: &'static str,
+    source: (u32, u32),
+    programme: (u32, u32),
+    kbps: u32,
+    /// kbit/s of each musician's VP8.
+    source_kbps: u32,
+}
+
+const JOBS: &[Job] = &[
+    Job { name: "4 x 640x360 -> 720p30", source: (640, 360), programme: (1280, 720), kbps: 2500, source_kbps: 1000 },
+    Job {
+        name: "4 x 1280x720 -> 1080p30",
+        source: (1280, 720),
+        programme: (1920, 1080),
+        kbps: 4500,
+        source_kbps: 2500,
+    },
+];
+
+/// Prints one row for each job: CPU seconds for a minute of programme, and ratios.
+pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
+    gst::init()?;
+    let folder = tempfile::tempdir()?;
+    say("CPU seconds for a minute of programme (user + system), x264 superfast zerolatency, one run:");
+    say("job                         ours   ffmpeg   floor   ours/ffmpeg   ours/floor   frames");
+    for job in JOBS {
+        let length = seconds + WARM_UP.as_secs() + 4;
+        let files = prepare(job, folder.path(), length)?;
+        let (ours, frames) = ours(mixer, job, &files, Duration::from_secs(seconds))?;
+        let ffmpeg = cpu(&["-nostdin", "-v", "info", "-benchmark"], &compose(job, &files), length)?;
+        let floor = floor(job, &files, folder.path(), length)?;
+        say(&format!(
+            "{:<26} {ours:>6.1} {ffmpeg:>8.1} {floor:>7.1} {:>13.2} {:>12.2}   {frames}",
+            job.name,
+            ours / ffmpeg,
+            ours / floor
+        ));
+    }
+    Ok(())
+}
+
+/// Each musician's sound and picture as a file: a zoom into a fractal with camera noise, so that x264 has work to do.
+fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
+    (0..SOURCES)
+        .map(|n| {
+            let file = folder.join(format!("{}-{n}.webm", job.source.0));
+            let (width, height) = job.source;
+            let picture = format!(
+                "mandelbrot=s={width}x{height}:r=30:start_scale={},noise=alls=6:allf=t,format=yuv420p",
+                3.0 - n as f64 * 0.5
+            );
+            let sound = format!("sine=f={}:r=48000", 220 * (n + 1));
+            let rate = format!("{}k", job.source_kbps);
+            let length = seconds.to_string();
+            let status = Command::new("ffmpeg")
+                .args([
+                    "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound, "-t",
+                    &length,
+                ])
+                .args(["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "60", "-b:v", &rate])
+                .args(["-c:a", "libopus", "-b:a", "128k", "-ac", "2"])
+                .arg(&file)
+                .status()?;
+            ensure!(status.success(), "ffmpeg could not make the musicians");
+            Ok(file)
+        })
+        .collect()
+}
+
+/// Our mixer child, fed in real time with the same files as RTP.
+fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<(f64, u64)> {
+    let (socket, child_end) = UnixStream::pair()?;
+    let child =
+        Command::new(mixer).arg("mixer").stdin(Stdio::from(OwnedFd::from(child_end))).stderr(Stdio::null()).spawn()?;
+    let child = Reaped(child);
+    let pid = child.0.id();
+    let writer = Arc::new(Mutex::new(socket.try_clone()?));
+    send(&writer, &ToMixer::Control(Control::Scene { scene: Box::new(scene(job)) }));
+    let players = files.iter().enumerate().map(|(n, file)| play(file, n, &writer)).collect::<Result<Vec<_>>>()?;
+
+    let mut reader = socket;
+    let mut input = BytesMut::new();
+    let mut chunk = vec![0; 1 << 16];
+    let begun = Instant::now();
+    let mut counted: Option<(Instant, f64)> = None;
+    let mut frames = 0;
+    loop {
+        let read = reader.read(&mut chunk)?;
+        ensure!(read > 0, "the mixer ended");
+        input.extend_from_slice(&chunk[..read]);
+        while let Some(message) = FromMixer::decode(&mut input)? {
+            let is_picture = matches!(&message, FromMixer::Frame(frame) if frame.kind == MediaKind::Video);
+            frames += u64::from(is_picture && counted.is_some());
+        }
+        match counted {
+            None if begun.elapsed() >= WARM_UP => counted = Some((Instant::now(), cpu_of(pid)?)),
+            Some((at, before)) if at.elapsed() >= length => {
+                let used = cpu_of(pid)? - before;
+                let minutes = at.elapsed().as_secs_f64() / 60.0;
+                for player in players {
+                    player.set_state(gst::State::Null)?;
+                }
+                return Ok((used / minutes, frames));
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+fn scene(job: &Job) -> Scene {
+    let (width, height) = (job.programme.0 / 2, job.programme.1 / 2);
+    let sources = (0..4_u32)
+        .map(|n| Source {
+            id: SourceId(n),
+            label: format!("musician {n}"),
+            video: Some(SourceTrack { track: TrackId(n * 2), codec: Codec::Vp8, payload_type: VP8 }),
+            audio: Some(SourceTrack { track: TrackId(n * 2 + 1), codec: Codec::Opus, payload_type: OPUS }),
+            placement: Some(Placement { rect: Rect { x: n % 2 * width, y: n / 2 * height, width, height }, z: 1 }),
+            gain: 1.0,
+            muted: false,
+            pan: 0.0,
+            delay_ms: 0,
+        })
+        .collect();
+    let programme = ProgrammeSpec {
+        width: job.programme.0,
+        height: job.programme.1,
+        video_kbps: job.kbps,
+        ..ProgrammeSpec::default()
+    };
+    Scene { programme, sources, recording: None }
+}
+
+/// Plays a musician's file into the mixer's socket at the speed of life.
+fn play(file: &Path, n: usize, writer: &Arc<Mutex<UnixStream>>) -> Result<gst::Pipeline> {
+    let description = format!(
+        "filesrc location=\"{}\" ! matroskademux name=d \
+         d. ! queue ! video/x-vp8 ! rtpvp8pay pt={VP8} mtu=1200 picture-id-mode=15-bit ! appsink name=picture sync=true async=false \
+         d. ! queue ! audio/x-opus ! rtpopuspay pt={OPUS} ! appsink name=sound sync=true async=false",
+        file.display()
+    );
+    let pipeline =
+        gst::parse::launch(&description)?.downcast::<gst::Pipeline>().expect("the description is a pipeline");
+    for (name, track) in [("picture", TrackId(n as u32 * 2)), ("sound", TrackId(n as u32 * 2 + 1))] {
+        let sink: AppSink =
+            pipeline.by_name(name).and_then(|e| e.downcast().ok()).context("the sink is named above")?;
+        let writer = Arc::clone(writer);
+        let clock = gst::SystemClock::obtain();
+        sink.set_callbacks(
+            AppSinkCallbacks::builder()
+                .new_sample(move |sink| {
+                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    let arrival_us = clock.time().useconds();
+                    let send_one = |buffer: &gst::BufferRef| {
+                        if let Ok(map) = buffer.map_readable() {
+                            let packet = Bytes::copy_from_slice(&map);
+                            send(&writer, &ToMixer::Rtp(TappedPacket { track, arrival_us, packet }));
+                        }
+                    };
+                    sample.buffer().into_iter().for_each(send_one);
+                    sample.buffer_list().into_iter().flat_map(|list| list.iter()).for_each(send_one);
+                    Ok(gst::FlowSuccess::Ok)
+                })
+                .build(),
+        );
+    }
+    pipeline.set_state(gst::State::Playing)?;
+    Ok(pipeline)
+}
+
+fn send(writer: &Arc<Mutex<UnixStream>>, message: &ToMixer) {
+    let mut bytes = BytesMut::new();
+    message.encode(&mut bytes);
+    // A mixer that is gone is noticed by the reader.
+    let _noticed_elsewhere = writer.lock().expect("no sender panics").write_all(&bytes);
+}
+
+/// The same job as one ffmpeg command.
+fn compose(job: &Job, files: &[PathBuf]) -> Vec<String> {
+    let mut arguments: Vec<String> = files.iter().flat_map(|f| ["-i".to_owned(), f.display().to_string()]).collect();
+    let (width, height) = (job.programme.0 / 2, job.programme.1 / 2);
+    let scaled = (width, height) != job.source;
+    let mut graph = String::new();
+    for n in 0..SOURCES {
+        let filter = if scaled { format!("scale={width}:{height}:flags=bilinear") } else { "null".to_owned() };
+        graph += &format!("[{n}:v]{filter}[v{n}];");
+    }
+    graph += "[v0][v1][v2][v3]xstack=grid=2x2[v];[0:a][1:a][2:a][3:a]amix=inputs=4[a]";
+    arguments.extend(["-filter_complex", &graph, "-map", "[v]", "-map", "[a]"].map(str::to_owned));
+    arguments.extend(x264(job));
+    arguments.extend(["-c:a", "aac", "-b:a", "160k", "-f", "null", "-"].map(str::to_owned));
+    arguments
+}
+
+fn x264(job: &Job) -> Vec<String> {
+    let rate = format!("{}k", job.kbps);
+    [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "superfast",
+        "-tune",
+        "zerolatency",
+        "-g",
+        "60",
+        "-threads",
+        "2",
+        "-b:v",
+        &rate,
+        "-maxrate",
+        &rate,
+        "-bufsize",
+        &rate,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Decoding the four musicians, plus x264 alone on the composed picture.
+fn floor(job: &Job, files: &[PathBuf], folder: &Path, seconds: u64) -> Result<f64> {
+    let mut decode = 0.0;
+    for file in files {
+        decode += cpu(
+            &["-nostdin", "-v", "info", "-benchmark", "-threads", "1"],
+            &strings(&["-i", &file.display().to_string(), "-f", "null", "-"]),
+            seconds,
+        )?;
+    }
+    let composed = folder.join("composed.nut");
+    let mut arguments = compose(job, files);
+    let codec = arguments.iter().position(|a| a == "-c:v").expect("compose sets a codec");
+    arguments.truncate(codec);
+    let status = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-y"])
+        .args(&arguments)
+        .args(["-c:v", "rawvideo", "-an"])
+        .arg(&composed)
+        .status()?;
+    ensure!(status.success(), "ffmpeg could not compose");
+    let read = strings(&["-i", &composed.display().to_string(), "-f", "null", "-"]);
+    let mut encode = strings(&["-i", &composed.display().to_string()]);
+    encode.extend(x264(job));
+    encode.extend(strings(&["-f", "null", "-"]));
+    let flags = ["-nostdin", "-v", "info", "-benchmark"];
+    let alone = cpu(&flags, &encode, seconds)? - cpu(&flags, &read, seconds)?;
+    std::fs::remove_file(&composed)?;
+    Ok(decode + alone)
+}
+
+fn strings(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|a| (*a).to_owned()).collect()
+}
+
+/// CPU seconds that ffmpeg says it used, for a minute of its `seconds` of media.
+fn cpu(flags: &[&str], arguments: &[String], seconds: u64) -> Result<f64> {
+    let output = Command::new("ffmpeg").args(flags).args(arguments).output()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "ffmpeg failed: {text}");
+    let value = |name: &str| -> Option<f64> {
+        let rest = text.rsplit_once(name)?.1;
+        rest.split('s').next()?.parse().ok()
+    };
+    let used = value("utime=").zip(value("stime=")).context("ffmpeg printed no benchmark")?;
+    Ok((used.0 + used.1) * 60.0 / seconds as f64)
+}
+
+/// CPU seconds a process has used: user and system, from the kernel's ticks of 10 ms.
+pub(crate) fn cpu_of(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name may hold spaces; the numbers follow its closing bracket.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').context("a process's stat has its name in brackets")?.1.split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).context("a process's stat has its times");
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+/// Kills the child when the measurement ends, however it ends.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _gone_already = self.0.wait();
+    }
+}

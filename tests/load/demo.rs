@@ -1,0 +1,187 @@
+//! The demo: starts a gateway, brings a band, goes live, and looks at what the ingest received.
+
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use jamcast::domain::layout::place;
+use serde_json::Value;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::gateway::Gateway;
+use crate::gateway::ROOM;
+use crate::look::Region;
+use crate::musician::Musician;
+use crate::musician::Part;
+use crate::peer::Picture;
+use crate::verdict::Expected;
+use crate::verdict::ExpectedPart;
+use crate::verdict::Verdict;
+
+/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was.
+pub(crate) async fn run(gateway: &Path, seconds: u64) -> Result<bool> {
+    let folder = tempfile::Builder::new().prefix("jamcast-demo-").tempdir()?.keep();
+    let mut running = Gateway::start(gateway, &folder).await?;
+    say(&format!("The gateway runs at {}; its files are in {}", running.url, folder.display()));
+    let story = tell(&running, seconds).await;
+    running.stop().await?;
+    let stats = story?;
+
+    let mut verdict = Verdict::on(&newest(&folder.join("ingest"), "flv")?, &expected(seconds as f64 - 1.0))?;
+    let recording = Verdict::on(&newest(&folder.join("recordings"), "mp4")?, &expected(seconds as f64 - 1.0))?;
+    verdict.note(recording.holds(), "the recording shows and sounds the same".to_owned());
+    let restarts = stats["stats"]["mixer_restarts"].as_u64();
+    verdict.note(restarts == Some(0), format!("{} mixer restarts", restarts.unwrap_or_default()));
+    say(&format!("\nWhat the ingest received:\n{verdict}"));
+    if !recording.holds() {
+        say(&format!("What was recorded:\n{recording}"));
+    }
+    let holds = verdict.holds();
+    say(if holds { "Verdict: everything holds." } else { "Verdict: not everything holds." });
+    if holds {
+        std::fs::remove_dir_all(&folder)?;
+    } else {
+        say(&format!("The files were kept in {}", folder.display()));
+    }
+    Ok(holds)
+}
+
+/// The three of the band: a chord of C major, two codecs, one that flashes and beeps.
+pub(crate) fn band() -> Vec<Part> {
+    let part = |name: &str, note_hz, picture, beep_hz| Part {
+        name: name.to_owned(),
+        note_hz,
+        picture,
+        width: 640,
+        height: 360,
+        beep_hz,
+    };
+    vec![
+        part("Clara", 261.63, Picture::Vp8, Some(2000.0)),
+        part("Edgar", 329.63, Picture::H264, None),
+        part("Grace", 392.0, Picture::Vp8, None),
+    ]
+}
+
+fn expected(seconds: f64) -> Expected {
+    let (width, height) = (1280, 720);
+    let regions = place(band().len(), width, height).into_iter().map(|placement| Region {
+        x: f64::from(placement.rect.x) / f64::from(width),
+        y: f64::from(placement.rect.y) / f64::from(height),
+        width: f64::from(placement.rect.width) / f64::from(width),
+        height: f64::from(placement.rect.height) / f64::from(height),
+    });
+    let parts = band()
+        .into_iter()
+        .zip(regions)
+        .map(|(part, region)| ExpectedPart {
+            name: part.name,
+            region,
+            note_hz: part.note_hz,
+            louder: None,
+            beep_hz: part.beep_hz,
+        })
+        .collect();
+    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, settle: (3.0, 1.0), parts }
+}
+
+async fn tell(gateway: &Gateway, seconds: u64) -> Result<Value> {
+    let mut musicians = Vec::new();
+    for part in band() {
+        let name = part.name.clone();
+        let token = gateway.room_token(&name, "musician").await?;
+        musicians.push(
+            Musician::join(&gateway.url, ROOM, &token, part).await.with_context(|| format!("{name} cannot join"))?,
+        );
+        say(&format!("{name} joined"));
+    }
+    let destinations = gateway.get("/api/v1/destinations").await?;
+    let ids: Vec<Value> = destinations["data"].as_array().into_iter().flatten().map(|d| d["id"].clone()).collect();
+    if ids.is_empty() {
+        bail!("the gateway has no destination");
+    }
+    let stream = gateway
+        .post("/api/v1/streams", &json!({ "room": ROOM, "title": "Demo", "destinations": ids, "record": true }))
+        .await?;
+    let path = format!("/api/v1/streams/{}", stream["id"].as_str().context("the stream has no id")?);
+    gateway.post(&format!("{path}/start"), &Value::Null).await?;
+
+    let pressed = Instant::now();
+    let mut live_since = None;
+    let mut last = Value::Null;
+    while live_since.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(seconds)) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        last = gateway.get(&path).await?;
+        let on_air =
+            last["destinations"].as_array().is_some_and(|all| all.iter().all(|d| d["frames_sent"].as_u64() > Some(0)));
+        if on_air && live_since.is_none() {
+            live_since = Some(Instant::now());
+        }
+        status_line(&last);
+        if last["state"] == "failed" {
+            bail!("the stream failed: {}", last["reason"]);
+        }
+        if live_since.is_none() && pressed.elapsed() > Duration::from_secs(15) {
+            bail!("nothing was sent within 15 s: {last:#}");
+        }
+    }
+    gateway.post(&format!("{path}/stop"), &Value::Null).await?;
+    for _ in 0..40 {
+        last = gateway.get(&path).await?;
+        if last["state"] == "ended" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    for musician in musicians {
+        musician.leave().await?;
+    }
+    if last["state"] != "ended" {
+        bail!("the stream did not end: {last:#}");
+    }
+    Ok(last)
+}
+
+fn status_line(stream: &Value) {
+    let stats = &stream["stats"];
+    let destinations: Vec<String> = stream["destinations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|d| format!("{} {}", d["name"].as_str().unwrap_or_default(), d["state"].as_str().unwrap_or_default()))
+        .collect();
+    print_over(&format!(
+        "{:>8}  {:>5.1} s  {:>4.1} fps  {:>5} kbit/s  {} dropped  {} musicians  {}",
+        stream["state"].as_str().unwrap_or_default(),
+        stats["duration_ms"].as_f64().unwrap_or_default() / 1000.0,
+        stats["fps"].as_f64().unwrap_or_default(),
+        stats["bitrate_kbps"],
+        stats["dropped_frames"],
+        stats["musicians"],
+        destinations.join(", "),
+    ));
+}
+
+fn newest(folder: &Path, extension: &str) -> Result<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| format!("{} cannot be read", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    files.sort();
+    files.pop().with_context(|| format!("there is no {extension} file in {}", folder.display()))
+}
+
+pub(crate) fn say(text: &str) {
+    let _broken_pipe_is_no_failure = writeln!(std::io::stdout(), "{text}");
+}
+
+fn print_over(text: &str) {
+    let mut out = std::io::stdout();
+    let _broken_pipe_is_no_failure = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+}

@@ -1,0 +1,97 @@
+//! A gateway that this process started, on free ports and in its own folder.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::BufReader;
+use tokio::process::Child;
+use tokio::process::Command;
+
+/// The room every gateway begins with.
+pub(crate) const ROOM: &str = "demo";
+
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) url: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Gateway {
+    pub(crate) async fn start(program: &Path, folder: &Path) -> Result<Self> {
+        let log = std::fs::File::create(folder.join("gateway.log"))?;
+        let mut child = Command::new(program)
+            .arg("serve")
+            .env("JAMCAST__DATA__FOLDER", folder)
+            .env("JAMCAST__SERVER__LISTEN", "127.0.0.1:0")
+            .env("JAMCAST__HTTP__METRICS_LISTEN", "127.0.0.1:0")
+            .env("JAMCAST__RTC__UDP_PORT", "0")
+            .env("JAMCAST__DEMO__INGEST_LISTEN", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
+        let found = tokio::time::timeout(Duration::from_secs(20), async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some((url, token)) = line.trim().split_once("/#token=") {
+                    return Ok((url.to_owned(), token.to_owned()));
+                }
+            }
+            bail!("the gateway ended; see {}", folder.join("gateway.log").display())
+        });
+        let (url, token) = found.await.context("the gateway printed no studio URL within 20 s")??;
+        Ok(Self { child, url, token, http: reqwest::Client::new() })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        self.answer(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        self.answer(if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let answer = request.bearer_auth(&self.token).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            bail!("the gateway answered {status}: {text}");
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Stops it as an operator would.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        if let Some(pid) =
+            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+        {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        tokio::time::timeout(Duration::from_secs(15), self.child.wait())
+            .await
+            .context("the gateway did not stop within 15 s")??;
+        Ok(())
+    }
+
+    /// A fresh room token.
+    pub(crate) async fn room_token(&self, name: &str, role: &str) -> Result<String> {
+        let ticket = self.post(&format!("/api/v1/rooms/{ROOM}/tokens"), &json!({ "name": name, "role": role })).await?;
+        ticket["token"].as_str().map(str::to_owned).context("no token was minted")
+    }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.id().context("the gateway has ended")
+    }
+}

@@ -1,0 +1,124 @@
+//! The band: synthetic musicians that load a Jamcast installation, and eyes and ears for what comes out.
+
+mod bench_mixer;
+mod bench_sfu;
+mod demo;
+mod gateway;
+mod instrument;
+mod keyframes;
+mod look;
+mod musician;
+mod peer;
+mod verdict;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::Subcommand;
+
+#[derive(Parser)]
+#[command(about = "Synthetic musicians over real WebRTC, and a look at the programme they make")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Starts a gateway, brings three musicians, goes live and looks at what the ingest received.
+    Demo {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Length of the broadcast.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
+    /// Looks at a programme that was received or recorded: exit code 0 only if it shows and sounds as expected.
+    Look {
+        file: PathBuf,
+        /// A JSON file: width, height, fps, seconds, keyframe_interval, settle, parts.
+        #[arg(long)]
+        expected: PathBuf,
+    },
+    /// CPU of the mixer beside ffmpeg and the floor; takes a release build.
+    BenchMixer {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured for each job.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
+    /// CPU and memory of the SFU with more and more listeners; takes a release build.
+    BenchSfu {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Numbers of listeners, rising.
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 50, 100])]
+        listeners: Vec<usize>,
+    },
+    /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
+    Play {
+        /// Such as http://127.0.0.1:8080.
+        #[arg(long)]
+        gateway: String,
+        #[arg(long)]
+        room: String,
+        /// A musician's room token.
+        #[arg(long, env = "JAMCAST_ROOM_TOKEN", hide_env_values = true)]
+        token: String,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(arguments.task)));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            use std::io::Write;
+            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "\nband: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(task: Task) -> Result<bool> {
+    match task {
+        Task::Demo { gateway, seconds } => demo::run(&gateway, seconds).await,
+        Task::Look { file, expected } => {
+            let expected = serde_json::from_slice(&std::fs::read(&expected)?)?;
+            let verdict = verdict::Verdict::on(&file, &expected)?;
+            demo::say(&format!("{}:\n{verdict}", file.display()));
+            Ok(verdict.holds())
+        }
+        Task::BenchMixer { gateway, seconds } => {
+            tokio::task::spawn_blocking(move || bench_mixer::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchSfu { gateway, listeners } => {
+            bench_sfu::run(&gateway, &listeners).await?;
+            Ok(true)
+        }
+        Task::Play { gateway, room, token, seconds } => {
+            let mut musicians = Vec::new();
+            for part in demo::band() {
+                musicians.push(musician::Musician::join(&gateway, &room, &token, part).await?);
+            }
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            for musician in musicians {
+                musician.leave().await?;
+            }
+            Ok(true)
+        }
+    }
+}
