@@ -136,10 +136,11 @@ impl Field<String> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::Null => Self::Missing,
-            value => serde_json::from_value(value).map_or(Self::Wrong, Self::Given),
-        })
+        let value = Value::deserialize(deserializer)?;
+        if value.is_null() {
+            return Ok(Self::Missing);
+        }
+        Ok(serde_json::from_value(value).map_or(Self::Wrong, Self::Given))
     }
 }
 

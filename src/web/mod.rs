@@ -200,3 +200,45 @@ impl From<StreamError> for Problem {
         Self::new(status, error.code(), error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn boom() {
+        panic!("CANARY");
+    }
+
+    async fn stuck() {
+        std::future::pending().await
+    }
+
+    async fn ask(path: &str) -> (StatusCode, Problem, String) {
+        let routes = Router::new().route("/boom", get(boom)).route("/stuck", get(stuck));
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = wrap(routes, &Config::default()).oneshot(request).await.expect("a router does not fail");
+        let status = response.status();
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        (status, serde_json::from_str(&text).expect("a problem"), text)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_does_not_repeat_its_message() {
+        let (status, problem, text) = ask("/boom").await;
+        assert_eq!((status, problem.code.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal"));
+        assert!(problem.request_id.is_some());
+        assert!(!text.contains("CANARY"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stuck_handler_is_given_up() {
+        let (status, problem, _) = ask("/stuck").await;
+        assert_eq!((status, problem.code.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "timed_out"));
+    }
+}

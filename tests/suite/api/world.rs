@@ -23,8 +23,13 @@ use jamcast::live::port::MixerLink;
 use jamcast::live::port::Mixers;
 use jamcast::live::port::Ports;
 use jamcast::live::port::Store;
+use jamcast::live::registry;
 use jamcast::live::registry::Registry;
+use jamcast::live::rooms::Command;
+use jamcast::live::rooms::Request as RoomRequest;
 use jamcast::live::rooms::Rooms;
+use jamcast::live::rooms::Roster;
+use jamcast::live::rooms::Tap;
 use jamcast::model::id::StreamId;
 use jamcast::model::role::ApiRole;
 use jamcast::model::spec::RtmpEndpoint;
@@ -37,7 +42,9 @@ use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 pub(super) struct World {
@@ -90,7 +97,8 @@ impl World {
         let url = format!("sqlite:{}", folder.path().join("jamcast.db").display());
         let store: Arc<dyn Store> = Arc::new(Db::open(&url).await.expect("a database"));
         let vault = Arc::new(Keyring::load(None, &folder.path().join("master.key")).expect("a keyring"));
-        let (commands, _nobody) = mpsc::channel(1);
+        let (commands, worker) = mpsc::channel(16);
+        tokio::spawn(empty_rooms(worker));
         let rooms = Rooms::new(vec![commands]);
         let dial = Arc::new(FakeNetwork);
         let recordings = folder.path().join("recordings");
@@ -103,8 +111,9 @@ impl World {
             store: store.clone(),
             recordings: recordings.clone(),
         };
+        let drain = CancellationToken::new();
         let gateway = Gateway {
-            registry: Registry::new(ports),
+            registry: Registry::new(ports, registry::Config::default(), drain.clone(), TaskTracker::new()),
             rooms,
             store,
             vault,
@@ -114,7 +123,7 @@ impl World {
             metrics,
             config: Arc::new(config),
             recordings: recordings.into(),
-            drain: CancellationToken::new(),
+            drain,
         };
         Self { app: web::router(&gateway), gateway, folder, transcript: Mutex::default() }
     }
@@ -194,6 +203,20 @@ impl World {
         let destination = self.destination(token, "custom").await;
         let body = json!({"room": room, "title": "Tonight", "destinations": [destination], "record": false});
         self.create("/api/v1/streams", token, body).await
+    }
+}
+
+/// Rooms that nobody is in.
+async fn empty_rooms(mut commands: mpsc::Receiver<Command>) {
+    let mut held = Vec::new();
+    while let Some(command) = commands.recv().await {
+        if let RoomRequest::Tap { reply } = command.request {
+            let (people, roster) = watch::channel(Roster::default());
+            let (packets, media) = mpsc::channel(1);
+            held.push((people, packets));
+            // Whoever asked may be gone.
+            let _ = reply.send(Ok(Tap { roster, media }));
+        }
     }
 }
 

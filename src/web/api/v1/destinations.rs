@@ -33,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Gateway> {
 }
 
 /// Stores a destination. Its host is resolved and checked, its key is sealed at once.
-#[utoipa::path(post, path = "/destinations", tag = "destinations", request_body = view::NewDestinationBody, responses(
+#[utoipa::path(post, path = "/destinations", operation_id = "create_destination", tag = "destinations", request_body = view::NewDestinationBody, responses(
     (status = 201, body = view::Destination, headers(("Location" = String))),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -79,7 +79,7 @@ async fn create(
 }
 
 /// Lists destinations, newest first.
-#[utoipa::path(get, path = "/destinations", tag = "destinations", params(Paging), responses(
+#[utoipa::path(get, path = "/destinations", operation_id = "list_destinations", tag = "destinations", params(Paging), responses(
     (status = 200, body = List<view::Destination>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -94,7 +94,7 @@ async fn list(
 }
 
 /// One destination.
-#[utoipa::path(get, path = "/destinations/{id}", tag = "destinations", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/destinations/{id}", operation_id = "get_destination", tag = "destinations", params(("id" = String, Path)), responses(
     (status = 200, body = view::Destination),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -107,7 +107,7 @@ async fn get(
 }
 
 /// Replaces the stream key; streams that start from now on use the new one.
-#[utoipa::path(put, path = "/destinations/{id}/key", tag = "destinations", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/destinations/{id}/key", operation_id = "replace_destination_key", tag = "destinations", params(("id" = String, Path)),
     request_body = view::NewKeyBody, responses(
     (status = 204, description = "replaced"),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
@@ -131,7 +131,7 @@ async fn rotate_key(
 }
 
 /// Forgets a destination and its key.
-#[utoipa::path(delete, path = "/destinations/{id}", tag = "destinations", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/destinations/{id}", operation_id = "delete_destination", tag = "destinations", params(("id" = String, Path)), responses(
     (status = 204, description = "forgotten"),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]

@@ -57,7 +57,7 @@ impl Drop for OpenGauge {
 ///
 /// The events end when the stream is over, when the gateway shuts down, and after a quarter of an hour, so that a reader comes back
 /// with a token that is still valid.
-#[utoipa::path(get, path = "/streams/{id}/events", tag = "streams", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/streams/{id}/events", operation_id = "watch_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 200, description = "`event: snapshot`, `data:` a StreamSnapshot", body = StreamSnapshot, content_type = "text/event-stream"),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -135,8 +135,9 @@ mod tests {
 
     fn reader(receiver: watch::Receiver<StreamSnapshot>) -> Reader {
         let now = Instant::now();
+        let first = receiver.borrow().clone();
         Reader {
-            first: Some(receiver.borrow().clone()),
+            first: Some(first),
             changes: Some(receiver),
             next_at: now,
             ends_at: now + Duration::from_secs(60),

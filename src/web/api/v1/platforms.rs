@@ -15,7 +15,7 @@ pub(super) fn routes() -> OpenApiRouter<Gateway> {
 }
 
 /// Lists the platforms a destination can be on, with their limits.
-#[utoipa::path(get, path = "/platforms", tag = "destinations", responses(
+#[utoipa::path(get, path = "/platforms", operation_id = "list_platforms", tag = "destinations", responses(
     (status = 200, body = List<view::Platform>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]

@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Gateway> {
 }
 
 /// Lists recordings, newest first.
-#[utoipa::path(get, path = "/recordings", tag = "recordings", params(Paging), responses(
+#[utoipa::path(get, path = "/recordings", operation_id = "list_recordings", tag = "recordings", params(Paging), responses(
     (status = 200, body = List<view::Recording>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -56,7 +56,7 @@ async fn list(
 }
 
 /// One recording.
-#[utoipa::path(get, path = "/recordings/{id}", tag = "recordings", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/recordings/{id}", operation_id = "get_recording", tag = "recordings", params(("id" = String, Path)), responses(
     (status = 200, body = view::Recording),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -70,7 +70,7 @@ async fn get(
 }
 
 /// The file, whole or in ranges (RFC 9110 section 14); one that is still being written can be read up to where it is.
-#[utoipa::path(get, path = "/recordings/{id}/file", tag = "recordings",
+#[utoipa::path(get, path = "/recordings/{id}/file", operation_id = "download_recording", tag = "recordings",
     params(("id" = String, Path), ("Range" = Option<String>, Header)), responses(
     (status = 200, description = "the file", content_type = "video/mp4"),
     (status = 206, description = "a range of it", content_type = "video/mp4"),

@@ -39,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Gateway> {
 }
 
 /// Creates a room.
-#[utoipa::path(post, path = "/rooms", tag = "rooms", request_body = view::NewRoomBody, responses(
+#[utoipa::path(post, path = "/rooms", operation_id = "create_room", tag = "rooms", request_body = view::NewRoomBody, responses(
     (status = 201, body = view::Room, headers(("Location" = String))),
     (status = 409, description = "a room of this name exists", body = Problem, content_type = "application/problem+json"),
     (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
@@ -66,7 +66,7 @@ async fn create(
 }
 
 /// Lists rooms, newest first.
-#[utoipa::path(get, path = "/rooms", tag = "rooms", params(Paging), responses(
+#[utoipa::path(get, path = "/rooms", operation_id = "list_rooms", tag = "rooms", params(Paging), responses(
     (status = 200, body = List<view::Room>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -82,7 +82,7 @@ async fn list(
 }
 
 /// One room.
-#[utoipa::path(get, path = "/rooms/{id}", tag = "rooms", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/rooms/{id}", operation_id = "get_room", tag = "rooms", params(("id" = String, Path)), responses(
     (status = 200, body = view::Room),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -93,7 +93,7 @@ async fn get(State(gateway): State<Gateway>, caller: Caller, Id(id): Id<RoomId>)
 /// Mints a token that lets somebody into the room.
 ///
 /// A host's token acts as the room's owner within this room, over this API too; the others are strangers to it.
-#[utoipa::path(post, path = "/rooms/{id}/tokens", tag = "rooms", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/rooms/{id}/tokens", operation_id = "create_room_token", tag = "rooms", params(("id" = String, Path)),
     request_body = view::NewRoomTokenBody, responses(
     (status = 201, body = view::RoomToken),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),

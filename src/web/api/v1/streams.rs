@@ -54,7 +54,7 @@ pub(super) fn routes(gateway: &Gateway) -> OpenApiRouter<Gateway> {
 /// Creates a stream; nothing runs before it is started.
 ///
 /// The same `Idempotency-Key` with the same body answers with the stream created before, with another body it is refused.
-#[utoipa::path(post, path = "/streams", tag = "streams", request_body = view::NewStreamBody,
+#[utoipa::path(post, path = "/streams", operation_id = "create_stream", tag = "streams", request_body = view::NewStreamBody,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
     (status = 201, body = StreamSnapshot, headers(("Location" = String), ("ETag" = String))),
     (status = 422, description = "fields that cannot be taken, all at once", body = Problem, content_type = "application/problem+json"),
@@ -79,7 +79,7 @@ async fn create(
 }
 
 /// Lists streams, newest first.
-#[utoipa::path(get, path = "/streams", tag = "streams", params(Paging), responses(
+#[utoipa::path(get, path = "/streams", operation_id = "list_streams", tag = "streams", params(Paging), responses(
     (status = 200, body = List<StreamSnapshot>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -94,7 +94,7 @@ async fn list(
 }
 
 /// One stream, with what it does now.
-#[utoipa::path(get, path = "/streams/{id}", tag = "streams", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/streams/{id}", operation_id = "get_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 200, body = StreamSnapshot, headers(("ETag" = String))),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -103,7 +103,7 @@ async fn get(State(gateway): State<Gateway>, caller: Caller, Id(id): Id<StreamId
 }
 
 /// Starts a stream: a mixer begins, and the destinations are connected.
-#[utoipa::path(post, path = "/streams/{id}/start", tag = "streams", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/streams/{id}/start", operation_id = "start_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 202, body = StreamSnapshot),
     (status = 409, description = "it runs or is over", body = Problem, content_type = "application/problem+json"),
     (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
@@ -117,7 +117,7 @@ async fn start(State(gateway): State<Gateway>, caller: Caller, Id(id): Id<Stream
 }
 
 /// Stops a stream: destinations and recording are closed properly.
-#[utoipa::path(post, path = "/streams/{id}/stop", tag = "streams", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/streams/{id}/stop", operation_id = "stop_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 202, body = StreamSnapshot),
     (status = 409, description = "it does not run", body = Problem, content_type = "application/problem+json"),
     (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
@@ -131,7 +131,7 @@ async fn stop(State(gateway): State<Gateway>, caller: Caller, Id(id): Id<StreamI
 }
 
 /// Forgets a stream that does not run. Its recordings stay.
-#[utoipa::path(delete, path = "/streams/{id}", tag = "streams", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/streams/{id}", operation_id = "delete_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 204, description = "forgotten"),
     (status = 409, description = "it runs; stop it first", body = Problem, content_type = "application/problem+json"),
     (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),

@@ -26,6 +26,7 @@ pub(super) fn now_ms() -> i64 {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewRoom)]
 pub(super) struct NewRoomBody {
     /// The room's name in URLs: 1 to 64 of a-z, 0-9 and -.
@@ -37,6 +38,7 @@ pub(super) struct NewRoomBody {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewRoomToken)]
 pub(super) struct NewRoomTokenBody {
     /// The name shown to the others, 1 to 64 characters.
@@ -51,6 +53,7 @@ pub(super) struct NewRoomTokenBody {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewDestination)]
 pub(super) struct NewDestinationBody {
     /// 1 to 64 characters.
@@ -68,6 +71,7 @@ pub(super) struct NewDestinationBody {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewKey)]
 pub(super) struct NewKeyBody {
     /// The new stream key. It is sealed at once and never shown again.
@@ -76,6 +80,7 @@ pub(super) struct NewKeyBody {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewStream)]
 pub(super) struct NewStreamBody {
     /// The room to broadcast.
@@ -97,6 +102,7 @@ pub(super) struct NewStreamBody {
 
 /// Each value that is left out is chosen so that every destination takes it.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Programme)]
 pub(super) struct ProgrammeBody {
     /// Pixels, even, 160 to 3840.
