@@ -76,8 +76,70 @@ async function openPerson(who, url) {
       }
     };
   });
+  await page.addInitScript(rememberTracks);
   await page.goto(url);
   return { who, page };
+}
+
+/** In the page: keeps the tracks that the studio is given, for `captureOffset`. */
+function rememberTracks() {
+  const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.captured = {};
+  navigator.mediaDevices.getUserMedia = async (constraints) => {
+    const stream = await native(constraints);
+    for (const track of stream.getTracks()) window.captured[track.kind] = track;
+    return stream;
+  };
+}
+
+/**
+ * Milliseconds by which a person's beeps come after their flashes at the source, -500 to 500.
+ *
+ * The browser starts each file when its device is opened, so picture and sound of one person are shifted against each other by the
+ * time between the two openings. Whoever measures the programme's A/V offset subtracts this number. `spread_ms` says how steady the
+ * beats were; on a busy machine it is large, and the number is worth no more than that.
+ */
+function captureOffset(page, seconds) {
+  return page.evaluate(async (ms) => {
+    const flashes = [];
+    const beeps = [];
+    const until = performance.now() + ms;
+    async function edges(track, times, isOn) {
+      const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
+      let was = true;
+      while (performance.now() < until) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        const at = performance.now();
+        const on = isOn(value);
+        value.close();
+        if (on && !was) times.push(at);
+        was = on;
+      }
+      await reader.cancel();
+    }
+    const canvas = new OffscreenCanvas(8, 8).getContext("2d", { willReadFrequently: true });
+    const white = (frame) => {
+      canvas.drawImage(frame, 0, 0, 8, 8);
+      return canvas.getImageData(0, 0, 8, 8).data.reduce((sum, each) => sum + each, 0) / 256 > 235;
+    };
+    // The tone alone stays below 0.3; with the beep it passes 0.5.
+    const loud = (data) => {
+      const samples = new Float32Array(data.numberOfFrames);
+      data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
+      window.peakHeld = Math.max(...samples.map(Math.abs), (window.peakHeld ?? 0) * 0.6);
+      return window.peakHeld > 0.4;
+    };
+    await Promise.all([edges(window.captured.video, flashes, white), edges(window.captured.audio, beeps, loud)]);
+    if (flashes.length < 2 || beeps.length < 2) return { ms: null, spread_ms: null, beats: flashes.length };
+    // Both repeat every second, so offsets live on a circle: they are put near the first one before the median is taken.
+    const near = (value, centre) => value - Math.round((value - centre) / 1000) * 1000;
+    const first = near(beeps[1] - flashes[1], 0);
+    const pairs = Math.min(flashes.length, beeps.length);
+    const offsets = Array.from({ length: pairs }, (_, n) => near(beeps[n] - flashes[n], first)).sort((a, b) => a - b);
+    const median = offsets[Math.floor(pairs / 2)];
+    return { ms: Math.round(near(median, 0)), spread_ms: Math.round(offsets.at(-1) - offsets[0]), beats: pairs };
+  }, seconds * 1000);
 }
 
 async function join({ who, page }) {
@@ -186,6 +248,10 @@ async function main() {
 
   step("see and hear each other");
   [results.host_receives, results.musician_receives] = await Promise.all([seesAndHears(host, 3), seesAndHears(musician, 3)]);
+  [results.host_capture_offset, results.musician_capture_offset] = await Promise.all([
+    captureOffset(host.page, 6),
+    captureOffset(musician.page, 6),
+  ]);
   await host.page.screenshot({ path: `${OUT}/host-2-room.png` });
   await musician.page.screenshot({ path: `${OUT}/musician-2-room.png` });
 

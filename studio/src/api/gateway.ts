@@ -58,6 +58,10 @@ export class Gateway {
     return this.json<StreamSnapshot>("POST", `/streams/${encodeURIComponent(id)}/stop`);
   }
 
+  removeStream(id: string): Promise<void> {
+    return this.nothing("DELETE", `/streams/${encodeURIComponent(id)}`);
+  }
+
   /** Every change of a stream, until it ends or `signal` aborts; fails when the connection is lost. */
   async *watchStream(id: string, signal: AbortSignal): AsyncGenerator<StreamSnapshot> {
     const path = `/streams/${encodeURIComponent(id)}/events`;

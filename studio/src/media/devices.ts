@@ -29,19 +29,17 @@ export interface DeviceChoice {
 }
 
 export async function openMicrophone(deviceId: string | null): Promise<MediaStreamTrack> {
-  const stream = await devices().getUserMedia({ audio: { ...MUSIC_CONSTRAINTS, ...exactly(deviceId) } });
-  const track = stream.getAudioTracks()[0];
-  if (track === undefined) throw new DOMException("no audio track", "NotFoundError");
-  track.contentHint = "music";
-  return track;
+  return soundOf(await devices().getUserMedia({ audio: { ...MUSIC_CONSTRAINTS, ...exactly(deviceId) } }));
 }
 
 export async function openCamera(deviceId: string | null): Promise<MediaStreamTrack> {
-  const stream = await devices().getUserMedia({ video: { ...PICTURE_CONSTRAINTS, ...exactly(deviceId) } });
-  const track = stream.getVideoTracks()[0];
-  if (track === undefined) throw new DOMException("no video track", "NotFoundError");
-  track.contentHint = "motion";
-  return track;
+  return pictureOf(await devices().getUserMedia({ video: { ...PICTURE_CONSTRAINTS, ...exactly(deviceId) } }));
+}
+
+/** Both with one question to the person; fails when either cannot be had. */
+export async function openBoth(): Promise<{ microphone: MediaStreamTrack; camera: MediaStreamTrack }> {
+  const stream = await devices().getUserMedia({ audio: MUSIC_CONSTRAINTS, video: PICTURE_CONSTRAINTS });
+  return { microphone: soundOf(stream), camera: pictureOf(stream) };
 }
 
 /** What can be chosen now. Before a permission browsers hide the labels, so numbers stand in for them. */
@@ -79,6 +77,20 @@ export function explain(device: Device, error: unknown): DeviceTrouble {
     default:
       return { reason: "other", message: `The ${device} could not be opened. Try again, or choose another one.` };
   }
+}
+
+function soundOf(stream: MediaStream): MediaStreamTrack {
+  const track = stream.getAudioTracks()[0];
+  if (track === undefined) throw new DOMException("no audio track", "NotFoundError");
+  track.contentHint = "music";
+  return track;
+}
+
+function pictureOf(stream: MediaStream): MediaStreamTrack {
+  const track = stream.getVideoTracks()[0];
+  if (track === undefined) throw new DOMException("no video track", "NotFoundError");
+  track.contentHint = "motion";
+  return track;
 }
 
 function devices(): MediaDevices {

@@ -85,7 +85,7 @@ export class Broadcast {
         destinations: [...this.picked.value].filter((id) => known.has(id)),
         record: this.record.value,
       });
-      this.follow(await this.gateway.startStream(stream.id));
+      this.follow(await this.startOrForget(stream.id));
     } catch (error) {
       if (error instanceof Problem) this.fieldErrors.value = error.byField();
       report("go live", error);
@@ -144,6 +144,16 @@ export class Broadcast {
   close(): void {
     this.watch?.abort();
     this.watch = null;
+  }
+
+  /** A stream that cannot start would only lie about; the next *Go live* makes its own. */
+  private async startOrForget(id: string): Promise<StreamSnapshot> {
+    try {
+      return await this.gateway.startStream(id);
+    } catch (error) {
+      await this.gateway.removeStream(id).catch(() => undefined);
+      throw error;
+    }
   }
 
   private follow(stream: StreamSnapshot): void {

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Signal } from "@preact/signals";
 
-import { choices, explain, openCamera, openMicrophone } from "../media/devices";
+import { choices, explain, openBoth, openCamera, openMicrophone } from "../media/devices";
 import type { Device, DeviceChoice, DeviceTrouble } from "../media/devices";
 
 export class Input {
@@ -32,24 +32,30 @@ export class Input {
         track.stop();
         return;
       }
-      this.track.value?.stop();
-      track.onended = () => {
-        if (this.track.value !== track) return;
-        this.track.value = null;
-        this.trouble.value = {
-          reason: "missing",
-          message: `The ${this.device} went away. Plug it in again, or choose another one.`,
-        };
-      };
-      // The microphone is silenced in place, because coming back must take no time.
-      if (this.device === "microphone") track.enabled = !this.off.value;
-      this.chosen.value = track.getSettings().deviceId ?? deviceId;
-      this.track.value = track;
+      this.adopt(track);
     } catch (error) {
       if (attempt === this.attempt) this.trouble.value = explain(this.device, error);
     } finally {
       if (attempt === this.attempt) this.opening.value = false;
     }
+  }
+
+  /** Takes a track of this device in place of the one that is open. */
+  adopt(track: MediaStreamTrack): void {
+    this.track.value?.stop();
+    track.onended = () => {
+      if (this.track.value !== track) return;
+      this.track.value = null;
+      this.trouble.value = {
+        reason: "missing",
+        message: `The ${this.device} went away. Plug it in again, or choose another one.`,
+      };
+    };
+    // The microphone is silenced in place, because coming back must take no time.
+    if (this.device === "microphone") track.enabled = !this.off.value;
+    this.chosen.value = track.getSettings().deviceId ?? this.chosen.value;
+    this.trouble.value = null;
+    this.track.value = track;
   }
 
   /** A muted microphone stays open and silent; a camera that is off is really off, with its light. */
@@ -84,15 +90,21 @@ export class Inputs {
   /** Where the others are heard; `null` is the system's own choice. */
   readonly output: Signal<string | null> = signal(null);
 
+  /** Counts how often everything was closed. */
+  private visit = 0;
+
   constructor() {
     navigator.mediaDevices?.addEventListener("devicechange", () => void this.refresh());
   }
 
-  /** One after the other: two prompts at once hide each other in some browsers. */
+  /** Asks once for both; when that fails, each by itself says what is wrong with it, and the other still works. */
   async openAll(): Promise<void> {
-    if (this.microphone.track.value === null) await this.microphone.open();
-    await this.refresh();
-    if (this.camera.track.value === null && !this.camera.off.value) await this.camera.open();
+    const wantsCamera = this.camera.track.value === null && !this.camera.off.value;
+    const wantsMicrophone = this.microphone.track.value === null;
+    if (!(wantsCamera && wantsMicrophone && (await this.openTogether()))) {
+      if (wantsMicrophone) await this.microphone.open();
+      if (wantsCamera) await this.camera.open();
+    }
     await this.refresh();
   }
 
@@ -103,7 +115,30 @@ export class Inputs {
   }
 
   close(): void {
+    this.visit += 1;
     this.microphone.close();
     this.camera.close();
+  }
+
+  private async openTogether(): Promise<boolean> {
+    const both = [this.microphone, this.camera];
+    const visit = this.visit;
+    for (const input of both) input.opening.value = true;
+    try {
+      const { microphone, camera } = await openBoth();
+      if (visit !== this.visit) {
+        // Everything was closed while the person was being asked.
+        microphone.stop();
+        camera.stop();
+        return true;
+      }
+      this.microphone.adopt(microphone);
+      this.camera.adopt(camera);
+      return true;
+    } catch {
+      return false;
+    } finally {
+      for (const input of both) input.opening.value = false;
+    }
   }
 }

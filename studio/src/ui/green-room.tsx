@@ -73,7 +73,7 @@ function ListenOnly(): JSX.Element {
 }
 
 function Preview({ studio }: { studio: Studio }): JSX.Element {
-  const { camera } = studio.inputs;
+  const { camera, microphone } = studio.inputs;
   const track = camera.track.value;
   if (track !== null) return <Picture source={track} mirrored label="Your own picture, mirrored" />;
   const text = camera.opening.value
@@ -81,7 +81,9 @@ function Preview({ studio }: { studio: Studio }): JSX.Element {
     : camera.off.value
       ? "Your camera is off"
       : camera.trouble.value !== null
-        ? "No picture: you can join with sound alone"
+        ? microphone.track.value !== null
+          ? "No picture: you can join with sound alone"
+          : "No picture and no sound: you can join to listen"
         : "Waiting for your camera";
   return (
     <div class="no-picture">
