@@ -1,3 +1,12 @@
 //! The `jamcast` binary.
 
-fn main() {}
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("mixer") {
+        let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+        jamcast::mixer::run(UnixStream::from(socket))?;
+    }
+    Ok(())
+}

@@ -1,1 +1,104 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
+//!
+//! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
+//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound, [`programme`] composes, mixes and encodes, [`feed`]
+//! and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
+
+mod conductor;
+mod decoder;
+mod error;
+mod feed;
+mod input;
+mod outbox;
+mod packet;
+mod programme;
+mod recorder;
+mod reorder;
+mod strip;
+mod template;
+mod timing;
+
+use std::io;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::time::ClockId;
+use rustix::time::clock_gettime;
+
+pub use crate::mixer::error::Error;
+
+use crate::mixer::conductor::Conductor;
+use crate::mixer::conductor::Progress;
+use crate::mixer::outbox::Outbox;
+use crate::proto::mixer::Report;
+use crate::proto::mixer::ToMixer;
+
+/// One second in nanoseconds, the mixer's unit of time.
+const SECOND: i64 = 1_000_000_000;
+
+/// Between two looks at the clock: a fraction of a frame, so that no packet misses its turn by it.
+const TICK: Duration = Duration::from_millis(5);
+
+/// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes read at once: a burst of packets of all sources.
+const READ: usize = 64 << 10;
+
+/// Runs a mixer over its socket to the gateway until the gateway closes it or says `Finish`. Blocks.
+///
+/// # Errors
+/// When the programme cannot go on; the same has been sent as [`Report::Failed`] then.
+pub fn run(socket: UnixStream) -> Result<(), Error> {
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(TICK))?;
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let (outbox, writer) = Outbox::open(socket.try_clone()?)?;
+    let mut conductor = Conductor::new(outbox.clone());
+    let result = gstreamer::init().map_err(Error::from).and_then(|()| conduct(socket, &mut conductor));
+    if let Err(error) = &result {
+        tracing::error!(%error, "the mixer ends");
+        outbox.report(Report::Failed { reason: error.to_string() });
+    }
+    conductor.stop();
+    writer.drain();
+    result
+}
+
+fn conduct(mut socket: UnixStream, conductor: &mut Conductor) -> Result<(), Error> {
+    let mut input = BytesMut::new();
+    let mut chunk = vec![0; READ];
+    let tick = TICK.as_nanos() as i64;
+    let mut due = monotonic();
+    loop {
+        match socket.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => input.extend_from_slice(&chunk[..count]),
+            Err(error) if is_timeout(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        while let Some(message) = ToMixer::decode(&mut input)? {
+            if conductor.handle(message)? == Progress::Finished {
+                return Ok(());
+            }
+        }
+        let now = monotonic();
+        if now >= due {
+            conductor.advance()?;
+            due = now + tick;
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// The machine's monotonic clock, nanoseconds: the same clock GStreamer and the gateway read.
+fn monotonic() -> i64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec * SECOND + time.tv_nsec
+}

@@ -1,1 +1,9 @@
 //! The mixer with real GStreamer: what comes out is decoded and looked at.
+
+mod eyes;
+mod gateway;
+mod picture;
+mod recording;
+mod sender;
+mod sound;
+mod upheaval;

@@ -1,0 +1,329 @@
+//! The owner of everything in a mixer: reads what the gateway says, reconciles the programme to the scene, and keeps time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::mixer::SECOND;
+use crate::mixer::decoder::Use;
+use crate::mixer::error::Error;
+use crate::mixer::feed::Feed;
+use crate::mixer::input::Input;
+use crate::mixer::monotonic;
+use crate::mixer::outbox::Outbox;
+use crate::mixer::programme::Programme;
+use crate::mixer::recorder::Recorder;
+use crate::mixer::strip::Setting;
+use crate::mixer::timing::SharedClock;
+use crate::model::id::SourceId;
+use crate::model::media::MediaKind;
+use crate::model::scene::Scene;
+use crate::model::scene::Source;
+use crate::model::scene::SourceTrack;
+use crate::model::spec::ProgrammeSpec;
+use crate::proto::mixer::Control;
+use crate::proto::mixer::MixerStats;
+use crate::proto::mixer::Report;
+use crate::proto::mixer::SourceState;
+use crate::proto::mixer::TappedPacket;
+use crate::proto::mixer::ToMixer;
+
+/// Sources in one programme; a tile of a sixteenth is as small as a face can be, and 16 is what two cores decode.
+const MOST_SOURCES: usize = 16;
+
+/// Longest added delay, as the scene promises.
+const MOST_DELAY_MS: u32 = 2000;
+
+/// Whether the mixer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    On,
+    Finished,
+}
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Conductor {
+    outbox: Outbox,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// No scene yet.
+    Dark,
+    Lit(Box<Show>),
+}
+
+/// A programme that plays.
+#[derive(Debug)]
+struct Show {
+    outbox: Outbox,
+    programme: Programme,
+    feed: Arc<Feed>,
+    spec: ProgrammeSpec,
+    inputs: Vec<Input>,
+    /// Clocks of the sources, shared by their tracks.
+    clocks: BTreeMap<SourceId, SharedClock>,
+    recording: Option<String>,
+    recorder: Option<Recorder>,
+    closing: Vec<Recorder>,
+    recorded_bytes: u64,
+    late_packets: u64,
+    stats_at: i64,
+}
+
+impl Conductor {
+    pub(super) const fn new(outbox: Outbox) -> Self {
+        Self { outbox, stage: Stage::Dark }
+    }
+
+    /// Does what the gateway says.
+    pub(super) fn handle(&mut self, message: ToMixer) -> Result<Progress, Error> {
+        if matches!(message, ToMixer::Control(Control::Finish)) {
+            self.stop();
+            self.outbox.report(Report::Finished);
+            return Ok(Progress::Finished);
+        }
+        match (message, &mut self.stage) {
+            (ToMixer::Control(Control::Scene { scene }), Stage::Lit(show)) => {
+                show.reconcile(&scene)?;
+                Ok(Progress::On)
+            }
+            (ToMixer::Control(Control::Scene { scene }), Stage::Dark) => {
+                let mut show = Show::begin(&scene.programme, self.outbox.clone())?;
+                show.reconcile(&scene)?;
+                self.stage = Stage::Lit(Box::new(show));
+                Ok(Progress::On)
+            }
+            (ToMixer::Rtp(tapped), Stage::Lit(show)) => {
+                show.packet(tapped);
+                Ok(Progress::On)
+            }
+            (ToMixer::Control(control), Stage::Lit(show)) => {
+                show.control(&control);
+                Ok(Progress::On)
+            }
+            (ToMixer::Rtp(_) | ToMixer::Control(_), Stage::Dark) => Ok(Progress::On),
+        }
+    }
+
+    /// Moves everything on that time has come for.
+    pub(super) fn advance(&mut self) -> Result<(), Error> {
+        match &mut self.stage {
+            Stage::Dark => Ok(()),
+            Stage::Lit(show) => show.advance(monotonic()),
+        }
+    }
+
+    /// Ends all pipelines; a recording is closed properly.
+    pub(super) fn stop(&mut self) {
+        if let Stage::Lit(show) = &mut self.stage {
+            show.finish();
+        }
+        self.stage = Stage::Dark;
+    }
+}
+
+impl Show {
+    fn begin(spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
+        let feed = Arc::new(Feed::new(outbox.clone()));
+        let programme = Programme::start(spec, &feed)?;
+        outbox.report(Report::Playing);
+        Ok(Self {
+            outbox,
+            programme,
+            feed,
+            spec: spec.clone(),
+            inputs: Vec::new(),
+            clocks: BTreeMap::new(),
+            recording: None,
+            recorder: None,
+            closing: Vec::new(),
+            recorded_bytes: 0,
+            late_packets: 0,
+            stats_at: monotonic() + SECOND,
+        })
+    }
+
+    fn control(&mut self, control: &Control) {
+        match control {
+            Control::SenderReport { track, ntp, rtp } => {
+                for input in self.inputs.iter_mut().filter(|input| input.track().track == *track) {
+                    input.sender_report(*ntp, *rtp);
+                }
+            }
+            Control::ForceKeyframe => self.programme.force_keyframe(),
+            Control::SetBitrate { video_kbps } => self.programme.set_bitrate((*video_kbps).max(1)),
+            // The conductor takes these two itself.
+            Control::Scene { .. } | Control::Finish => {}
+        }
+    }
+
+    fn packet(&mut self, tapped: TappedPacket) {
+        if let Some(input) = self.inputs.iter_mut().find(|input| input.track().track == tapped.track) {
+            let shared = self.clocks.entry(input.source()).or_default();
+            input.packet(tapped, shared);
+        }
+    }
+
+    fn reconcile(&mut self, scene: &Scene) -> Result<(), Error> {
+        self.reformat(&scene.programme)?;
+        let now = monotonic();
+        let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
+        for source in scene.sources.iter().skip(MOST_SOURCES) {
+            self.refuse(source);
+        }
+        let (kept, gone) = std::mem::take(&mut self.inputs).into_iter().partition::<Vec<_>, _>(|input| {
+            wanted.iter().any(|(id, track, _)| *id == input.source() && *track == input.track())
+        });
+        self.inputs = kept;
+        for input in gone {
+            self.late_packets += input.late_packets();
+            input.stop(&self.programme);
+        }
+        self.clocks.retain(|id, _| scene.sources.iter().any(|source| source.id == *id));
+        for (id, track, purpose) in wanted {
+            match self.inputs.iter_mut().find(|input| input.track().track == track.track) {
+                Some(input) => input.adjust(purpose),
+                None => self.inputs.push(Input::new(id, track, purpose, now, &self.outbox)),
+            }
+        }
+        self.record(scene.recording.as_deref());
+        Ok(())
+    }
+
+    fn reformat(&mut self, spec: &ProgrammeSpec) -> Result<(), Error> {
+        let same_format = ProgrammeSpec { video_kbps: self.spec.video_kbps, ..spec.clone() } == self.spec;
+        if !same_format {
+            return Err(Error::FormatChanged);
+        }
+        if spec.video_kbps != self.spec.video_kbps {
+            self.programme.set_bitrate(spec.video_kbps);
+            self.spec.video_kbps = spec.video_kbps;
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, source: &Source) {
+        let reason = format!("a programme holds {MOST_SOURCES} sources");
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            let state = SourceState::Failed { reason: reason.clone() };
+            self.outbox.report(Report::Source { source: source.id, kind, state });
+        }
+    }
+
+    /// Records to `path` and no other; a path that was tried already is not tried again.
+    fn record(&mut self, path: Option<&str>) {
+        if self.recording.as_deref() == path {
+            return;
+        }
+        self.recording = path.map(str::to_owned);
+        self.close_recording();
+        let Some(path) = path else { return };
+        match Recorder::start(path) {
+            Ok((recorder, tap)) => {
+                self.recorder = Some(recorder);
+                self.feed.set_tap(Some(tap));
+                self.programme.force_keyframe();
+            }
+            Err(reason) => {
+                tracing::warn!(path, reason, "the recording does not start");
+                self.outbox.report(Report::RecordingFailed { path: path.to_owned(), reason });
+            }
+        }
+    }
+
+    fn close_recording(&mut self) {
+        if let Some(mut recorder) = self.recorder.take() {
+            self.feed.set_tap(None);
+            recorder.close(Instant::now());
+            self.closing.push(recorder);
+        }
+    }
+
+    fn advance(&mut self, now: i64) -> Result<(), Error> {
+        self.programme.poll()?;
+        for input in &mut self.inputs {
+            input.advance(now, &self.programme, &self.outbox);
+        }
+        self.watch_recordings();
+        if now >= self.stats_at {
+            self.stats_at += SECOND;
+            self.outbox.report(Report::Stats(self.stats()));
+        }
+        Ok(())
+    }
+
+    fn watch_recordings(&mut self) {
+        let now = Instant::now();
+        if let Some(report) = self.recorder.as_ref().and_then(|recorder| recorder.poll(now)) {
+            self.feed.set_tap(None);
+            self.recorded_bytes += self.recorder.take().map_or(0, |recorder| recorder.size());
+            self.tell_recording(report);
+        }
+        let mut open = Vec::new();
+        for recorder in std::mem::take(&mut self.closing) {
+            match recorder.poll(now) {
+                Some(report) => {
+                    self.recorded_bytes += recorder.size();
+                    drop(recorder);
+                    self.tell_recording(report);
+                }
+                None => open.push(recorder),
+            }
+        }
+        self.closing = open;
+    }
+
+    fn tell_recording(&self, report: Report) {
+        if let Report::RecordingFailed { path, reason } = &report {
+            tracing::warn!(path, reason, "the recording failed; the programme goes on");
+        }
+        self.outbox.report(report);
+    }
+
+    fn stats(&self) -> MixerStats {
+        let (video_frames, audio_frames) = self.feed.counts();
+        let open = self.recorder.iter().chain(&self.closing).map(Recorder::size).sum::<u64>();
+        MixerStats {
+            video_frames,
+            audio_frames,
+            dropped_frames: self.programme.overruns() + self.outbox.dropped_frames(),
+            late_packets: self.late_packets + self.inputs.iter().map(Input::late_packets).sum::<u64>(),
+            recorded_bytes: self.recorded_bytes + open,
+        }
+    }
+
+    /// Closes the recordings and ends all pipelines; bounded by the time a recording may take to close.
+    fn finish(&mut self) {
+        self.close_recording();
+        while !self.closing.is_empty() {
+            self.watch_recordings();
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.outbox.report(Report::Stats(self.stats()));
+        // The programme first, or its last frames would show the sources leaving.
+        self.programme.stop();
+        for input in std::mem::take(&mut self.inputs) {
+            input.stop(&self.programme);
+        }
+    }
+}
+
+/// The tracks of a source that are decoded, and what for. A picture without a place is not decoded.
+fn tracks_of(source: &Source) -> Vec<(SourceId, SourceTrack, Use)> {
+    let delay = i64::from(source.delay_ms.min(MOST_DELAY_MS)) * (SECOND / 1000);
+    let setting = Setting { gain: source.gain, muted: source.muted, pan: source.pan, delay };
+    let sound = source.audio.map(|track| (source.id, track, Use::Sound(setting)));
+    let picture =
+        source.video.zip(source.placement).map(|(track, placement)| (source.id, track, Use::Picture(placement, delay)));
+    [
+        sound.filter(|(_, track, _)| track.codec.kind() == MediaKind::Audio),
+        picture.filter(|(_, track, _)| track.codec.kind() == MediaKind::Video),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,249 @@
+//! One track's decoder: a small pipeline of its own whose output is handed to a seat of the programme. Its failure stays here.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSink;
+use gstreamer_app::AppSinkCallbacks;
+use gstreamer_app::AppSrc;
+
+use crate::mixer::error::Error;
+use crate::mixer::programme::Programme;
+use crate::mixer::programme::Seat;
+use crate::mixer::programme::bus_of;
+use crate::mixer::programme::launch;
+use crate::mixer::programme::named;
+use crate::mixer::programme::play;
+use crate::mixer::programme::reason_of;
+use crate::mixer::programme::sound_caps;
+use crate::mixer::programme::stop;
+use crate::mixer::strip::Setting;
+use crate::mixer::strip::Strip;
+use crate::mixer::template::fill;
+use crate::model::media::Codec;
+use crate::model::scene::Placement;
+use crate::model::scene::SourceTrack;
+
+/// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
+const MOST_PIXELS: u32 = 4096;
+
+/// What a decoder is to do with what it decodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    /// With its added delay in nanoseconds.
+    Picture(Placement, i64),
+    Sound(Setting),
+}
+
+/// A playing decoder in its seat. To be ended by [`Decoder::stop`].
+#[derive(Debug)]
+pub(super) struct Decoder {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    entry: AppSrc,
+    seat: Seat,
+    progress: Arc<Progress>,
+    setting: Arc<Mutex<Option<Setting>>>,
+}
+
+/// What the decoder's threads have done.
+#[derive(Debug, Default)]
+struct Progress {
+    pieces: AtomicU64,
+    /// Running time of the newest piece, nanoseconds.
+    newest: AtomicI64,
+    keyframe_wanted: AtomicBool,
+}
+
+impl Decoder {
+    /// Takes a seat in the programme and waits for packets.
+    pub(super) fn start(programme: &Programme, track: SourceTrack, purpose: Use) -> Result<Self, Error> {
+        let (what, description) = match track.codec {
+            Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
+            Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
+            Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
+        };
+        let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
+        let pipeline = launch(what, &fill(description, &holes))?;
+        programme.share_clock_with(&pipeline);
+        let entry: AppSrc = named(&pipeline, "in")?;
+        let exit: AppSink = named(&pipeline, "out")?;
+        let bus = bus_of(&pipeline)?;
+
+        let progress = Arc::new(Progress::default());
+        listen_for_keyframe_requests(&entry, &progress);
+        let setting = Arc::new(Mutex::new(None));
+        let seat = match purpose {
+            Use::Picture(placement, _) => {
+                let seat = programme.seat_picture(&placement)?;
+                carry_pictures(&exit, &seat.entry, &progress);
+                seat
+            }
+            Use::Sound(initial) => {
+                let seat = programme.seat_sound()?;
+                carry_sound(&exit, &seat.entry, &progress, initial, &setting);
+                seat
+            }
+        };
+        let decoder = Self { pipeline, bus, entry, seat, progress, setting };
+        match play(what, &decoder.pipeline) {
+            Ok(()) => Ok(decoder),
+            Err(error) => {
+                decoder.stop(programme);
+                Err(error)
+            }
+        }
+    }
+
+    /// Feeds a packet. `discontinued` says that packets before it are missing.
+    pub(super) fn packet(&self, packet: Bytes, due: gst::ClockTime, discontinued: bool) {
+        let mut buffer = gst::Buffer::from_slice(packet);
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(due);
+            if discontinued {
+                buffer.set_flags(gst::BufferFlags::DISCONT);
+            }
+        }
+        if let Err(flow) = self.entry.push_buffer(buffer) {
+            tracing::trace!(?flow, "a decoder takes no packet; its bus says why");
+        }
+    }
+
+    /// Tells an audio decoder that sound is missing, which it then makes up.
+    pub(super) fn gap(&self, due: gst::ClockTime, duration: gst::ClockTime) {
+        self.entry.send_event(gst::event::Gap::builder(due).duration(duration).build());
+    }
+
+    /// Follows a scene's change.
+    pub(super) fn adjust(&self, purpose: Use) {
+        match purpose {
+            Use::Picture(placement, _) => self.seat.place(&placement),
+            Use::Sound(setting) => *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = Some(setting),
+        }
+    }
+
+    /// Pictures or pieces of sound decoded so far.
+    pub(super) fn pieces(&self) -> u64 {
+        self.progress.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Running time of the newest decoded piece, nanoseconds.
+    pub(super) fn newest(&self) -> i64 {
+        self.progress.newest.load(Ordering::Relaxed)
+    }
+
+    /// Whether the decoder has asked for a keyframe since the last call.
+    pub(super) fn takes_keyframe_request(&self) -> bool {
+        self.progress.keyframe_wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Why the decoder failed, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        while let Some(message) = self.bus.pop() {
+            if let gst::MessageView::Error(error) = message.view() {
+                return Some(reason_of(error));
+            }
+        }
+        None
+    }
+
+    /// Ends the pipeline and then leaves the seat.
+    pub(super) fn stop(self, programme: &Programme) {
+        stop("decoder", &self.pipeline);
+        programme.leave(self.seat);
+    }
+}
+
+fn listen_for_keyframe_requests(entry: &AppSrc, progress: &Arc<Progress>) {
+    let Some(pad) = entry.static_pad("src") else { return };
+    let progress = Arc::clone(progress);
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        let wanted = info
+            .event()
+            .and_then(|event| event.structure())
+            .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
+        if wanted {
+            progress.keyframe_wanted.store(true, Ordering::Relaxed);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+impl Progress {
+    fn made(&self, due: gst::ClockTime) {
+        self.newest.fetch_max(due.nseconds().cast_signed(), Ordering::Relaxed);
+        self.pieces.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
+    let progress = Arc::clone(progress);
+    let entry = entry.clone();
+    let mut seen: Option<gst::Caps> = None;
+    let carry = move |sink: &AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let (Some(caps), Some(picture)) = (sample.caps(), sample.buffer_owned()) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        if seen.as_deref() != Some(caps) {
+            // Half a chroma sample to the left is invisible; converting every picture for it would cost more than decoding.
+            let mut relabelled = caps.to_owned();
+            relabelled.make_mut().set("chroma-site", "mpeg2");
+            entry.set_caps(Some(&relabelled));
+            seen = Some(caps.to_owned());
+        }
+        if let Some(due) = picture.pts() {
+            progress.made(due);
+        }
+        entry.push_buffer(picture)
+    };
+    exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
+}
+
+fn carry_sound(
+    exit: &AppSink,
+    entry: &AppSrc,
+    progress: &Arc<Progress>,
+    initial: Setting,
+    news: &Arc<Mutex<Option<Setting>>>,
+) {
+    entry.set_caps(Some(&sound_caps()));
+    let progress = Arc::clone(progress);
+    let news = Arc::clone(news);
+    let entry = entry.clone();
+    let mut strip = Strip::new(initial);
+    let carry = move |sink: &AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let Some(buffer) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(due) = buffer.pts() else { return Ok(gst::FlowSuccess::Ok) };
+        progress.made(due);
+        if let Some(setting) = news.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            strip.set(setting);
+        }
+        let input = read_samples(buffer).ok_or(gst::FlowError::Error)?;
+        let Some(piece) = strip.process(due.nseconds().cast_signed(), &input) else { return Ok(gst::FlowSuccess::Ok) };
+        let bytes: Vec<u8> = piece.samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+        let mut output = gst::Buffer::from_mut_slice(bytes);
+        if let (Some(output), Ok(due)) = (output.get_mut(), u64::try_from(piece.due)) {
+            output.set_pts(gst::ClockTime::from_nseconds(due));
+            output.set_duration(gst::ClockTime::from_nseconds(piece.duration().cast_unsigned()));
+        }
+        entry.push_buffer(output)
+    };
+    exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
+}
+
+fn read_samples(buffer: &gst::BufferRef) -> Option<Vec<[f32; 2]>> {
+    let map = buffer.map_readable().ok()?;
+    let (frames, _) = map.as_slice().as_chunks::<8>();
+    let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Some(frames.iter().map(|frame| [value(&frame[..4]), value(&frame[4..])]).collect())
+}

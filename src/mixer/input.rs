@@ -1,0 +1,307 @@
+//! One track on its way into the programme: reordered, timed, decoded; what it lacks is asked for, what breaks is rebuilt.
+
+use bytes::Bytes;
+use gstreamer as gst;
+
+use crate::mixer::SECOND;
+use crate::mixer::decoder::Decoder;
+use crate::mixer::decoder::Use;
+use crate::mixer::outbox::Outbox;
+use crate::mixer::packet::Header;
+use crate::mixer::programme::Programme;
+use crate::mixer::programme::STALL;
+use crate::mixer::reorder::Next;
+use crate::mixer::reorder::Refused;
+use crate::mixer::reorder::Reorder;
+use crate::mixer::timing::SharedClock;
+use crate::mixer::timing::TrackClock;
+use crate::model::id::SourceId;
+use crate::model::media::MediaKind;
+use crate::model::scene::SourceTrack;
+use crate::proto::mixer::Report;
+use crate::proto::mixer::SourceState;
+use crate::proto::mixer::TappedPacket;
+
+/// A packet goes to its decoder at most this long before it is due, so that added delay waits as packets and not as pictures.
+/// It exceeds the playout delay, so that without added delay nothing waits here.
+const AHEAD: i64 = 300_000_000;
+
+/// A missing packet is given up when its successor is this close to its turn: the time a decoder needs on a busy machine.
+const DECODING: i64 = 60_000_000;
+
+/// Between two requests for the same keyframe: a round trip to the far side of the world and an encoder's answer.
+const ASK_AGAIN: i64 = SECOND / 2;
+
+/// First and longest wait before a failed decoder is built again.
+const REBUILD_FIRST: i64 = SECOND / 2;
+const REBUILD_LONGEST: i64 = 8 * SECOND;
+
+/// Missing sound that is made up; more than this is heard as a mistake and is left silent.
+const CONCEALED: i64 = SECOND / 5;
+
+/// See the file. All times are monotonic nanoseconds.
+#[derive(Debug)]
+pub(super) struct Input {
+    source: SourceId,
+    track: SourceTrack,
+    purpose: Use,
+    clock: TrackClock,
+    packets: Reorder<Bytes>,
+    decoding: Decoding,
+    rebuild_after: i64,
+    keyframe: Keyframe,
+    state: SourceState,
+    pieces: u64,
+    progressed_at: i64,
+    /// Packets lost since the last one that went to the decoder, and when that one was due.
+    missing: u64,
+    last_due: Option<i64>,
+    late_packets: u64,
+}
+
+#[derive(Debug)]
+enum Decoding {
+    Running(Decoder),
+    Failed { again_at: i64 },
+}
+
+/// Whether pictures can be decoded.
+#[derive(Debug)]
+enum Keyframe {
+    Held,
+    /// Nothing decodes until a keyframe comes that is due at `since` (running time) or later.
+    Wanted {
+        since: i64,
+        asked_at: Option<i64>,
+    },
+}
+
+impl Input {
+    /// A track that waits for its first packet.
+    pub(super) fn new(source: SourceId, track: SourceTrack, purpose: Use, now: i64, outbox: &Outbox) -> Self {
+        let input = Self {
+            source,
+            track,
+            purpose,
+            clock: TrackClock::new(track.codec.clock_rate()),
+            packets: Reorder::new(),
+            decoding: Decoding::Failed { again_at: now },
+            rebuild_after: REBUILD_FIRST,
+            keyframe: Keyframe::Wanted { since: 0, asked_at: None },
+            state: SourceState::Waiting,
+            pieces: 0,
+            progressed_at: now,
+            missing: 0,
+            last_due: None,
+            late_packets: 0,
+        };
+        input.tell(outbox);
+        input
+    }
+
+    pub(super) const fn source(&self) -> SourceId {
+        self.source
+    }
+
+    pub(super) const fn track(&self) -> SourceTrack {
+        self.track
+    }
+
+    pub(super) const fn late_packets(&self) -> u64 {
+        self.late_packets
+    }
+
+    /// Follows a scene's change of place or sound.
+    pub(super) fn adjust(&mut self, purpose: Use) {
+        self.purpose = purpose;
+        if let Decoding::Running(decoder) = &self.decoding {
+            decoder.adjust(purpose);
+        }
+    }
+
+    pub(super) fn sender_report(&mut self, ntp: u64, rtp: u32) {
+        self.clock.sender_report(ntp, rtp);
+    }
+
+    /// Takes a packet from the tap; anything that is not this track's media is left.
+    pub(super) fn packet(&mut self, tapped: TappedPacket, shared: &mut SharedClock) {
+        let Some(header) = Header::read(&tapped.packet) else { return };
+        if header.payload_type != self.track.payload_type {
+            return;
+        }
+        let arrival = i64::try_from(tapped.arrival_us).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        let due = self.clock.due(shared, arrival, header.timestamp);
+        match self.packets.push(header.sequence, due, tapped.packet) {
+            Ok(()) | Err(Refused::Duplicate) => {}
+            Err(Refused::Late | Refused::Full) => self.late_packets += 1,
+        }
+    }
+
+    /// Moves everything on that time has come for: packets to the decoder, reports to the gateway.
+    pub(super) fn advance(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {
+        self.rebuild(now, programme, outbox);
+        self.decode(now, programme);
+        self.watch(now, programme, outbox);
+        self.ask_for_keyframe(now, outbox);
+    }
+
+    /// Leaves the programme.
+    pub(super) fn stop(self, programme: &Programme) {
+        if let Decoding::Running(decoder) = self.decoding {
+            decoder.stop(programme);
+        }
+    }
+
+    fn rebuild(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {
+        let Decoding::Failed { again_at } = self.decoding else { return };
+        if now < again_at {
+            return;
+        }
+        match Decoder::start(programme, self.track, self.purpose) {
+            Ok(decoder) => {
+                self.decoding = Decoding::Running(decoder);
+                self.pieces = 0;
+                self.progressed_at = now;
+                self.keyframe = Keyframe::Wanted { since: 0, asked_at: None };
+            }
+            Err(error) => self.fail(now, error.to_string(), outbox),
+        }
+    }
+
+    fn fail(&mut self, now: i64, reason: String, outbox: &Outbox) {
+        tracing::warn!(source = self.source.0, kind = self.kind().as_str(), reason, "a source's decoder failed");
+        self.decoding = Decoding::Failed { again_at: now + self.rebuild_after };
+        self.rebuild_after = (self.rebuild_after * 2).min(REBUILD_LONGEST);
+        self.change(SourceState::Failed { reason }, outbox);
+    }
+
+    fn decode(&mut self, now: i64, programme: &Programme) {
+        // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
+        let delay = match self.purpose {
+            Use::Picture(_, delay) => delay,
+            Use::Sound(_) => 0,
+        };
+        while let Some(next) = self.packets.pop(now + AHEAD - delay, now + DECODING - delay) {
+            match next {
+                Next::Lost { packets } => self.missing += packets,
+                Next::Packet { due, item } => self.hand_over(now, due + delay, item, programme),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, now: i64, due: i64, packet: Bytes, programme: &Programme) {
+        let missing = std::mem::take(&mut self.missing);
+        let last_due = self.last_due.replace(due);
+        if due < now {
+            self.late_packets += 1;
+        }
+        let Decoding::Running(decoder) = &self.decoding else { return };
+        let Some(running) = programme.running_time(due) else { return };
+        if missing > 0 {
+            match self.kind() {
+                MediaKind::Video => {
+                    self.keyframe = Keyframe::Wanted {
+                        since: running.nseconds().cast_signed(),
+                        asked_at: self.keyframe.asked_at(),
+                    };
+                }
+                MediaKind::Audio => {
+                    if let Some((start, length)) = last_due.and_then(|last| hole(last, due, missing))
+                        && let Some(start) = programme.running_time(start)
+                    {
+                        decoder.gap(start, gst::ClockTime::from_nseconds(length));
+                    }
+                }
+            }
+        }
+        decoder.packet(packet, running, missing > 0);
+    }
+
+    fn watch(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {
+        let Decoding::Running(decoder) = &self.decoding else { return };
+        if let Some(reason) = decoder.failure() {
+            let failed = std::mem::replace(&mut self.decoding, Decoding::Failed { again_at: now });
+            if let Decoding::Running(decoder) = failed {
+                decoder.stop(programme);
+            }
+            self.fail(now, reason, outbox);
+            return;
+        }
+        let pieces = decoder.pieces();
+        let newest = decoder.newest();
+        let asks = decoder.takes_keyframe_request();
+        if asks && matches!(self.keyframe, Keyframe::Held) {
+            self.keyframe = Keyframe::Wanted { since: newest + 1, asked_at: None };
+        }
+        if pieces > self.pieces {
+            self.pieces = pieces;
+            self.progressed_at = now;
+            self.rebuild_after = REBUILD_FIRST;
+            if let Keyframe::Wanted { since, .. } = self.keyframe
+                && newest >= since
+            {
+                self.keyframe = Keyframe::Held;
+            }
+            self.change(SourceState::Live, outbox);
+        } else if self.state == SourceState::Live && now - self.progressed_at > STALL.nseconds().cast_signed() {
+            self.change(SourceState::Stalled, outbox);
+        }
+    }
+
+    fn ask_for_keyframe(&mut self, now: i64, outbox: &Outbox) {
+        if self.kind() == MediaKind::Audio {
+            return;
+        }
+        match &mut self.keyframe {
+            Keyframe::Wanted { asked_at, .. } if asked_at.is_none_or(|at| now - at >= ASK_AGAIN) => {
+                *asked_at = Some(now);
+                outbox.report(Report::KeyframeWanted { track: self.track.track });
+            }
+            Keyframe::Wanted { .. } | Keyframe::Held => {}
+        }
+    }
+
+    fn change(&mut self, state: SourceState, outbox: &Outbox) {
+        if self.state != state {
+            self.state = state;
+            self.tell(outbox);
+        }
+    }
+
+    fn tell(&self, outbox: &Outbox) {
+        outbox.report(Report::Source { source: self.source, kind: self.kind(), state: self.state.clone() });
+    }
+
+    const fn kind(&self) -> MediaKind {
+        self.track.codec.kind()
+    }
+}
+
+impl Keyframe {
+    const fn asked_at(&self) -> Option<i64> {
+        match self {
+            Self::Held => None,
+            Self::Wanted { asked_at, .. } => *asked_at,
+        }
+    }
+}
+
+/// Where `missing` packets of equal length between two others belong, as start and length; `None` for holes too long to conceal.
+fn hole(last: i64, next: i64, missing: u64) -> Option<(i64, u64)> {
+    let missing = i64::try_from(missing).ok()?;
+    let each = (next - last) / (missing + 1);
+    let length = each.checked_mul(missing)?;
+    (each > 0 && length <= CONCEALED).then_some((last + each, length.unsigned_abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_in_the_sound_is_where_its_packets_were() {
+        assert_eq!(hole(100, 160, 2), Some((120, 40)));
+        assert_eq!(hole(0, SECOND, 49), None, "a second of silence is not made up");
+        assert_eq!(hole(100, 100, 1), None);
+    }
+}

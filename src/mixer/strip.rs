@@ -1,0 +1,311 @@
+//! One source's channel strip: gain, mute and pan without clicks, added delay, and samples that keep the programme's clock.
+//!
+//! Decoded sound arrives in pieces whose times follow the sender's clock, while the audio mixer counts samples. The strip stretches
+//! by up to 0.5 % so that both agree; only a real break, such as lost sound or a changed delay, is jumped, and is faded around.
+
+use std::f32::consts::FRAC_PI_2;
+
+/// Samples a second of the whole audio path.
+const RATE: i64 = 48_000;
+const SECOND: i64 = 1_000_000_000;
+
+/// Samples of a change from one level to another: 10 ms is short to the hand on a fader and long enough not to click.
+const RAMP: u32 = 480;
+
+/// A piece whose time is this far from the end of the last is a break. Jitter of the timing stays far below.
+const BREAK: i64 = 40_000_000;
+
+/// Below this error the samples are passed on untouched.
+const EXACT: i64 = 500_000;
+
+/// Most stretching: 8 cents of pitch, which nobody hears in a glide.
+const MOST_STRETCH: f64 = 0.005;
+
+/// What a scene says of a source's sound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Setting {
+    pub gain: f64,
+    pub muted: bool,
+    pub pan: f64,
+    /// Nanoseconds.
+    pub delay: i64,
+}
+
+/// A piece of interleaved stereo.
+#[derive(Debug, PartialEq)]
+pub(super) struct Piece {
+    /// When its first sample is due, in the time the input came with, nanoseconds.
+    pub due: i64,
+    pub samples: Vec<[f32; 2]>,
+}
+
+impl Piece {
+    /// Nanoseconds.
+    pub(super) const fn duration(&self) -> i64 {
+        duration_of(self.samples.len())
+    }
+}
+
+/// Levels from each input channel to each output channel.
+type Matrix = [f32; 4];
+
+const SILENCE: Matrix = [0.0; 4];
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Strip {
+    setting: Setting,
+    /// The delay in use; it follows the setting's once the sound is faded out.
+    delay: i64,
+    level: Matrix,
+    goal: Matrix,
+    ramp_left: u32,
+    /// When the next sample to come out is due, and where between two input samples it lies.
+    next: Option<i64>,
+    phase: f64,
+    /// The last three input samples, for interpolation across pieces.
+    tail: [[f32; 2]; 3],
+}
+
+impl Strip {
+    /// A strip that fades in to `setting`.
+    pub(super) fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            delay: setting.delay,
+            level: SILENCE,
+            goal: SILENCE,
+            ramp_left: 0,
+            next: None,
+            phase: 0.0,
+            tail: [[0.0; 2]; 3],
+        }
+    }
+
+    /// Moves to a new setting, gliding from where it is.
+    pub(super) fn set(&mut self, setting: Setting) {
+        if self.setting == setting {
+            return;
+        }
+        self.setting = setting;
+        if self.delay == setting.delay {
+            self.glide_to(matrix(&setting));
+        } else {
+            self.glide_to(SILENCE);
+        }
+    }
+
+    /// Processes a piece of sound that is due at `due`, without added delay; `None` while there is nothing to be heard yet.
+    pub(super) fn process(&mut self, due: i64, mut input: &[[f32; 2]]) -> Option<Piece> {
+        if self.delay != self.setting.delay && self.ramp_left == 0 {
+            self.delay = self.setting.delay;
+        }
+        let mut due = due + self.delay;
+        let expected = self.next.unwrap_or(due);
+        let silent = self.level == SILENCE && self.ramp_left == 0;
+        if due < expected - if silent { 0 } else { BREAK } {
+            // Sound for a time that has been played already: a shortened delay, or a sender that repeats itself.
+            let skip = samples_in(expected - due).min(input.len());
+            input = &input[skip..];
+            due += duration_of(skip);
+            if input.is_empty() {
+                return None;
+            }
+        }
+        let away = (due - expected).abs();
+        if self.next.is_none() || away > BREAK || (silent && away > EXACT) {
+            self.next = Some(due);
+            self.phase = 0.0;
+            self.tail = [input.first().copied().unwrap_or_default(); 3];
+            self.level = SILENCE;
+            self.glide_to(matrix(&self.setting));
+        } else if silent && self.delay == self.setting.delay {
+            self.glide_to(matrix(&self.setting));
+        }
+        let start = self.next.unwrap_or(due);
+        let mut samples = self.stretch(input, due - start);
+        for sample in &mut samples {
+            *sample = self.apply(*sample);
+        }
+        self.next = Some(start + duration_of(samples.len()));
+        Some(Piece { due: start, samples })
+    }
+
+    fn glide_to(&mut self, goal: Matrix) {
+        self.goal = goal;
+        self.ramp_left = if self.level == goal { 0 } else { RAMP };
+    }
+
+    fn apply(&mut self, [left, right]: [f32; 2]) -> [f32; 2] {
+        if self.ramp_left > 0 {
+            for (level, goal) in self.level.iter_mut().zip(self.goal) {
+                *level += (goal - *level) / self.ramp_left as f32;
+            }
+            self.ramp_left -= 1;
+        }
+        let [ll, rl, lr, rr] = self.level;
+        [left * ll + right * rl, left * lr + right * rr]
+    }
+
+    /// Reads `input` a little faster or slower, so that an error of `late` nanoseconds is gone in about a second.
+    fn stretch(&mut self, input: &[[f32; 2]], late: i64) -> Vec<[f32; 2]> {
+        let correction = if late.abs() < EXACT { 0.0 } else { late as f64 / SECOND as f64 };
+        // Late input must fill more time, so it is read more slowly.
+        let step = 1.0 - correction.clamp(-MOST_STRETCH, MOST_STRETCH);
+        let at = |index: usize| if index < 3 { self.tail[index] } else { input[index - 3] };
+        let available = input.len() as f64;
+        let mut samples = Vec::with_capacity(input.len() + 8);
+        let mut position = self.phase;
+        while position < available {
+            let index = position as usize;
+            let between = (position - index as f64) as f32;
+            samples.push(interpolate([at(index), at(index + 1), at(index + 2), at(index + 3)], between));
+            position += step;
+        }
+        self.phase = position - available;
+        let count = input.len();
+        self.tail = [at(count), at(count + 1), at(count + 2)];
+        samples
+    }
+}
+
+/// Catmull-Rom between the second and the third sample.
+fn interpolate(points: [[f32; 2]; 4], t: f32) -> [f32; 2] {
+    if t == 0.0 {
+        return points[1];
+    }
+    let [a, b, c, d] = points;
+    let channel = |i: usize| {
+        let slope = c[i] - a[i];
+        let bend = 2.0 * a[i] - 5.0 * b[i] + 4.0 * c[i] - d[i];
+        let twist = 3.0 * (b[i] - c[i]) + d[i] - a[i];
+        b[i] + 0.5 * t * (slope + t * (bend + t * twist))
+    };
+    [channel(0), channel(1)]
+}
+
+/// Gain and pan as levels; the pan is the equal-power law for stereo of the Web Audio API (StereoPannerNode), so that the studio's
+/// pan and ours sound alike, and a centred source passes unchanged.
+fn matrix(setting: &Setting) -> Matrix {
+    if setting.muted {
+        return SILENCE;
+    }
+    let gain = setting.gain.clamp(0.0, 4.0) as f32;
+    let pan = setting.pan.clamp(-1.0, 1.0) as f32;
+    let [ll, rl, lr, rr] = if pan == 0.0 {
+        [1.0, 0.0, 0.0, 1.0]
+    } else if pan < 0.0 {
+        let (sine, cosine) = ((pan + 1.0) * FRAC_PI_2).sin_cos();
+        [1.0, cosine, 0.0, sine]
+    } else {
+        let (sine, cosine) = (pan * FRAC_PI_2).sin_cos();
+        [cosine, 0.0, sine, 1.0]
+    };
+    [gain * ll, gain * rl, gain * lr, gain * rr]
+}
+
+const fn duration_of(samples: usize) -> i64 {
+    samples as i64 * SECOND / RATE
+}
+
+fn samples_in(duration: i64) -> usize {
+    usize::try_from(duration * RATE / SECOND).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Setting = Setting { gain: 1.0, muted: false, pan: 0.0, delay: 0 };
+    const PIECE: i64 = 20_000_000;
+
+    fn tone(from: usize, count: usize) -> Vec<[f32; 2]> {
+        (from..from + count)
+            .map(|i| {
+                let value = (i as f32 * 440.0 * std::f32::consts::TAU / 48_000.0).sin() * 0.5;
+                [value, value]
+            })
+            .collect()
+    }
+
+    /// Steps larger than a tone of 440 Hz at half scale makes by itself.
+    fn clicks(samples: &[[f32; 2]], limit: f32) -> usize {
+        samples.windows(2).filter(|pair| (pair[1][0] - pair[0][0]).abs() > limit).count()
+    }
+
+    #[test]
+    fn sound_on_time_passes_untouched_after_the_fade_in() {
+        let mut strip = Strip::new(PLAIN);
+        let input = tone(0, 960);
+        strip.process(0, &input).expect("heard");
+        let second = tone(960, 960);
+        let piece = strip.process(PIECE, &second).expect("heard");
+        assert_eq!(piece.due, PIECE);
+        // The interpolator looks two samples ahead, so the sound leaves two samples later.
+        assert_eq!(piece.samples[2..], second[..958]);
+    }
+
+    #[test]
+    fn gain_mute_and_pan_change_without_a_click() {
+        let mut strip = Strip::new(PLAIN);
+        let mut heard = Vec::new();
+        for step in 0..10 {
+            match step {
+                3 => strip.set(Setting { gain: 0.1, ..PLAIN }),
+                5 => strip.set(Setting { pan: -1.0, ..PLAIN }),
+                7 => strip.set(Setting { muted: true, ..PLAIN }),
+                _ => {}
+            }
+            heard.extend(strip.process(step * PIECE, &tone(step as usize * 960, 960)).expect("heard").samples);
+        }
+        assert_eq!(clicks(&heard, 0.07), 0);
+        assert!(heard[9 * 960..].iter().all(|sample| *sample == [0.0, 0.0]), "muted is silent");
+        assert!(heard[6 * 960..7 * 960].iter().all(|sample| sample[1] == 0.0), "panned left leaves the right empty");
+    }
+
+    #[test]
+    fn a_slow_sender_is_stretched_to_the_clock_and_never_torn() {
+        for ppm in [-200i64, 200] {
+            let mut strip = Strip::new(PLAIN);
+            let mut next = 0;
+            let mut worst = 0;
+            for step in 0..3000 {
+                let due = step * (PIECE + PIECE * ppm / 1_000_000);
+                let piece = strip.process(due, &tone(step as usize * 960, 960)).expect("heard");
+                assert_eq!(piece.due, next, "contiguous");
+                next = piece.due + duration_of(piece.samples.len());
+                worst = worst.max((piece.due - due).abs());
+                if step > 0 {
+                    assert_eq!(clicks(&piece.samples, 0.04), 0);
+                }
+            }
+            assert!(worst < 2_000_000, "{worst} ns off at {ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn a_changed_delay_is_faded_around_and_nothing_overlaps() {
+        let mut strip = Strip::new(PLAIN);
+        let mut end = 0;
+        let mut last = [0.0_f32, 0.0];
+        let mut shifted = Vec::new();
+        for step in 0..60 {
+            match step {
+                10 => strip.set(Setting { delay: 300_000_000, ..PLAIN }),
+                30 => strip.set(Setting { delay: 100_000_000, ..PLAIN }),
+                _ => {}
+            }
+            let Some(piece) = strip.process(step * PIECE, &tone(step as usize * 960, 960)) else { continue };
+            assert!(piece.due >= end, "overlap at {step}");
+            if piece.due > end {
+                assert!(last[0].abs() < 0.01 && piece.samples[0][0].abs() < 0.01, "a click at {step}");
+            }
+            assert_eq!(clicks(&piece.samples, 0.07), 0, "at {step}");
+            end = piece.due + duration_of(piece.samples.len());
+            last = piece.samples.last().copied().expect("not empty");
+            shifted.push(piece.due - step * PIECE);
+        }
+        assert!(shifted.contains(&300_000_000));
+        assert_eq!(shifted.last(), Some(&100_000_000));
+    }
+}

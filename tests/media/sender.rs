@@ -1,0 +1,164 @@
+//! Participants: pictures and sound encoded beforehand into RTP packets, sent in real time over a network with a delay.
+
+use std::f32::consts::TAU;
+
+use bytes::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSink;
+use gstreamer_app::AppSrc;
+use jamcast::model::id::TrackId;
+use jamcast::model::media::Codec;
+use jamcast::model::scene::SourceTrack;
+use jamcast::proto::mixer::Control;
+use jamcast::proto::mixer::TappedPacket;
+use jamcast::proto::mixer::ToMixer;
+
+use crate::gateway::Gateway;
+use crate::gateway::now_us;
+use crate::gateway::wait_until_us;
+
+/// A colour as Y, U, V.
+pub(crate) type Colour = [u8; 3];
+
+pub(crate) const RED: Colour = [81, 90, 240];
+pub(crate) const GREEN: Colour = [145, 54, 34];
+pub(crate) const BLUE: Colour = [41, 240, 110];
+pub(crate) const WHITE: Colour = [235, 128, 128];
+pub(crate) const BLACK: Colour = [16, 128, 128];
+
+const FPS: u64 = 30;
+
+/// One track, encoded.
+#[derive(Clone)]
+pub(crate) struct Track {
+    pub(crate) number: u32,
+    pub(crate) codec: Codec,
+    payload_type: u8,
+    /// Media time in nanoseconds, and the packet.
+    pub(crate) packets: Vec<(u64, Bytes)>,
+    /// Between sending and arriving, microseconds.
+    pub(crate) network_us: u64,
+    /// Whether sender reports are sent once a second.
+    pub(crate) reports: bool,
+}
+
+impl Track {
+    pub(crate) fn wanted(&self) -> SourceTrack {
+        SourceTrack { track: TrackId(self.number), codec: self.codec, payload_type: self.payload_type }
+    }
+}
+
+/// Pictures of one colour each, `colour(n)` for the n-th.
+pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
+    let [width, height] = size;
+    let encoder = match codec {
+        Codec::Vp8 => "vp8enc deadline=1 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp8pay picture-id-mode=15-bit",
+        Codec::H264 => {
+            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 ! \
+             video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1"
+        }
+        Codec::Opus => panic!("not a video codec"),
+    };
+    let caps = format!("video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1");
+    let pictures = (0..ms * FPS / 1000).map(|n| {
+        let [y, u, v] = colour(n);
+        let mut picture = vec![y; width * height];
+        picture.resize(width * height * 5 / 4, u);
+        picture.resize(width * height * 3 / 2, v);
+        (n * 1_000_000_000 / FPS, picture)
+    });
+    encode(number, codec, 96, &caps, encoder, pictures)
+}
+
+/// Sound, `sample(n)` for the n-th sample at 48 kHz.
+pub(crate) fn audio(number: u32, ms: u64, sample: impl Fn(u64) -> [f32; 2]) -> Track {
+    let pieces = (0..ms / 20).map(|piece| {
+        let values = (piece * 960..(piece + 1) * 960).flat_map(&sample);
+        (piece * 20_000_000, values.flat_map(f32::to_le_bytes).collect())
+    });
+    let encoder = "audioconvert ! opusenc bitrate=128000 ! rtpopuspay";
+    encode(
+        number,
+        Codec::Opus,
+        111,
+        "audio/x-raw,format=F32LE,rate=48000,channels=2,layout=interleaved",
+        encoder,
+        pieces,
+    )
+}
+
+/// A sine of `hertz` at `level` on both channels.
+pub(crate) fn tone(hertz: f32, level: [f32; 2]) -> impl Fn(u64) -> [f32; 2] {
+    move |n| {
+        let value = (n as f32 / 48_000.0 * hertz % 1.0 * TAU).sin();
+        [value * level[0], value * level[1]]
+    }
+}
+
+fn encode(
+    number: u32,
+    codec: Codec,
+    payload_type: u8,
+    caps: &str,
+    encoder: &str,
+    pieces: impl Iterator<Item = (u64, Vec<u8>)>,
+) -> Track {
+    gst::init().expect("GStreamer");
+    let description = format!(
+        "appsrc name=in format=time max-bytes=0 caps=\"{caps}\" ! {encoder} pt={payload_type} timestamp-offset=4294900000 \
+         seqnum-offset=65500 ! appsink name=out sync=false"
+    );
+    let pipeline = gst::parse::launch(&description).expect("plugins").downcast::<gst::Pipeline>().expect("a pipeline");
+    let entry = pipeline.by_name("in").expect("in").downcast::<AppSrc>().expect("appsrc");
+    let exit = pipeline.by_name("out").expect("out").downcast::<AppSink>().expect("appsink");
+    pipeline.set_state(gst::State::Playing).expect("plays");
+    for (pts, bytes) in pieces {
+        let mut buffer = gst::Buffer::from_mut_slice(bytes);
+        let writable = buffer.get_mut().expect("fresh");
+        writable.set_pts(gst::ClockTime::from_nseconds(pts));
+        entry.push_buffer(buffer).expect("taken");
+    }
+    entry.end_of_stream().expect("taken");
+    let mut packets = Vec::new();
+    while let Ok(sample) = exit.pull_sample() {
+        let buffer = sample.buffer().expect("a packet");
+        // x264enc moves its times by 1000 hours and says so in the segment only.
+        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()).expect("a segment");
+        let sent = segment.to_running_time(buffer.pts()).expect("a time").nseconds();
+        let map = buffer.map_readable().expect("readable");
+        packets.push((sent, Bytes::copy_from_slice(map.as_slice())));
+    }
+    pipeline.set_state(gst::State::Null).expect("stops");
+    assert!(!packets.is_empty());
+    Track { number, codec, payload_type, packets, network_us: 5_000, reports: true }
+}
+
+/// Sends tracks in real time, media time zero at the call, up to media time `ms`; packets that `lost` names never arrive.
+pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, mut lost: impl FnMut(&Track, usize) -> bool) {
+    let start = now_us();
+    let mut mail = Vec::new();
+    for track in tracks {
+        let rate = u64::from(track.codec.clock_rate());
+        for (index, (pts, packet)) in track.packets.iter().enumerate() {
+            if *pts < ms * 1_000_000 && !lost(track, index) {
+                let arrival_us = start + pts / 1000 + track.network_us;
+                let tapped = TappedPacket { track: TrackId(track.number), arrival_us, packet: packet.clone() };
+                mail.push((arrival_us, ToMixer::Rtp(tapped)));
+            }
+        }
+        for second in (0..ms.div_ceil(1000)).filter(|_| track.reports) {
+            let report = Control::SenderReport {
+                track: TrackId(track.number),
+                ntp: (3_900_000_000 + second) << 32,
+                rtp: 4_294_900_000_u32.wrapping_add((second * rate) as u32),
+            };
+            mail.push((start + second * 1_000_000, ToMixer::Control(report)));
+        }
+    }
+    mail.sort_by_key(|(at, _)| *at);
+    for (at, message) in mail {
+        wait_until_us(at);
+        gateway.send(&message);
+    }
+}
