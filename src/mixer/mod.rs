@@ -41,7 +41,7 @@ const SECOND: i64 = 1_000_000_000;
 /// Between two looks at the clock: a fraction of a frame, so that no packet misses its turn by it.
 const TICK: Duration = Duration::from_millis(5);
 
-/// A gateway that reads nothing for this long is gone; the supervisor pings more often than that.
+/// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes read at once: a burst of packets of all sources.

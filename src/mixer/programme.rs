@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -33,6 +35,9 @@ const MOST_PIXELS: u32 = 4096;
 
 /// Side of the black square that stands behind everything. It is not scaled: scaling it costs as much as a participant.
 const SLATE: i32 = 32;
+
+/// The mixers take their first buffers within milliseconds; a machine that needs this long cannot run a programme.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// Bytes of silence in the permanent pad of the audio mixer: 10 ms.
 const SILENCE: usize = 480 * 8;
@@ -110,7 +115,8 @@ impl Programme {
     }
 
     /// Gives both mixers a pad that is never released and has one buffer at zero. Without it the last source to leave would set
-    /// their clocks back, the first one to come would rewind them, and they would run ahead as far as their sources do.
+    /// their clocks back, the first one to come would rewind them, and they would run ahead as far as their sources do. The buffers
+    /// are in place before the clock runs: on a busy machine they would be the ones to rewind it.
     fn hold_mixers_open(&self) -> Result<(), Error> {
         let caps = gst::Caps::builder("video/x-raw")
             .field("format", "I420")
@@ -124,18 +130,28 @@ impl Programme {
         let pixels = (SLATE * SLATE) as usize;
         let mut black = vec![16; pixels];
         black.resize(pixels * 3 / 2, 128);
-        self.push_first("slate", &caps, black)?;
-        self.push_first("silence", &sound_caps(), vec![0; SILENCE])
+        let slate = self.push_first("slate", &caps, black)?;
+        let silence = self.push_first("silence", &sound_caps(), vec![0; SILENCE])?;
+        self.pipeline.set_state(gst::State::Paused).map_err(|error| build_error("programme", &error))?;
+        let deadline = Instant::now() + OPENING;
+        while slate.current_level_buffers() + silence.current_level_buffers() > 0 {
+            if Instant::now() > deadline {
+                return Err(build_error("programme", &"the mixers do not take their first buffers"));
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
-    fn push_first(&self, entry: &'static str, caps: &gst::Caps, bytes: Vec<u8>) -> Result<(), Error> {
+    fn push_first(&self, entry: &'static str, caps: &gst::Caps, bytes: Vec<u8>) -> Result<AppSrc, Error> {
         let entry: AppSrc = named(&self.pipeline, entry)?;
         entry.set_caps(Some(caps));
         let mut buffer = gst::Buffer::from_mut_slice(bytes);
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::ZERO);
         }
-        entry.push_buffer(buffer).map(drop).map_err(|flow| build_error("programme", &flow))
+        entry.push_buffer(buffer).map_err(|flow| build_error("programme", &flow))?;
+        Ok(entry)
     }
 
     /// Joins another pipeline to this one's clock, so that a running time means the same in both.

@@ -123,8 +123,11 @@ fn encode(
     let mut packets = Vec::new();
     while let Ok(sample) = exit.pull_sample() {
         let buffer = sample.buffer().expect("a packet");
+        // x264enc moves its times by 1000 hours and says so in the segment only.
+        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()).expect("a segment");
+        let sent = segment.to_running_time(buffer.pts()).expect("a time").nseconds();
         let map = buffer.map_readable().expect("readable");
-        packets.push((buffer.pts().expect("a time").nseconds(), Bytes::copy_from_slice(map.as_slice())));
+        packets.push((sent, Bytes::copy_from_slice(map.as_slice())));
     }
     pipeline.set_state(gst::State::Null).expect("stops");
     assert!(!packets.is_empty());
