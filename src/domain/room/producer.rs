@@ -43,6 +43,8 @@ pub struct Producer {
     pub(super) ssrc: Option<u32>,
     window: Window,
     throttle: Throttle,
+    /// Somebody needs a keyframe, and the source is not known yet.
+    owes_keyframe: bool,
 }
 
 /// A track going out of a room to one participant.
@@ -66,6 +68,7 @@ impl Producer {
             ssrc: None,
             window: Window::default(),
             throttle: Throttle::default(),
+            owes_keyframe: false,
         }
     }
 
@@ -86,7 +89,10 @@ impl Producer {
     }
 
     pub(super) fn plead(&mut self, now: Instant) -> (Plea, Option<KeyframeRequest>) {
-        let Some(request) = self.request() else { return (Plea::Coalesced, None) };
+        let Some(request) = self.request() else {
+            self.owes_keyframe = true;
+            return (Plea::Coalesced, None);
+        };
         match self.throttle.plead(now) {
             Plea::Send => (Plea::Send, Some(request)),
             Plea::Coalesced => (Plea::Coalesced, None),
@@ -97,7 +103,8 @@ impl Producer {
         let request = self.request()?;
         let waits = |c: &Consumer| !c.paused && c.forwarder.is_waiting() && is_open(c.outlet);
         let unasked = matches!(self.throttle, Throttle::Idle | Throttle::Resting { .. });
-        let asked = unasked && self.consumers.iter().any(waits) && self.throttle.plead(now) == Plea::Send;
+        let needed = std::mem::take(&mut self.owes_keyframe) || (unasked && self.consumers.iter().any(waits));
+        let asked = needed && self.throttle.plead(now) == Plea::Send;
         (asked || self.throttle.is_due(now)).then_some(request)
     }
 

@@ -128,6 +128,18 @@ fn a_waiting_consumer_gets_one_keyframe_request_and_then_packets() {
 }
 
 #[test]
+fn a_plea_before_the_first_packet_is_made_when_the_source_is_known() {
+    let now = Instant::now();
+    let mut room = room();
+    let anna = enter(&mut room, "Anna");
+    camera(&mut room, anna);
+    assert_eq!(room.plead_for_track(now, TrackId(0)), (Plea::Coalesced, None));
+    assert_eq!(room.keyframes_due(now, |_| true), []);
+    room.bind_source(anna, "0", 77);
+    assert_eq!(room.keyframes_due(now, |_| true).len(), 1);
+}
+
+#[test]
 fn an_outlet_goes_on_with_its_numbers_under_another_producer() {
     let start = Instant::now();
     let mut room = room();

@@ -469,3 +469,81 @@ fn refuse(request: Request) {
         Request::Consume { reply, .. } => reply.send(Err(error)).is_ok(),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::model::role::RoomRole;
+
+    fn host() -> Host {
+        let engine = Engine::new(vec![SocketAddr::from(([127, 0, 0, 1], 1))], false).expect("a certificate");
+        Host::new(Config::default(), engine)
+    }
+
+    fn name() -> RoomId {
+        "jam".parse().expect("a slug")
+    }
+
+    fn enter(host: &mut Host, now: Instant) -> (ParticipantId, mpsc::Receiver<Event>) {
+        let participant = ParticipantId::generate();
+        let newcomer = Newcomer { participant, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let (events, received) = mpsc::channel(8);
+        let request = Request::Join { newcomer, events, reply: oneshot::channel().0 };
+        host.handle(now, Command { room: name(), request });
+        (participant, received)
+    }
+
+    #[test]
+    fn who_waits_for_others_may_wait_and_who_is_gone_is_let_go() {
+        let start = Instant::now();
+        let mut host = host();
+        let (_anna, events) = enter(&mut host, start);
+        host.tick(start + Duration::from_secs(600));
+        assert_eq!(host.participants(), 1, "her signalling is there");
+        drop(events);
+        host.tick(start + Duration::from_secs(601));
+        host.tick(start + Duration::from_secs(630));
+        assert_eq!(host.participants(), 1, "she may come back");
+        host.tick(start + Duration::from_secs(631));
+        assert_eq!(host.participants(), 0);
+        assert!(host.rooms.is_empty(), "and the empty room is closed");
+    }
+
+    #[test]
+    fn a_transport_that_never_connects_costs_the_seat() {
+        let start = Instant::now();
+        let mut host = host();
+        let (participant, mut events) = enter(&mut host, start);
+        host.handle(
+            start,
+            Command { room: name(), request: Request::RestartIce { participant, reply: oneshot::channel().0 } },
+        );
+        assert!(matches!(events.try_recv(), Ok(Event::Offer { .. })) || host.lines.len() == 1);
+        host.tick(start + Duration::from_secs(29));
+        assert_eq!(host.participants(), 1);
+        host.tick(start + Duration::from_secs(30));
+        assert_eq!(host.participants(), 0);
+        assert!(host.lines.is_empty());
+        let told = std::iter::from_fn(|| events.try_recv().ok()).last();
+        assert!(matches!(told, Some(Event::Removed { .. })), "{told:?}");
+    }
+
+    #[test]
+    fn track_numbers_outlive_the_room() {
+        let now = Instant::now();
+        let mut host = host();
+        let (participant, _events) = enter(&mut host, now);
+        let key = host.names[&name()];
+        let encoding =
+            crate::domain::room::producer::Encoding { codec: crate::model::media::Codec::Opus, payload_type: 111 };
+        host.room(key).produce(participant, "0", TrackSource::Microphone, encoding).expect("allowed");
+        host.handle(now, Command { room: name(), request: Request::Leave { participant } });
+        host.tick(now);
+        assert!(host.rooms.is_empty());
+        let (_participant, _events) = enter(&mut host, now);
+        let key = host.names[&name()];
+        assert_eq!(host.room(key).next_track(), 1);
+    }
+}
