@@ -348,6 +348,15 @@ mod tests {
             .collect()
     }
 
+    /// Every picture is a keyframe or follows the one before it.
+    fn assert_decodable(items: &[Item]) {
+        let pictures = frames(items, MediaKind::Video);
+        assert!(pictures.first().is_some_and(|frame| frame.key));
+        for pair in pictures.windows(2) {
+            assert!(pair[1].key || pair[1].dts_us - pair[0].dts_us == 40_000, "{} us", pair[1].dts_us);
+        }
+    }
+
     #[tokio::test]
     async fn a_subscription_begins_with_the_configuration_and_a_keyframe() {
         let fanout = Fanout::new();
@@ -383,6 +392,7 @@ mod tests {
         // All the sound is there, and the pictures begin again at a keyframe.
         assert_eq!(frames(&items, MediaKind::Audio).len(), 140);
         assert!(frames(&items, MediaKind::Video).first().is_some_and(|frame| frame.key && frame.dts_us >= 1_000_000));
+        assert_decodable(&items);
         let lost = 70 - frames(&items, MediaKind::Video).len() as u64;
         assert_eq!(slow.backlog().dropped_frames, lost);
     }
@@ -397,13 +407,28 @@ mod tests {
         assert!(subscription.backlog().age <= Duration::from_secs(3));
         let items = drain(&mut subscription);
         assert_eq!(items[0], Item::Config(config(1)));
-        assert!(frames(&items, MediaKind::Video).first().is_some_and(|frame| frame.key));
+        assert_decodable(&items);
         assert!(items.len() < MAX_FRAMES);
         let big = EncodedFrame { data: Bytes::from(vec![0; 3 << 20]), ..frame(MediaKind::Video, 60_000, true) };
         for _ in 0..50 {
             fanout.push(&big);
             assert!(lock(&subscription.queue.inner).bytes <= MAX_BYTES);
         }
+    }
+
+    #[tokio::test]
+    async fn pictures_without_their_keyframe_are_not_sent() {
+        let fanout = Fanout::new();
+        let mut subscription = fanout.subscribe();
+        subscription.start();
+        // One group of 2.2 s: the queue lets go of all of it and waits for the next keyframe.
+        for ms in (0..3400).step_by(40) {
+            fanout.push(&frame(MediaKind::Video, ms, ms == 0 || ms == 3000));
+        }
+        let items = drain(&mut subscription);
+        assert_decodable(&items);
+        assert_eq!(frames(&items, MediaKind::Video).len(), 10);
+        assert_eq!(subscription.backlog().dropped_frames, 75);
     }
 
     #[tokio::test]
