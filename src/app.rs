@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
+use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -77,6 +78,10 @@ pub async fn serve(mut config: Config) -> Result<()> {
     private_folder(&recordings)?;
 
     let metrics = telemetry::start_metrics();
+    web::ops::describe();
+    if let Some(handle) = metrics.clone() {
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(upkeep(handle)));
+    }
     let identity = Arc::new(identity(&config)?);
     let vault = Arc::new(
         Keyring::load(exposed(config.auth.master_keys.as_ref()), &config.data.folder.join("master-key"))
@@ -304,6 +309,15 @@ async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: Cance
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await {
         tracing::error!(%error, "the HTTP listener ended");
+    }
+}
+
+/// Histograms keep every sample until they are drained; without this, a gateway that nobody scrapes would grow.
+async fn upkeep(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
     }
 }
 

@@ -128,6 +128,8 @@ fn block_on(task: impl Future<Output = Result<()>>) -> Result<()> {
 
 /// The socket is standard input, so that no file descriptor number has to be handed over.
 fn run_mixer() -> Result<()> {
+    // Before any thread exists: confinement is inherited by the threads that follow, not by those that are there.
+    mixer::confine().context("the mixer cannot be confined")?;
     telemetry::start_logs(&telemetry::Config {
         level: std::env::var("JAMCAST_MIXER_LOG").unwrap_or_else(|_| "info".to_owned()),
         format: telemetry::Format::Json,

@@ -14,6 +14,7 @@ mod packet;
 mod programme;
 mod recorder;
 mod reorder;
+mod sandbox;
 mod strip;
 mod template;
 mod timing;
@@ -28,6 +29,7 @@ use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
 pub use crate::mixer::error::Error;
+pub use crate::mixer::sandbox::confine;
 
 use crate::mixer::conductor::Conductor;
 use crate::mixer::conductor::Progress;

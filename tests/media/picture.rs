@@ -132,3 +132,20 @@ fn another_format_needs_another_mixer_and_another_bitrate_does_not() {
     assert!(heard.reports.iter().any(|report| matches!(report, Report::Failed { .. })));
     heard.assert_gapless();
 }
+
+#[test]
+fn the_seventeenth_source_is_refused() {
+    let mut gateway = Gateway::start();
+    gateway.show(&scene((1..=17).map(|id| source(id, None, None, FULL)).collect()));
+    gateway.wait_ms(300);
+    let heard = gateway.finish();
+    let refused: Vec<_> = heard
+        .reports
+        .iter()
+        .filter_map(|report| {
+            let Report::Source { source, state: SourceState::Failed { .. }, .. } = report else { return None };
+            Some(source.0)
+        })
+        .collect();
+    assert_eq!(refused, [17, 17], "its sound and its picture");
+}

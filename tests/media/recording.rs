@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -42,20 +43,25 @@ fn length_of(path: &Path) -> f64 {
 }
 
 #[test]
-fn a_recording_is_whole_after_its_end() {
+fn a_recording_is_whole_after_its_end_and_a_changed_path_begins_another() {
     let mut gateway = Gateway::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("jam.mp4");
-    let text = path.to_str().expect("text").to_owned();
+    let paths = ["first.mp4", "second.mp4"].map(|name| folder.path().join(name));
+    let texts = paths.each_ref().map(|path| path.to_str().expect("text").to_owned());
     let mut wanted = scene(vec![]);
-    wanted.recording = Some(text.clone());
+    wanted.recording = Some(texts[0].clone());
     gateway.show(&wanted);
-    gateway.wait_ms(2500);
+    gateway.wait_ms(1500);
+    wanted.recording = Some(texts[1].clone());
+    gateway.show(&wanted);
+    gateway.wait_ms(3000);
     let heard = gateway.finish();
     heard.assert_gapless();
-    assert!(heard.reports.contains(&Report::RecordingFinished { path: text }), "{:?}", heard.reports);
-    let length = length_of(&path);
-    assert!(length > 2.3, "{length} s");
+    for (path, text) in paths.iter().zip(texts) {
+        assert!(heard.reports.contains(&Report::RecordingFinished { path: text }), "{:?}", heard.reports);
+        let length = length_of(path);
+        assert!((1.2..1.9).contains(&length), "{length} s");
+    }
     assert!(heard.reports.iter().any(|report| matches!(report, Report::Stats(stats) if stats.recorded_bytes > 1000)));
 }
 
@@ -78,7 +84,7 @@ fn an_existing_file_is_never_overwritten_and_the_programme_goes_on() {
 }
 
 #[test]
-fn a_killed_mixer_leaves_a_playable_recording() {
+fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("jam.mp4");
     let turn = turn();
@@ -93,6 +99,12 @@ fn a_killed_mixer_leaves_a_playable_recording() {
     wanted.recording = Some(path.to_str().expect("text").to_owned());
     gateway.show(&wanted);
     gateway.wait_ms(3500);
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    let status = std::fs::read_to_string(process.join("status")).expect("it runs");
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let limits = std::fs::read_to_string(process.join("limits")).expect("it runs");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert!(core.split_whitespace().any(|word| word == "0"), "{core}");
     child.kill().expect("killed");
     child.wait().expect("reaped");
     let heard = gateway.listen_to_the_end();

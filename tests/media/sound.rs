@@ -65,7 +65,7 @@ fn gain_pan_mute_and_delay_are_heard_without_clicks() {
     gateway.show(&scene(vec![desk.clone()]));
     play_to(&mut gateway, 800);
     desk.muted = true;
-    gateway.show(&scene(vec![desk.clone()]));
+    gateway.show(&scene(vec![desk]));
     play_to(&mut gateway, 900);
     let heard = gateway.finish();
     heard.assert_gapless();
