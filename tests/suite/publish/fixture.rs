@@ -111,7 +111,7 @@ impl Programme {
 
     /// Sends all of it to a server by the real dialler, at twice its speed, and says goodbye.
     pub(crate) async fn publish_to(&self, endpoint: RtmpEndpoint, config: publish::Config) {
-        let dialer = Dialer::new(config, Arc::new(|_, address| address.is_loopback())).expect("a dialler");
+        let dialer = Dialer::new(config, Arc::new(|_, address| address.ip().is_loopback())).expect("a dialler");
         let fanout = Fanout::new();
         fanout.set_config(self.config.clone());
         let tracker = TaskTracker::new();

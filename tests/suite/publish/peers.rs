@@ -196,7 +196,7 @@ async fn forbidden_addresses_are_not_dialled() {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let careful =
-        Dialer::new(publish::Config::default(), Arc::new(|_, address| !address.is_loopback())).expect("a dialler");
+        Dialer::new(publish::Config::default(), Arc::new(|_, address| !address.ip().is_loopback())).expect("a dialler");
     for host in ["127.0.0.1", "localhost"] {
         let refused = careful.dial(&fixture::endpoint(false, host, port)).await.err().expect("refused");
         assert!(matches!(refused, DialError::Forbidden { .. }), "{refused}");
