@@ -327,6 +327,12 @@ impl Host {
         }
     }
 
+    /// Says goodbye to every peer.
+    pub(super) fn close(&mut self) {
+        let keys: Vec<u64> = self.lines.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.close_line(key));
+    }
+
     pub(super) fn leave(&mut self, room: u64, participant: ParticipantId) {
         let Some(hosted) = self.rooms.get_mut(&room) else { return };
         let seat = hosted.seats.remove(&participant);
