@@ -51,7 +51,7 @@ impl House {
     fn open() -> Self {
         let config = rtc::Config { workers: 1, bind: [127, 0, 0, 1].into(), ..rtc::Config::default() };
         let shutdown = CancellationToken::new();
-        let (rooms, workers) = rtc::start(config, shutdown.clone()).expect("a free port");
+        let (rooms, workers) = rtc::start(&config, &shutdown).expect("a free port");
         Self { rooms, room: "jam".parse().expect("a slug"), workers, _shutdown: shutdown.drop_guard() }
     }
 
@@ -104,10 +104,7 @@ impl House {
     async fn negotiate(&self, guest: &mut Guest, ear: &mut Musician) -> String {
         let participant = guest.id;
         let (offer_id, sdp) = guest
-            .wait_for(|event| match event {
-                Event::Offer { offer_id, sdp } => Some((offer_id, sdp)),
-                _ => None,
-            })
+            .wait_for(|event| if let Event::Offer { offer_id, sdp } = event { Some((offer_id, sdp)) } else { None })
             .await;
         let answer = ear.answer(&sdp).await;
         let answered =

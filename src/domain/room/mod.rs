@@ -203,15 +203,15 @@ impl Room {
         Ok(())
     }
 
-    /// What a consumer of this producer has to be able to receive.
+    /// What a consumer of this producer has to be able to receive, and whose it is.
     ///
     /// # Errors
     /// [`RoomError::UnknownProducer`], also for one's own.
-    pub fn consumable(&self, participant: ParticipantId, id: ProducerId) -> Result<Codec, RoomError> {
+    pub fn consumable(&self, participant: ParticipantId, id: ProducerId) -> Result<(Codec, ParticipantId), RoomError> {
         self.producers
             .iter()
             .find(|p| p.info.id == id && p.info.participant != participant)
-            .map(|p| p.encoding.codec)
+            .map(|p| (p.encoding.codec, p.info.participant))
             .ok_or(RoomError::UnknownProducer)
     }
 

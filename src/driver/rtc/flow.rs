@@ -119,6 +119,9 @@ impl Host {
                 Heard::Closed => {
                     self.tell(room, participant, Event::TransportFailed(transport));
                     self.close_line(key);
+                    if let Ok(seat) = self.seat(room, participant) {
+                        seat.is_lost = true;
+                    }
                 }
             }
             changed = true;

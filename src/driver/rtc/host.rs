@@ -107,17 +107,14 @@ impl Host {
     /// Does what a command asks. Whoever asked may be gone; then nobody hears the answer.
     pub(super) fn handle(&mut self, now: Instant, command: Command) {
         let Command { room: name, request } = command;
-        match request {
-            Request::Join { newcomer, events, reply } => {
-                let _gone = reply.send(self.join(&name, newcomer, events));
-            }
-            Request::Tap { reply } => {
-                let _gone = reply.send(Ok(self.tap(&name)));
-            }
-            other => match self.names.get(&name) {
-                Some(&room) => self.handle_in(now, room, other),
-                None => refuse(other),
-            },
+        if let Request::Join { newcomer, events, reply } = request {
+            let _gone = reply.send(self.join(&name, newcomer, events));
+        } else if let Request::Tap { reply } = request {
+            let _gone = reply.send(Ok(self.tap(&name)));
+        } else if let Some(&room) = self.names.get(&name) {
+            self.handle_in(now, room, request);
+        } else {
+            refuse(request);
         }
         if let Some(&room) = self.names.get(&name) {
             self.settle(now, room);
@@ -176,9 +173,14 @@ impl Host {
         let participant = newcomer.participant;
         let joined = hosted.room.join(newcomer)?;
         match hosted.seats.get_mut(&participant) {
-            Some(seat) => seat.events = events,
+            Some(seat) => {
+                seat.events = events;
+                seat.is_lost = false;
+            }
             None => {
-                hosted.seats.insert(participant, Seat { events, send: None, recv: None, silent_since: None });
+                hosted
+                    .seats
+                    .insert(participant, Seat { events, send: None, recv: None, silent_since: None, is_lost: false });
             }
         }
         Ok(joined)
@@ -299,6 +301,10 @@ impl Host {
         if !line.peer.is_connected() {
             line.deadline = Some(now + CONNECT_WITHIN);
         }
+        let (room, participant) = (line.room, line.participant);
+        if let Ok(seat) = self.seat(room, participant) {
+            seat.is_lost = false;
+        }
         self.touch(key);
     }
 
@@ -319,6 +325,12 @@ impl Host {
             seat.recv = None;
             hosted.room.close_consumers(line.participant);
         }
+    }
+
+    /// Says goodbye to every peer.
+    pub(super) fn close(&mut self) {
+        let keys: Vec<u64> = self.lines.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.close_line(key));
     }
 
     pub(super) fn leave(&mut self, room: u64, participant: ParticipantId) {
@@ -361,7 +373,7 @@ impl Host {
             }
             let connected = lines.iter().any(|line| line.peer.is_connected());
             let connecting = lines.is_empty() || lines.iter().any(|line| line.deadline.is_some());
-            if connected || (connecting && !seat.events.is_closed()) {
+            if connected || (connecting && !seat.is_lost && !seat.events.is_closed()) {
                 seat.silent_since = None;
             } else if now.saturating_duration_since(*seat.silent_since.get_or_insert(now)) >= GRACE {
                 gone.push((*participant, "no sign of life for 30 seconds"));
@@ -509,6 +521,28 @@ mod tests {
         host.tick(start + Duration::from_secs(631));
         assert_eq!(host.participants(), 0);
         assert!(host.rooms.is_empty(), "and the empty room is closed");
+    }
+
+    #[test]
+    fn a_participant_whose_transport_broke_has_half_a_minute_to_come_back() {
+        let start = Instant::now();
+        let mut host = host();
+        let (anna, _events) = enter(&mut host, start);
+        let key = host.names[&name()];
+        host.seat(key, anna).expect("she sits").is_lost = true;
+        host.tick(start);
+        host.tick(start + Duration::from_secs(29));
+        assert_eq!(host.participants(), 1);
+        let newcomer = Newcomer { participant: anna, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let (events, _received) = mpsc::channel(8);
+        let request = Request::Join { newcomer, events, reply: oneshot::channel().0 };
+        host.handle(start + Duration::from_secs(29), Command { room: name(), request });
+        host.tick(start + Duration::from_secs(100));
+        assert_eq!(host.participants(), 1, "she came back");
+        host.seat(key, anna).expect("she sits").is_lost = true;
+        host.tick(start + Duration::from_secs(200));
+        host.tick(start + Duration::from_secs(230));
+        assert_eq!(host.participants(), 0);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Workers {
 ///
 /// # Errors
 /// A socket, certificate or thread cannot be made.
-pub fn start(config: Config, shutdown: CancellationToken) -> Result<(Rooms, Workers), Error> {
+pub fn start(config: &Config, shutdown: &CancellationToken) -> Result<(Rooms, Workers), Error> {
     let addresses = config.addresses();
     if addresses.is_empty() {
         return Err(Error::NoAddress);
@@ -148,7 +148,7 @@ pub fn start(config: Config, shutdown: CancellationToken) -> Result<(Rooms, Work
     let mut senders = Vec::with_capacity(count);
     let mut workers = Workers { threads: Vec::with_capacity(count), addresses: Vec::with_capacity(count) };
     for index in 0..count {
-        let (bound, socket) = open_socket(&config, index)?;
+        let (bound, socket) = open_socket(config, index)?;
         let candidates = addresses.iter().map(|ip| SocketAddr::new(*ip, bound.port())).collect();
         let engine = Engine::new(candidates, config.ice_lite).map_err(|error| Error::Certificate(error.to_string()))?;
         let (sender, commands) = mpsc::channel(COMMAND_QUEUE);

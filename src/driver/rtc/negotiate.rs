@@ -189,13 +189,14 @@ impl Host {
         let mut changed = std::mem::take(&mut offers.changed) || restart_ice;
         let mut granted = Vec::new();
         for wanted in wanted {
-            let opened = hosted.room.consumable(participant, wanted.producer).and_then(|codec| {
+            let opened = hosted.room.consumable(participant, wanted.producer).and_then(|(codec, owner)| {
                 let lane = match recv.take_idle(codec) {
                     Some(lane) => {
                         line.peer.use_lane(lane.lane, true);
                         lane
                     }
-                    None => idle(line.peer.open_lane(codec, &wanted.producer.to_string()).map_err(refusal)?, codec),
+                    // Browsers keep what shares a stream lip-synchronous, so it is named after its musician.
+                    None => idle(line.peer.open_lane(codec, &owner.to_string()).map_err(refusal)?, codec),
                 };
                 let outlet = Outlet { peer: key, lane: lane.lane };
                 let consumer = Consumer::new(wanted.consumer, participant, outlet, lane.forwarder);

@@ -350,13 +350,11 @@ impl Peer {
         }
         let polled = guarded(|| {
             while let Some(message) = self.pc.poll_read() {
-                match message.message {
-                    RTCMessage::RtpPacket(_, packet) => heard.push(Heard::Media(Media::new(packet))),
-                    RTCMessage::RtcpPacket(_, packets) => {
-                        heard.extend(packets.iter().filter_map(|packet| self.feedback(packet.as_ref())));
-                    }
-                    // Data channels are answered, and nothing on them is of interest.
-                    _ => {}
+                // Data channels are answered, and nothing on them is of interest.
+                if let RTCMessage::RtpPacket(_, packet) = message.message {
+                    heard.push(Heard::Media(Media::new(packet)));
+                } else if let RTCMessage::RtcpPacket(_, packets) = message.message {
+                    heard.extend(packets.iter().filter_map(|packet| self.feedback(packet.as_ref())));
                 }
             }
             Ok(())
@@ -435,34 +433,29 @@ impl Peer {
     }
 
     fn note(&mut self, event: RTCPeerConnectionEvent, heard: &mut Vec<Heard>) {
-        match event {
-            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
-                let up = matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed);
-                self.ice_is_up |= up;
+        if let RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) = event {
+            self.ice_is_up |= matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed);
+        } else if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
+            let (link, said) = if state == RTCPeerConnectionState::Connected {
+                (Link::Connected, Heard::Connected)
+            } else if state == RTCPeerConnectionState::Failed {
+                (Link::Failed, Heard::Failed)
+            } else {
+                return;
+            };
+            if self.link != link {
+                self.link = link;
+                heard.push(said);
             }
-            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected)
-                if self.link != Link::Connected =>
-            {
-                self.link = Link::Connected;
-                heard.push(Heard::Connected);
-            }
-            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Failed)
-                if self.link != Link::Failed =>
-            {
-                self.link = Link::Failed;
-                heard.push(Heard::Failed);
-            }
+        } else if let RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) = event {
             // Said again after every negotiation; whoever listens takes it as often as it comes.
-            RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) => {
-                let transceiver = usize::from(open.receiver_id);
-                if !self.sources.contains(&(open.ssrc, transceiver)) {
-                    self.sources.push((open.ssrc, transceiver));
-                }
-                if let Some(mid) = self.pc.rtp_transceiver(transceiver).and_then(|t| t.mid().clone()) {
-                    heard.push(Heard::Source { mid, ssrc: open.ssrc });
-                }
+            let transceiver = usize::from(open.receiver_id);
+            if !self.sources.contains(&(open.ssrc, transceiver)) {
+                self.sources.push((open.ssrc, transceiver));
             }
-            _ => {}
+            if let Some(mid) = self.pc.rtp_transceiver(transceiver).and_then(|t| t.mid().clone()) {
+                heard.push(Heard::Source { mid, ssrc: open.ssrc });
+            }
         }
     }
 
@@ -606,3 +599,6 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, rtc::shared::error::Error>) -> Re
         Err(_) => Err(PeerError::Panic),
     }
 }
+
+#[cfg(test)]
+mod tests;

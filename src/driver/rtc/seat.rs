@@ -23,6 +23,8 @@ pub(super) struct Seat {
     pub(super) recv: Option<Recv>,
     /// Since when nothing shows that it is still there.
     pub(super) silent_since: Option<Instant>,
+    /// A transport broke, and the participant has neither joined again nor made a new one.
+    pub(super) is_lost: bool,
 }
 
 /// The transport a participant receives on.

@@ -101,6 +101,8 @@ impl Worker {
             self.host.turn(now);
             self.send();
         }
+        self.host.close();
+        self.send();
         self.host.counters.publish(0);
     }
 

@@ -40,18 +40,18 @@ use webrtc::peer_connection::PeerConnectionEventHandler;
 use webrtc::peer_connection::RTCIceGatheringState;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
-pub const AUDIO: u8 = 111;
-pub const VIDEO: u8 = 96;
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const AUDIO: u8 = 111;
+pub(super) const VIDEO: u8 = 96;
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A packet heard, by the payload type it came with.
-pub type Heard = rtc::rtp::Packet;
+pub(super) type Heard = rtc::rtp::Packet;
 
-pub struct Musician {
-    pub pc: Arc<dyn PeerConnection>,
-    pub connected: watch::Receiver<bool>,
-    pub heard: mpsc::Receiver<Heard>,
-    pub keyframe_requests: Arc<AtomicU32>,
+pub(super) struct Musician {
+    pub(super) pc: Arc<dyn PeerConnection>,
+    pub(super) connected: watch::Receiver<bool>,
+    pub(super) heard: mpsc::Receiver<Heard>,
+    pub(super) keyframe_requests: Arc<AtomicU32>,
     tracks: Arc<tokio::sync::Mutex<Vec<Arc<dyn TrackRemote>>>>,
     gathered: watch::Receiver<bool>,
     tasks: JoinSet<()>,
@@ -90,7 +90,7 @@ impl PeerConnectionEventHandler for Handler {
 }
 
 impl Musician {
-    pub async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let mut media = MediaEngine::default();
         media.register_codec(opus(), RtpCodecKind::Audio).expect("valid");
         media.register_codec(vp8(), RtpCodecKind::Video).expect("valid");
@@ -104,19 +104,18 @@ impl Musician {
         let tracks = Arc::default();
         let handler =
             Handler { connected: connected_tx, gathered: gathered_tx, heard: heard_tx, tracks: Arc::clone(&tracks) };
-        let pc = PeerConnectionBuilder::new()
+        let building = PeerConnectionBuilder::new()
             .with_media_engine(media)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
-            .build()
-            .await
-            .expect("a loopback socket");
+            .build();
+        let pc = Box::pin(building).await.expect("a loopback socket");
         Self { pc: Arc::new(pc), connected, heard, keyframe_requests, tracks, gathered, tasks: JoinSet::new() }
     }
 
     /// Sends both tracks for as long as the musician lives: 50 audio and 30 video packets per second.
-    pub async fn play(&mut self) {
+    pub(super) async fn play(&mut self) {
         for (codec, ssrc, every) in [(opus(), 0xa0d10, 20), (vp8(), 0x71de0, 33)] {
             let ssrc = ssrc ^ uuid::Uuid::new_v4().as_fields().0;
             let track = local_track(&codec, ssrc);
@@ -149,7 +148,7 @@ impl Musician {
     }
 
     /// Wants to receive one audio and one video track by its own offer (WHEP).
-    pub async fn listen(&self) {
+    pub(super) async fn listen(&self) {
         for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Recvonly,
@@ -160,19 +159,19 @@ impl Musician {
         }
     }
 
-    pub async fn offer(&mut self) -> String {
+    pub(super) async fn offer(&mut self) -> String {
         let offer = self.pc.create_offer(None).await.expect("an offer");
         self.describe(offer).await
     }
 
-    pub async fn answer(&mut self, offer: &str) -> String {
+    pub(super) async fn answer(&mut self, offer: &str) -> String {
         let offer = RTCSessionDescription::offer(offer.to_owned()).expect("well formed");
         self.pc.set_remote_description(offer).await.expect("acceptable");
         let answer = self.pc.create_answer(None).await.expect("an answer");
         self.describe(answer).await
     }
 
-    pub async fn accept(&self, answer: String) {
+    pub(super) async fn accept(&self, answer: String) {
         let answer = RTCSessionDescription::answer(answer).expect("well formed");
         self.pc.set_remote_description(answer).await.expect("acceptable");
     }
@@ -184,13 +183,13 @@ impl Musician {
         self.pc.local_description().await.expect("just set").sdp
     }
 
-    pub async fn wait_connected(&mut self) {
+    pub(super) async fn wait_connected(&mut self) {
         let connected = self.connected.wait_for(|connected| *connected);
         tokio::time::timeout(PATIENCE, connected).await.expect("connects in time").expect("alive");
     }
 
     /// The next `count` packets of this payload type.
-    pub async fn hear(&mut self, payload_type: u8, count: usize) -> Vec<Heard> {
+    pub(super) async fn hear(&mut self, payload_type: u8, count: usize) -> Vec<Heard> {
         let mut packets = Vec::new();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while packets.len() < count {
@@ -202,7 +201,7 @@ impl Musician {
     }
 
     /// Asks for a keyframe of every video track it hears, behind a receiver report as browsers do.
-    pub async fn lose_picture(&self) {
+    pub(super) async fn lose_picture(&self) {
         for track in self.tracks.lock().await.iter() {
             if track.kind().await != RtpCodecKind::Video {
                 continue;
