@@ -93,7 +93,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     let policy = Policy { allowed_hosts: config.publish.allowed_hosts.clone() };
     let dial =
         Arc::new(Dialer::new(config.publish.dial.clone(), policy_check(policy)).context("RTMPS cannot be set up")?);
-    let (rooms, workers) = rtc::start(config.rtc.clone(), shutdown.clone()).context("the SFU cannot start")?;
+    let (rooms, workers) = rtc::start(&config.rtc, &shutdown).context("the SFU cannot start")?;
     let ports = Ports {
         rooms: rooms.clone(),
         mixers: Arc::new(MixerProcesses::new(config.mixer.clone(), tracker.clone())),
@@ -113,7 +113,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         config.http.public_url = format!("http://{}", reachable(address)).parse().context("an address makes a URL")?;
     }
     if let Some(ingest) = demo_ingest {
-        seed(&*store, &*vault, ingest).await.context("the demo's room cannot be created")?;
+        seed(&store, &vault, ingest).await.context("the demo's room cannot be created")?;
     }
 
     let metrics_listener = match config.http.metrics_listen {
@@ -134,7 +134,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         recordings: recordings.into(),
         drain: shutdown.clone(),
     };
-    announce(&config, &*identity, &web_config, metrics_listener.as_ref())?;
+    announce(&config, &identity, &web_config, metrics_listener.as_ref())?;
     if let Some(listener) = metrics_listener {
         let router = web::ops::ops_router(&gateway);
         tracker.spawn(serve_http(listener, router, shutdown.clone()));
