@@ -226,7 +226,6 @@ impl Show {
             Ok((recorder, tap)) => {
                 self.recorder = Some(recorder);
                 self.feed.set_tap(Some(tap));
-                self.programme.force_keyframe();
             }
             Err(reason) => {
                 tracing::warn!(path, reason, "the recording does not start");
@@ -258,6 +257,9 @@ impl Show {
 
     fn watch_recordings(&mut self) {
         let now = Instant::now();
+        if self.recorder.as_ref().is_some_and(Recorder::wants_keyframe) {
+            self.programme.force_keyframe();
+        }
         if let Some(report) = self.recorder.as_ref().and_then(|recorder| recorder.poll(now)) {
             self.feed.set_tap(None);
             self.recorded_bytes += self.recorder.take().map_or(0, |recorder| recorder.size());

@@ -32,6 +32,9 @@ const DESCRIPTION: &str = include_str!("../../pipelines/recording.txt");
 /// Encoded bytes that wait for the disk: 10 s of 12 Mbit/s. A disk that is further behind does not come back in time.
 const WAITING_BYTES: u64 = 16 << 20;
 
+/// Half of an AAC frame of 1024 samples at 48 kHz.
+const HALF_SOUND_FRAME_US: u64 = 10_667;
+
 /// Closing a file writes its index once; a disk that needs longer than this has failed.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -45,6 +48,7 @@ pub(super) struct Recorder {
     audio: AppSrc,
     stalled: Arc<AtomicBool>,
     begun: Arc<AtomicBool>,
+    keyframe_wanted: Arc<AtomicBool>,
     closing: Option<Instant>,
 }
 
@@ -55,6 +59,8 @@ pub(super) struct Tap {
     audio: AppSrc,
     stalled: Arc<AtomicBool>,
     begun: Arc<AtomicBool>,
+    keyframe_wanted: Arc<AtomicBool>,
+    sound_has_come: bool,
     /// Time of the first keyframe, which is the file's zero, in microseconds.
     zero: Option<u64>,
 }
@@ -81,6 +87,7 @@ impl Recorder {
         let audio: AppSrc = named(&pipeline, "audio")?;
         let stalled = Arc::new(AtomicBool::new(false));
         let begun = Arc::new(AtomicBool::new(false));
+        let keyframe_wanted = Arc::new(AtomicBool::new(false));
         let bus = bus_of(&pipeline)?;
         play("recording", &pipeline)?;
         let tap = Tap {
@@ -88,9 +95,17 @@ impl Recorder {
             audio: audio.clone(),
             stalled: Arc::clone(&stalled),
             begun: Arc::clone(&begun),
+            keyframe_wanted: Arc::clone(&keyframe_wanted),
+            sound_has_come: false,
             zero: None,
         };
-        Ok((Self { path: path.to_owned(), pipeline, bus, video, audio, stalled, begun, closing: None }, tap))
+        let path = path.to_owned();
+        Ok((Self { path, pipeline, bus, video, audio, stalled, begun, keyframe_wanted, closing: None }, tap))
+    }
+
+    /// Whether the file waits for a keyframe to begin with; asks once.
+    pub(super) fn wants_keyframe(&self) -> bool {
+        self.keyframe_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Bytes on disk.
@@ -137,14 +152,26 @@ impl Drop for Recorder {
 }
 
 impl Tap {
-    /// Takes a frame, from the first keyframe on. Never blocks.
+    /// Takes a frame, from the first keyframe after the first sound on. Never blocks.
+    ///
+    /// The muxer counts each track from its own first frame. Sound that began later than the picture would be early by as much.
     pub(super) fn take(&mut self, frame: &EncodedFrame, sample: &gst::Sample) {
-        if self.zero.is_none() && frame.kind == MediaKind::Video && frame.key {
-            self.zero = Some(frame.dts_us);
-            self.begun.store(true, Ordering::Relaxed);
+        match frame.kind {
+            MediaKind::Audio if !self.sound_has_come => {
+                self.sound_has_come = true;
+                self.keyframe_wanted.store(true, Ordering::Relaxed);
+            }
+            MediaKind::Video if self.zero.is_none() && frame.key && self.sound_has_come => {
+                self.zero = Some(frame.dts_us);
+                self.begun.store(true, Ordering::Relaxed);
+            }
+            MediaKind::Audio | MediaKind::Video => {}
         }
         let Some(zero) = self.zero else { return };
-        let (Some(pts), Some(dts)) = (frame.pts_us.checked_sub(zero), frame.dts_us.checked_sub(zero)) else { return };
+        // The sound frame that is nearest to the first picture begins the track.
+        let since =
+            |time: u64| (time + HALF_SOUND_FRAME_US).checked_sub(zero).map(|t| t.saturating_sub(HALF_SOUND_FRAME_US));
+        let (Some(pts), Some(dts)) = (since(frame.pts_us), since(frame.dts_us)) else { return };
         let entry = match frame.kind {
             MediaKind::Video => &self.video,
             MediaKind::Audio => &self.audio,

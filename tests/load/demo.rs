@@ -135,7 +135,7 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
         last = gateway.get(&path).await?;
         let on_air =
             last["destinations"].as_array().is_some_and(|all| all.iter().all(|d| d["frames_sent"].as_u64() > Some(0)));
-        if on_air && live_since.is_none() {
+        if sending && live_since.is_none() {
             live_since = Some(Instant::now());
         }
         status_line(&last);
@@ -150,6 +150,8 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
             bail!("nothing was sent within 15 s: {last:#}");
         }
     }
+    // What was counted goes with the stream; the last look while it ran is kept.
+    let on_air = last.clone();
     gateway.post(&format!("{path}/stop"), &Value::Null).await?;
     for _ in 0..40 {
         last = gateway.get(&path).await?;
@@ -164,7 +166,7 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
     if last["state"] != "ended" {
         bail!("the stream did not end: {last:#}");
     }
-    Ok(last)
+    Ok(on_air)
 }
 
 fn status_line(stream: &Value) {
