@@ -47,8 +47,15 @@ impl Seat {
         &self,
         request: impl FnOnce(ParticipantId, Reply<T>) -> Request,
     ) -> Result<T, RoomError> {
-        let asked = self.rooms.ask(&self.room, |reply| request(self.participant, reply));
-        tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(RoomError::Overloaded))
+        tokio::time::timeout(ANSWER_TIMEOUT, self.ask_patiently(request)).await.unwrap_or(Err(RoomError::Overloaded))
+    }
+
+    /// As [`Self::ask`], for what waits for the participant itself and may take as long as that does.
+    pub(crate) async fn ask_patiently<T>(
+        &self,
+        request: impl FnOnce(ParticipantId, Reply<T>) -> Request,
+    ) -> Result<T, RoomError> {
+        self.rooms.ask(&self.room, |reply| request(self.participant, reply)).await
     }
 }
 

@@ -5,6 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 seconds=${JAMCAST_E2E_SECONDS:-20}
+programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
 # Planted secrets: whatever prints one of them fails the test.
 plain_key=canary-plain-4c1d
 tls_key=canary-tls-9e27
@@ -84,7 +85,7 @@ JAMCAST__DATA__FOLDER="$work/data" \
   JAMCAST__PUBLISH__DIAL__EXTRA_CA_FILE="$work/ca.pem" \
   JAMCAST__PUBLISH__ALLOWED_HOSTS=localhost,127.0.0.1 \
   JAMCAST__LOG__LEVEL=debug \
-  "$root/target/debug/jamcast" serve >"$work/gateway.out" 2>"$work/gateway.log" &
+  "$programs/jamcast" serve >"$work/gateway.out" 2>"$work/gateway.log" &
 gateway=$!
 children+=("$gateway")
 wait_for "the studio's URL" 20 grep -q '#token=' "$work/gateway.out"
@@ -121,7 +122,7 @@ wait "$gateway"
 echo "e2e: looking at what arrived" >&2
 sed "s/@SECONDS@/$((seconds - 2))/" "$here/expected.json" >"$work/expected.json"
 for file in "$work/received/$plain_key"*.flv "$work/received/$tls_key"*.flv "$work/recording.mp4"; do
-  "$root/target/debug/examples/band" look "$file" --expected "$work/expected.json"
+  "$programs/examples/band" look "$file" --expected "$work/expected.json"
 done
 
 echo "e2e: looking for leaked keys" >&2

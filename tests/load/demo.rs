@@ -133,7 +133,7 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
     while live_since.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(seconds)) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         last = gateway.get(&path).await?;
-        let on_air =
+        let sending =
             last["destinations"].as_array().is_some_and(|all| all.iter().all(|d| d["frames_sent"].as_u64() > Some(0)));
         if sending && live_since.is_none() {
             live_since = Some(Instant::now());

@@ -135,7 +135,8 @@ enum State {
 /// One participant's conversation.
 ///
 /// Frames go in by the `handle_` methods; calls to be carried out come from [`Self::poll_call`], one at a time and in the order of
-/// arrival, each finished by [`Self::finish`]; frames for the socket come from [`Self::poll_output`].
+/// arrival, each finished by [`Self::finish`]; frames for the socket come from [`Self::poll_output`]. Only `consume` is carried out
+/// beside the others: its reply waits for an open offer to be answered, and that answer is a call behind it.
 pub struct Conversation {
     limits: Limits,
     state: State,
@@ -143,8 +144,10 @@ pub struct Conversation {
     heard_at: Instant,
     ping_at: Instant,
     waiting: VecDeque<Call>,
-    /// The id of the call that is being carried out.
+    /// The id of the call that is being carried out and that the next one waits for.
     underway: Option<u64>,
+    /// The ids of the calls that are carried out beside it.
+    beside: Vec<u64>,
     outbox: VecDeque<Output>,
     outbox_bytes: usize,
     dropped: u64,
@@ -160,6 +163,7 @@ impl Conversation {
             ping_at: now + limits.ping_interval,
             waiting: VecDeque::new(),
             underway: None,
+            beside: Vec::new(),
             outbox: VecDeque::new(),
             outbox_bytes: 0,
             dropped: 0,
@@ -223,13 +227,17 @@ impl Conversation {
     }
 
     /// The next call to be carried out; `None` while one is. Calls that the participant may not make are answered here.
-    pub fn poll_call(&mut self) -> Option<Ask> {
+    pub fn poll_call(&mut self) -> Option<(u64, Ask)> {
         while self.underway.is_none() {
             let call = self.waiting.pop_front()?;
             match self.verdict(&call.ask) {
                 Verdict::CarryOut => {
-                    self.underway = Some(call.id);
-                    return Some(call.ask);
+                    if matches!(call.ask, Ask::Consume { .. }) {
+                        self.beside.push(call.id);
+                    } else {
+                        self.underway = Some(call.id);
+                    }
+                    return Some((call.id, call.ask));
                 }
                 Verdict::Reply(outcome) => self.reply(Some(call.id), outcome),
                 Verdict::Leave => {
@@ -241,9 +249,15 @@ impl Conversation {
         None
     }
 
-    /// The call underway has this outcome. A successful join opens the other methods.
-    pub fn finish(&mut self, outcome: Result<Answer, Failure>) {
-        let Some(id) = self.underway.take() else { return };
+    /// The call with this id has this outcome. A successful join opens the other methods.
+    pub fn finish(&mut self, id: u64, outcome: Result<Answer, Failure>) {
+        if self.underway == Some(id) {
+            self.underway = None;
+        } else if let Some(at) = self.beside.iter().position(|&beside| beside == id) {
+            self.beside.swap_remove(at);
+        } else {
+            return;
+        }
         if let (State::Waiting { .. }, Ok(Answer::Joined(joined))) = (&self.state, &outcome) {
             self.state = State::Joined { role: joined.role };
         }
@@ -266,6 +280,7 @@ impl Conversation {
         self.state = State::Closed { why };
         self.waiting.clear();
         self.underway = None;
+        self.beside.clear();
         self.outbox.push_back(Output::Close(why));
     }
 
@@ -425,6 +440,7 @@ mod tests {
 
     use super::*;
     use crate::model::id::ParticipantId;
+    use crate::model::id::ProducerId;
     use crate::proto::signal::Joined;
 
     const JOIN: &str = r#"{"id":1,"method":"join","data":{"token":"t"}}"#;
@@ -446,8 +462,8 @@ mod tests {
     fn in_room(now: Instant, role: RoomRole) -> Conversation {
         let mut conversation = Conversation::new(now, Limits::default());
         conversation.handle_text(now, JOIN);
-        assert!(matches!(conversation.poll_call(), Some(Ask::Join { .. })));
-        conversation.finish(Ok(joined(role)));
+        let Some((id, Ask::Join { .. })) = conversation.poll_call() else { panic!("a join is carried out") };
+        conversation.finish(id, Ok(joined(role)));
         assert!(matches!(conversation.poll_output(), Some(Output::Text(_))));
         conversation
     }
@@ -480,14 +496,28 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_does_not_wait_for_the_consume_that_waits_for_it() {
+        let now = Instant::now();
+        let mut conversation = in_room(now, RoomRole::Musician);
+        let producer = ProducerId::generate();
+        conversation
+            .handle_text(now, &format!(r#"{{"id":7,"method":"consume","data":{{"producer_id":"{producer}"}}}}"#));
+        let answer = r#"{"id":8,"method":"connect","data":{"transport":"recv","offer_id":1,"sdp":"v=0"}}"#;
+        conversation.handle_text(now, answer);
+
+        assert!(matches!(conversation.poll_call(), Some((7, Ask::Consume { .. }))));
+        assert!(matches!(conversation.poll_call(), Some((8, Ask::Connect(_)))));
+    }
+
+    #[test]
     fn calls_sent_ahead_wait_for_the_join_and_obey_its_role() {
         let now = Instant::now();
         let mut conversation = Conversation::new(now, Limits::default());
         conversation.handle_text(now, JOIN);
         conversation.handle_text(now, PRODUCE);
-        assert!(matches!(conversation.poll_call(), Some(Ask::Join { .. })));
+        let Some((id, Ask::Join { .. })) = conversation.poll_call() else { panic!("a join is carried out") };
         assert_eq!(conversation.poll_call(), None);
-        conversation.finish(Ok(joined(RoomRole::Viewer)));
+        conversation.finish(id, Ok(joined(RoomRole::Viewer)));
         assert_eq!(conversation.poll_call(), None);
         conversation.poll_output();
         assert_eq!(failure_code(conversation.poll_output()), "role_too_low");
@@ -507,8 +537,8 @@ mod tests {
         let now = Instant::now();
         let mut conversation = Conversation::new(now, Limits::default());
         conversation.handle_text(now, JOIN);
-        conversation.poll_call();
-        conversation.finish(Err(Failure::new("token_invalid", "")));
+        let (id, _) = conversation.poll_call().expect("a join is carried out");
+        conversation.finish(id, Err(Failure::new("token_invalid", "")));
         assert_eq!(ending(&mut conversation, now), Some((Farewell::JoinTimeout, Duration::from_secs(10))));
     }
 
@@ -642,10 +672,11 @@ mod tests {
                     }
                     Step::Control => conversation.handle_control(now),
                     Step::Finish(good) => {
-                        let was_join = matches!(underway.take(), Some(Ask::Join { .. }));
+                        let Some((call, ask)) = underway.take() else { continue };
+                        let was_join = matches!(ask, Ask::Join { .. });
                         let answer = if was_join { joined(RoomRole::Musician) } else { Answer::Done {} };
                         has_joined |= was_join && good && !conversation.is_closed();
-                        conversation.finish(if good { Ok(answer) } else { Err(Failure::new("no", "no")) });
+                        conversation.finish(call, if good { Ok(answer) } else { Err(Failure::new("no", "no")) });
                     }
                     Step::Push => conversation.push(&Push::ParticipantLeft { participant_id: ParticipantId::generate() }),
                     Step::Wait(ms) => {
@@ -654,10 +685,10 @@ mod tests {
                     }
                     Step::Drain => said.extend(std::iter::from_fn(|| conversation.poll_output())),
                 }
-                if let Some(ask) = conversation.poll_call() {
+                if let Some((call, ask)) = conversation.poll_call() {
                     prop_assert!(underway.is_none(), "two calls at once");
                     prop_assert!(has_joined != matches!(ask, Ask::Join { .. }), "{ask:?} when joined is {has_joined}");
-                    underway = Some(ask);
+                    underway = Some((call, ask));
                 }
                 prop_assert!(conversation.outbox.len() <= 17, "16 messages and a farewell");
                 prop_assert_eq!(conversation.poll_timeout().is_none(), conversation.is_closed());

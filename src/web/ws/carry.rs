@@ -34,6 +34,7 @@ use crate::web::ws::State;
 
 /// A call that was carried out; a join brings a place in the room with it.
 pub(super) struct Done {
+    pub(super) id: u64,
     pub(super) outcome: Result<Answer, Failure>,
     pub(super) arrival: Option<Arrival>,
 }
@@ -46,17 +47,17 @@ pub(super) struct Arrival {
 }
 
 /// Carries out one call. The conversation has made sure that all but `join` come from somebody who has a seat.
-pub(super) async fn carry_out(state: State, seat: Option<Arc<Seat>>, ask: Ask) -> Done {
+pub(super) async fn carry_out(state: State, seat: Option<Arc<Seat>>, id: u64, ask: Ask) -> Done {
     match (ask, seat) {
         (Ask::Join { token }, None) => match join(&state, &token).await {
-            Ok((joined, arrival)) => Done { outcome: Ok(Answer::Joined(Box::new(joined))), arrival: Some(arrival) },
-            Err(failure) => Done { outcome: Err(failure), arrival: None },
+            Ok((joined, arrival)) => Done { id, outcome: Ok(Answer::Joined(Box::new(joined))), arrival: Some(arrival) },
+            Err(failure) => Done { id, outcome: Err(failure), arrival: None },
         },
         (ask, Some(seat)) => {
             let outcome = ask_room(&seat, ask).await.map_err(|error| refusal(&error));
-            Done { outcome, arrival: None }
+            Done { id, outcome, arrival: None }
         }
-        (_, None) => Done { outcome: Err(refusal(&RoomError::NotJoined)), arrival: None },
+        (_, None) => Done { id, outcome: Err(refusal(&RoomError::NotJoined)), arrival: None },
     }
 }
 
@@ -119,7 +120,8 @@ async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
             Ok(Answer::Produced { producer_id })
         }
         Ask::Consume { producer_id: producer } => {
-            let consumed = seat.ask(|participant, reply| Request::Consume { participant, producer, reply }).await?;
+            let consumed =
+                seat.ask_patiently(|participant, reply| Request::Consume { participant, producer, reply }).await?;
             Ok(Answer::Consumed { consumer: consumer(consumed) })
         }
         Ask::Pause(track) => change_track(seat, track, Change::Pause).await,

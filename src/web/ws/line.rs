@@ -11,8 +11,8 @@ use futures::FutureExt;
 use futures::SinkExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::future::OptionFuture;
 use futures::future::poll_fn;
+use futures::stream::FuturesUnordered;
 use futures::stream::SplitSink;
 use tokio::sync::mpsc;
 
@@ -35,7 +35,8 @@ struct Line<'a> {
     conversation: Conversation,
     seat: Option<Arc<Seat>>,
     events: Option<mpsc::Receiver<Event>>,
-    underway: Option<BoxFuture<'static, Done>>,
+    /// Calls being carried out; the conversation bounds them.
+    underway: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 /// Talks until either side ends it. Whatever happens, the participant has left the room afterwards.
@@ -46,12 +47,12 @@ pub(super) async fn converse(socket: WebSocket, state: &State) {
         conversation: Conversation::new(now(), state.config.limits()),
         seat: None,
         events: None,
-        underway: None,
+        underway: FuturesUnordered::new(),
     };
     let mut unflushed = false;
     let mut give_up_at = None;
     loop {
-        line.start_next_call();
+        line.start_calls();
         if line.conversation.is_closed() && give_up_at.is_none() {
             give_up_at = Some(now() + FAREWELL_TIMEOUT);
         }
@@ -69,7 +70,7 @@ pub(super) async fn converse(socket: WebSocket, state: &State) {
                 let Some(frame) = frame else { break };
                 if !line.hear(frame) { break }
             }
-            Some(done) = OptionFuture::from(line.underway.as_mut()), if open => line.finish(done),
+            Some(done) = line.underway.next(), if open => line.finish(done),
             event = next_event(&mut line.events), if open => line.tell(event),
             () = tokio::time::sleep_until(deadline.into()) => {
                 if !open { break }
@@ -122,11 +123,9 @@ fn frame(output: Output) -> Message {
 }
 
 impl Line<'_> {
-    fn start_next_call(&mut self) {
-        if self.underway.is_none()
-            && let Some(ask) = self.conversation.poll_call()
-        {
-            self.underway = Some(carry::carry_out(self.state.clone(), self.seat.clone(), ask).boxed());
+    fn start_calls(&mut self) {
+        while let Some((id, ask)) = self.conversation.poll_call() {
+            self.underway.push(carry::carry_out(self.state.clone(), self.seat.clone(), id, ask).boxed());
         }
     }
 
@@ -147,14 +146,13 @@ impl Line<'_> {
     }
 
     fn finish(&mut self, done: Done) {
-        self.underway = None;
         if let Some(arrival) = done.arrival {
             let (seat, grant) = (&arrival.seat, &arrival.grant);
             tracing::info!(room = %seat.room, participant = %seat.participant, user = %grant.user, role = ?grant.role, "participant joined");
             self.seat = Some(arrival.seat);
             self.events = Some(arrival.events);
         }
-        self.conversation.finish(done.outcome);
+        self.conversation.finish(done.id, done.outcome);
     }
 
     fn tell(&mut self, event: Option<Event>) {
