@@ -55,6 +55,7 @@ impl Source {
     }
 }
 
+/// All sources but the files of unit tests, which may read clocks and stand on anything.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
@@ -68,6 +69,9 @@ fn sources() -> Vec<Source> {
                 let inside = path.strip_prefix(&root).expect("below src");
                 let room =
                     inside.iter().next().expect("has a name").to_string_lossy().trim_end_matches(".rs").to_owned();
+                if path.ends_with("tests.rs") {
+                    continue;
+                }
                 let text = fs::read_to_string(&path).expect("source is UTF-8");
                 found.push(Source { path: inside.to_owned(), room, text });
             }
@@ -93,18 +97,14 @@ fn a_room_names_only_the_floors_below_it() {
             continue;
         };
         for line in source.text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for prefix in ["crate::", "jamcast::"] {
-                for (at, _) in line.match_indices(prefix) {
-                    let rest = &line[at + prefix.len()..];
-                    let named: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                    let is_room = MAY_NAME.iter().any(|(room, _)| *room == named);
-                    if is_room && named != source.room && !allowed.contains(&named.as_str()) {
-                        faults.push(format!(
-                            "src/{}: `{}` must not name `{named}`",
-                            source.path.display(),
-                            source.room
-                        ));
-                    }
+            // The binary is a crate of its own and names the library.
+            let prefix = if source.room == "main" { "jamcast::" } else { "crate::" };
+            for (at, _) in line.match_indices(prefix) {
+                let rest = &line[at + prefix.len()..];
+                let named: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let is_room = MAY_NAME.iter().any(|(room, _)| *room == named);
+                if is_room && named != source.room && !allowed.contains(&named.as_str()) {
+                    faults.push(format!("src/{}: `{}` must not name `{named}`", source.path.display(), source.room));
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! The muxer's other fragment mode, first-moov-then-finalise, cuts at keyframes only: with one each 2 s a file killed in its first
 //! seconds is unplayable. This one cuts once a second wherever it is, so that never more than a second is lost.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::fs::OpenOptions;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ const DESCRIPTION: &str = include_str!("../../pipelines/recording.txt");
 /// Encoded bytes that wait for the disk: 10 s of 12 Mbit/s. A disk that is further behind does not come back in time.
 const WAITING_BYTES: u64 = 16 << 20;
 
+/// Sound frames kept until the first keyframe: over a second, and a keyframe that was asked for comes within two pictures.
+const EARLY_SOUND: usize = 64;
+
 /// Half of an AAC frame of 1024 samples at 48 kHz.
 const HALF_SOUND_FRAME_US: u64 = 10_667;
 
@@ -60,7 +64,8 @@ pub(super) struct Tap {
     stalled: Arc<AtomicBool>,
     begun: Arc<AtomicBool>,
     keyframe_wanted: Arc<AtomicBool>,
-    sound_has_come: bool,
+    /// Sound from before the first keyframe: some of it may belong behind that, as sound is encoded sooner than a picture.
+    early: VecDeque<(EncodedFrame, gst::Sample)>,
     /// Time of the first keyframe, which is the file's zero, in microseconds.
     zero: Option<u64>,
 }
@@ -96,7 +101,7 @@ impl Recorder {
             stalled: Arc::clone(&stalled),
             begun: Arc::clone(&begun),
             keyframe_wanted: Arc::clone(&keyframe_wanted),
-            sound_has_come: false,
+            early: VecDeque::new(),
             zero: None,
         };
         let path = path.to_owned();
@@ -156,17 +161,35 @@ impl Tap {
     ///
     /// The muxer counts each track from its own first frame. Sound that began later than the picture would be early by as much.
     pub(super) fn take(&mut self, frame: &EncodedFrame, sample: &gst::Sample) {
-        match frame.kind {
-            MediaKind::Audio if !self.sound_has_come => {
-                self.sound_has_come = true;
-                self.keyframe_wanted.store(true, Ordering::Relaxed);
+        if self.zero.is_none() {
+            match frame.kind {
+                MediaKind::Audio => return self.keep(frame, sample),
+                MediaKind::Video if frame.key && !self.early.is_empty() => self.begin(frame.dts_us),
+                MediaKind::Video => return,
             }
-            MediaKind::Video if self.zero.is_none() && frame.key && self.sound_has_come => {
-                self.zero = Some(frame.dts_us);
-                self.begun.store(true, Ordering::Relaxed);
-            }
-            MediaKind::Audio | MediaKind::Video => {}
         }
+        self.write(frame, sample);
+    }
+
+    fn keep(&mut self, frame: &EncodedFrame, sample: &gst::Sample) {
+        if self.early.is_empty() {
+            self.keyframe_wanted.store(true, Ordering::Relaxed);
+        }
+        if self.early.len() == EARLY_SOUND {
+            self.early.pop_front();
+        }
+        self.early.push_back((frame.clone(), sample.clone()));
+    }
+
+    fn begin(&mut self, zero: u64) {
+        self.zero = Some(zero);
+        self.begun.store(true, Ordering::Relaxed);
+        for (frame, sample) in std::mem::take(&mut self.early) {
+            self.write(&frame, &sample);
+        }
+    }
+
+    fn write(&self, frame: &EncodedFrame, sample: &gst::Sample) {
         let Some(zero) = self.zero else { return };
         // The sound frame that is nearest to the first picture begins the track.
         let since =

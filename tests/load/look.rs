@@ -13,6 +13,8 @@ use serde::Deserialize;
 /// Pictures are looked at on a coarse grid: enough to tell tiles and flashes apart, small enough for minutes of programme.
 const GRID: (usize, usize) = (160, 90);
 const SAMPLE_RATE: f64 = 48_000.0;
+/// Two semitones of equal temperament, as a ratio of frequencies.
+const WHOLE_TONE: f64 = 1.122_462;
 /// Notes are sought in windows this long: 20 Hz apart can be told apart.
 const NOTE_WINDOW: usize = 4800;
 /// Beeps are placed to within this step.
@@ -177,16 +179,17 @@ impl Programme {
         moved as f64 / (seen as f64).max(1.0)
     }
 
-    /// Share of the windows between `from` and `to` in which a note of this frequency stands at least 12 dB above the level half
-    /// a tone beside it.
+    /// Share of the windows between `from` and `to` in which a note of this frequency stands at least 12 dB above the level a whole
+    /// tone beside it.
     pub(crate) fn note(&self, hz: f64, channel: Channel, from: f64, to: f64) -> f64 {
         let samples = self.channel(channel, from, to);
         let windows = samples.chunks_exact(NOTE_WINDOW);
         let total = windows.len();
         let heard = windows
             .filter(|window| {
+                let window = &tapered(window);
                 let tone = power(window, hz);
-                let beside = (power(window, hz * 1.0595) + power(window, hz / 1.0595)) / 2.0;
+                let beside = f64::midpoint(power(window, hz * WHOLE_TONE), power(window, hz / WHOLE_TONE));
                 tone > 1e-9 && tone > beside * 16.0
             })
             .count();
@@ -272,6 +275,12 @@ fn rises(levels: &[f64], times: &[f64]) -> Vec<f64> {
         }
     }
     found
+}
+
+/// A window with its ends faded (Hann), so that a beep that begins or ends in it does not spread over all frequencies.
+fn tapered(window: &[f32]) -> Vec<f32> {
+    let step = std::f32::consts::TAU / window.len() as f32;
+    window.iter().enumerate().map(|(n, sample)| sample * (0.5 - 0.5 * (step * n as f32).cos())).collect()
 }
 
 /// Power of one frequency in a window, by Goertzel's algorithm; 0.25 for a full-scale sine.
