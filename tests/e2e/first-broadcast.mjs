@@ -76,28 +76,78 @@ async function openPerson(who, url) {
       }
     };
   });
-  await page.addInitScript(rememberTracks);
+  if (who === "host") await page.addInitScript(synchronousDevices);
   await page.goto(url);
   return { who, page };
 }
 
-/** In the page: keeps the tracks that the studio is given, for `captureOffset`. */
-function rememberTracks() {
-  const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  window.captured = {};
+/**
+ * In the page: a camera and a microphone on one clock, so that lip-sync can be measured.
+ *
+ * Chromium starts the files of its fake devices independently of each other and plays them at slightly different speeds, so their
+ * flashes and beeps drift apart by milliseconds a second. Here both follow the audio clock: red with a wandering box, 440 Hz louder on
+ * the left, and in the first tenth of every second white with a beep of 1760 Hz.
+ */
+function synchronousDevices() {
+  const MARK = 0.1;
+  let made;
+  function make() {
+    const audio = new AudioContext({ sampleRate: 48000 });
+    const output = audio.createMediaStreamDestination();
+    const merger = audio.createChannelMerger(2);
+    merger.connect(output);
+    const sides = [0.25, 0.075].map((level, side) => {
+      const gain = new GainNode(audio, { gain: level });
+      gain.connect(merger, 0, side);
+      return gain;
+    });
+    const tone = new OscillatorNode(audio, { frequency: 440 });
+    for (const side of sides) tone.connect(side);
+    tone.start();
+    const beep = new GainNode(audio, { gain: 0 });
+    beep.connect(merger, 0, 0);
+    beep.connect(merger, 0, 1);
+    const whistle = new OscillatorNode(audio, { frequency: 1760 });
+    whistle.connect(beep);
+    whistle.start();
+
+    const canvas = document.createElement("canvas");
+    canvas.width = 640;
+    canvas.height = 360;
+    const paint = canvas.getContext("2d");
+    const video = canvas.captureStream(0).getVideoTracks()[0];
+    let painted = -1;
+    let marked = 0;
+    setInterval(() => {
+      while (marked < audio.currentTime + 2) {
+        beep.gain.setValueAtTime(0.4, marked);
+        beep.gain.setValueAtTime(0, marked + MARK);
+        marked += 1;
+      }
+      const frame = Math.floor(audio.currentTime * 30);
+      if (frame === painted) return;
+      painted = frame;
+      const white = frame % 30 < 30 * MARK;
+      paint.fillStyle = white ? "#fff" : "#8c1d18";
+      paint.fillRect(0, 0, 640, 360);
+      paint.fillStyle = white ? "#fff" : "#f2c14e";
+      paint.fillRect((frame * 4) % 560, 140, 80, 80);
+      video.requestFrame();
+    }, 5);
+    return { audio: output.stream.getAudioTracks()[0], video };
+  }
   navigator.mediaDevices.getUserMedia = async (constraints) => {
-    const stream = await native(constraints);
-    for (const track of stream.getTracks()) window.captured[track.kind] = track;
-    return stream;
+    made ??= make();
+    window.captured = made;
+    return new MediaStream(["audio", "video"].filter((kind) => constraints[kind]).map((kind) => made[kind].clone()));
   };
 }
 
 /**
  * Milliseconds by which a person's beeps come after their flashes at the source, -500 to 500.
  *
- * The browser starts each file when its device is opened, so picture and sound of one person are shifted against each other by the
- * time between the two openings. Whoever measures the programme's A/V offset subtracts this number. `spread_ms` says how steady the
- * beats were; on a busy machine it is large, and the number is worth no more than that.
+ * What a browser does between a sound or picture and its WebRTC sender is its own affair. Whoever measures the programme's A/V offset
+ * subtracts this number. `spread_ms` says how steady the beats were; on a busy machine it is large.
  */
 function captureOffset(page, seconds) {
   return page.evaluate(async (ms) => {
@@ -248,10 +298,7 @@ async function main() {
 
   step("see and hear each other");
   [results.host_receives, results.musician_receives] = await Promise.all([seesAndHears(host, 3), seesAndHears(musician, 3)]);
-  [results.host_capture_offset, results.musician_capture_offset] = await Promise.all([
-    captureOffset(host.page, 6),
-    captureOffset(musician.page, 6),
-  ]);
+  results.host_capture_offset = await captureOffset(host.page, 6);
   await host.page.screenshot({ path: `${OUT}/host-2-room.png` });
   await musician.page.screenshot({ path: `${OUT}/musician-2-room.png` });
 

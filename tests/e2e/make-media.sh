@@ -1,9 +1,8 @@
 #!/bin/sh
-# Makes the known pictures and sounds that the browsers of the end-to-end tests send instead of a camera and a microphone.
+# Makes the known picture and sound that the musician's browser sends instead of a camera and a microphone.
 #
 #   make-media.sh <folder>
 #
-# host:     red,  440 Hz, louder on the left;  beep 1760 Hz
 # musician: blue, 660 Hz, louder on the right; beep 2640 Hz
 # Each second begins with a white flash of 100 ms and a beep of 100 ms. Both files are 10 s long and are played in a loop.
 set -eu
@@ -27,5 +26,4 @@ make() {
         -c:a pcm_s16le "$folder/$1.wav"
 }
 
-make host 0x8c1d18 0xf2c14e 112 440 1760 0.5 0.15
 make musician 0x1d3f8c 0x7ee0c3 168 660 2640 0.15 0.5

@@ -110,7 +110,8 @@ musician_url=$(api POST /rooms/demo/tokens '{"name":"Grace","role":"musician"}' 
 echo "e2e: two browsers, $seconds s on air" >&2
 [[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
 GATEWAY_URL=$url HOST_URL=$host_url MUSICIAN_URL=$musician_url SECONDS_ON_AIR=$seconds OUT=${JAMCAST_E2E_OUT:-$work/browsers} \
-  timeout 180 node "$here/first-broadcast.mjs"
+  timeout 180 node "$here/first-broadcast.mjs" | tee "$work/browsers.json"
+sent_late_ms=$(field host_capture_offset.ms <"$work/browsers.json")
 
 { api GET /streams; api GET /destinations; api GET /recordings; } >>"$work/replies.json"
 curl -fsS "$ops_url" >"$work/metrics.txt"
@@ -120,7 +121,7 @@ kill -TERM "$gateway"
 wait "$gateway"
 
 echo "e2e: looking at what arrived" >&2
-sed "s/@SECONDS@/$((seconds - 2))/" "$here/expected.json" >"$work/expected.json"
+sed "s/@SECONDS@/$((seconds - 2))/; s/@SENT_LATE_MS@/$sent_late_ms/" "$here/expected.json" >"$work/expected.json"
 for file in "$work/received/$plain_key"*.flv "$work/received/$tls_key"*.flv "$work/recording.mp4"; do
   "$programs/examples/band" look "$file" --expected "$work/expected.json"
 done

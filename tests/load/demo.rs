@@ -100,6 +100,7 @@ fn expected(seconds: f64, gap: bool) -> Expected {
             note_hz: part.note_hz,
             louder: None,
             beep_hz: part.beep_hz,
+            sent_late_ms: 0.0,
         })
         .collect();
     let gap = gap.then_some(MIXER_GAP);

@@ -39,6 +39,9 @@ pub(crate) struct ExpectedPart {
     #[serde(default)]
     pub(crate) louder: Option<Channel>,
     pub(crate) beep_hz: Option<f64>,
+    /// How much later than its flash the beep left the sender, milliseconds; it is not the gateway's doing.
+    #[serde(default)]
+    pub(crate) sent_late_ms: f64,
 }
 
 /// Findings, each with its measurement.
@@ -141,10 +144,18 @@ impl Verdict {
         }
         if let Some(beep) = part.beep_hz {
             match seen.av_offset(part.region, beep) {
-                Some((offset, pairs)) => self.note(
-                    offset.abs() <= AV_OFFSET && pairs >= 3,
-                    format!("{}: sound {:+.0} ms against the picture ({pairs} flashes)", part.name, offset * 1000.0),
-                ),
+                Some((offset, pairs)) => {
+                    let added = offset - part.sent_late_ms / 1000.0;
+                    self.note(
+                        added.abs() <= AV_OFFSET && pairs >= 3,
+                        format!(
+                            "{}: sound {:+.0} ms against the picture, {:+.0} ms as sent ({pairs} flashes)",
+                            part.name,
+                            added * 1000.0,
+                            part.sent_late_ms
+                        ),
+                    );
+                }
                 None => self.note(false, format!("{}: no flash with its beep was found", part.name)),
             }
         }
