@@ -42,7 +42,8 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
               <span class="pick-text">
                 <span class="pick-name">{destination.name}</span>
                 <span class="quiet">
-                  {titles.get(destination.platform) ?? destination.platform} · key {destination.key_hint}
+                  {titles.get(destination.platform) ?? destination.platform} ·{" "}
+                  <span class="key-hint">key {destination.key_hint}</span>
                 </span>
               </span>
             </label>

@@ -1,13 +1,13 @@
 //! The composition root: introduces everybody to each other, and is the only place that starts top-level tasks.
 
+mod demo;
+
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -33,22 +33,11 @@ use crate::driver::publish::Dialer;
 use crate::driver::rtc;
 use crate::driver::store::Db;
 use crate::driver::vault::Keyring;
-use crate::live::port::DestinationRow;
 use crate::live::port::Identity;
-use crate::live::port::Page;
 use crate::live::port::Ports;
-use crate::live::port::RoomRow;
-use crate::live::port::Store;
-use crate::live::port::Vault;
 use crate::live::registry::Registry;
-use crate::model::id::DestinationId;
-use crate::model::id::RoomId;
 use crate::model::id::UserId;
 use crate::model::role::ApiRole;
-use crate::model::role::RoomGrant;
-use crate::model::role::RoomRole;
-use crate::model::secret::StreamKey;
-use crate::model::spec::RtmpEndpoint;
 use crate::telemetry;
 use crate::web;
 use crate::web::Gateway;
@@ -57,14 +46,6 @@ use crate::web::limits::Limits;
 /// From SIGTERM to the end of the process. Container runtimes kill after 30 s by default in our compose file; recordings and
 /// destinations are closed well within.
 const DRAIN: Duration = Duration::from_secs(20);
-
-/// The demo's host can rehearse and play a whole day on one link.
-const DEMO_TOKEN_S: u64 = 24 * 3600;
-
-/// The user who owns what a first run finds.
-const DEMO_USER: &str = "demo";
-const DEMO_ROOM: &str = "demo";
-const DEMO_DESTINATION: &str = "Ingest on this machine";
 
 /// Runs the gateway until SIGTERM or Ctrl-C, then drains it.
 ///
@@ -89,7 +70,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     );
     let store =
         Arc::new(Db::open(config.database_url().expose_secret()).await.context("the database cannot be opened")?);
-    let demo_ingest = start_demo_ingest(&mut config, &shutdown, &tracker).await?;
+    let demo_ingest = demo::start_ingest(&mut config, &shutdown, &tracker).await?;
     let policy = Policy { allowed_hosts: config.publish.allowed_hosts.clone() };
     let dial =
         Arc::new(Dialer::new(config.publish.dial.clone(), policy_check(policy)).context("RTMPS cannot be set up")?);
@@ -113,7 +94,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         config.http.public_url = format!("http://{}", reachable(address)).parse().context("an address makes a URL")?;
     }
     if let Some(ingest) = demo_ingest {
-        seed(&store, &vault, ingest).await.context("the demo's room cannot be created")?;
+        demo::seed(&store, &vault, ingest).await.context("the demo's room cannot be created")?;
     }
 
     let metrics_listener = match config.http.metrics_listen {
@@ -134,7 +115,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         recordings: recordings.into(),
         drain: shutdown.clone(),
     };
-    announce(&config, &identity, &web_config, metrics_listener.as_ref())?;
+    announce(&config, &identity, metrics_listener.as_ref())?;
     if let Some(listener) = metrics_listener {
         let router = web::ops::ops_router(&gateway);
         tracker.spawn(serve_http(listener, router, shutdown.clone()));
@@ -204,99 +185,20 @@ fn policy_check(policy: Policy) -> publish::Policy {
     Arc::new(move |host, address| policy.check(host, address.ip(), address.port()) == Verdict::Allowed)
 }
 
-/// The ingest of a first run, and the leave to dial it.
-async fn start_demo_ingest(
-    config: &mut Config,
-    shutdown: &CancellationToken,
-    tracker: &TaskTracker,
-) -> Result<Option<SocketAddr>> {
-    if !config.demo.enabled {
-        return Ok(None);
-    }
-    let folder = config.data.folder.join("ingest");
-    private_folder(&folder)?;
-    let receiver =
-        ingest::Ingest::bind(ingest::Config { listen: config.demo.ingest_listen, folder, ..config.ingest.clone() })
-            .await
-            .with_context(|| {
-                format!("the demo's ingest cannot listen at {}; set demo.ingest_listen", config.demo.ingest_listen)
-            })?;
-    let address = receiver.address();
-    config.publish.allowed_hosts.push(address.to_string().parse().context("an address is a host rule")?);
-    tracker.spawn(receiver.run(shutdown.clone()));
-    Ok(Some(address))
-}
-
-/// The demo's room and its destination, unless they are there from an earlier run.
-async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Result<()> {
-    let owner: UserId = DEMO_USER.parse().context("a user")?;
-    let room: RoomId = DEMO_ROOM.parse().context("a room")?;
-    if store.room(&room).await?.is_none() {
-        let title = "Demo room".to_owned();
-        store.create_room(&RoomRow { id: room, owner: owner.clone(), title, created_at_ms: now_ms() }).await?;
-    }
-    let endpoint =
-        RtmpEndpoint { tls: false, host: ingest.ip().to_string(), port: ingest.port(), app: "live".to_owned() };
-    // The port may be another than in the last run, and then the old row leads nowhere.
-    for old in store.destinations(Some(&owner), Page { limit: 200, before: None }).await? {
-        if old.name == DEMO_DESTINATION {
-            if old.endpoint == endpoint {
-                return Ok(());
-            }
-            store.delete_destination(old.id).await?;
-        }
-    }
-    let id = DestinationId::generate();
-    let key = StreamKey::new("demo-stream".to_owned()).context("a key")?;
-    let row = DestinationRow {
-        id,
-        owner,
-        name: DEMO_DESTINATION.to_owned(),
-        platform: "custom".to_owned(),
-        endpoint,
-        sealed_key: vault.seal(id, &key),
-        key_hint: key.hint(),
-        created_at_ms: now_ms(),
-    };
-    store.create_destination(&row).await?;
-    Ok(())
-}
-
 /// Tells the person at the terminal where to go.
-fn announce(
-    config: &Config,
-    identity: &Tokens,
-    web: &web::config::Config,
-    metrics: Option<&TcpListener>,
-) -> Result<()> {
-    let mut text = String::new();
-    if config.demo.enabled {
-        let host = RoomGrant {
-            room: DEMO_ROOM.parse().context("a room")?,
-            user: DEMO_USER.parse().context("a user")?,
-            role: RoomRole::Host,
-            name: "Host".to_owned(),
-        };
-        let token = identity.mint_room(&host, DEMO_TOKEN_S);
-        text += &format!(
-            "\nThe studio is open:\n\n  {}\n\n\
-             1. Open this link in a browser and allow camera and microphone.\n\
-             2. Press Invite and open that link in a second window: that is your fellow musician.\n\
-             3. Press Go live. What the world would see is written to {}.\n\
-             4. Press Stop. The recording is in the studio and in {}.\n\n\
-             Ctrl-C ends everything.\n",
-            web.studio_url(&token),
-            config.data.folder.join("ingest").display(),
-            config.data.folder.join("recordings").display(),
-        );
+fn announce(config: &Config, identity: &Tokens, metrics: Option<&TcpListener>) -> Result<()> {
+    let mut text = if config.demo.enabled {
+        demo::invitation(config, identity)?
     } else {
-        text += &format!("The gateway runs at {}\n", web.public_url);
-    }
+        format!("The gateway runs at {}\n", config.http.public_url)
+    };
     let metrics_at = match metrics {
         Some(listener) => format!("http://{}/metrics", reachable(listener.local_addr()?)),
-        None => format!("{}/metrics", web.public_url.as_str().trim_end_matches('/')),
+        None => format!("{}/metrics", config.http.public_url.as_str().trim_end_matches('/')),
     };
-    text += &format!("Metrics: {metrics_at}\n");
+    if config.http.metrics_enabled {
+        text += &format!("Metrics: {metrics_at}\n");
+    }
     print(&text)
 }
 
@@ -328,11 +230,6 @@ async fn stop_signal() -> Result<()> {
         interrupted = tokio::signal::ctrl_c() => interrupted.context("signals cannot be received")?,
     }
     Ok(())
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn print(text: &str) -> Result<()> {
