@@ -50,4 +50,6 @@ need_rust() {
 
 need_node() {
   if ! command -v node >/dev/null || ! command -v npm >/dev/null; then need_packages nodejs npm; fi
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' ||
+    die "Node.js 20.19 or later is needed; this is $(node --version)"
 }

@@ -131,7 +131,7 @@ fn run_mixer() -> Result<()> {
     // Before any thread exists: confinement is inherited by the threads that follow, not by those that are there.
     mixer::confine().context("the mixer cannot be confined")?;
     telemetry::start_logs(&telemetry::Config {
-        level: std::env::var("JAMCAST_MIXER_LOG").unwrap_or_else(|_| "info".to_owned()),
+        level: std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned()),
         format: telemetry::Format::Json,
     })?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standard input cannot be used")?;

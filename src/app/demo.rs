@@ -35,6 +35,7 @@ const TOKEN_S: u64 = 24 * 3600;
 /// Who owns it all.
 const USER: &str = "demo";
 const ROOM: &str = "demo";
+const APP: &str = "live";
 const DESTINATION: &str = "Ingest on this machine";
 
 /// The ingest of a first run, and the leave to dial it.
@@ -48,12 +49,17 @@ pub(super) async fn start_ingest(
     }
     let folder = config.data.folder.join("ingest");
     private_folder(&folder)?;
-    let receiver =
-        ingest::Ingest::bind(ingest::Config { listen: config.demo.ingest_listen, folder, ..config.ingest.clone() })
-            .await
-            .with_context(|| {
-                format!("the demo's ingest cannot listen at {}; set demo.ingest_listen", config.demo.ingest_listen)
-            })?;
+    let receiver = ingest::Ingest::bind(ingest::Config {
+        folder,
+        listen: config.demo.ingest_listen,
+        app: APP.to_owned(),
+        key: None,
+        ..config.ingest.clone()
+    })
+    .await
+    .with_context(|| {
+        format!("the demo's ingest cannot listen at {}; set demo.ingest_listen", config.demo.ingest_listen)
+    })?;
     let address = receiver.address();
     config.publish.allowed_hosts.push(address.to_string().parse().context("an address is a host rule")?);
     tracker.spawn(receiver.run(shutdown.clone()));
@@ -68,8 +74,7 @@ pub(super) async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Res
         let title = "Demo room".to_owned();
         store.create_room(&RoomRow { id: room, owner: owner.clone(), title, created_at_ms: now_ms() }).await?;
     }
-    let endpoint =
-        RtmpEndpoint { tls: false, host: ingest.ip().to_string(), port: ingest.port(), app: "live".to_owned() };
+    let endpoint = RtmpEndpoint { tls: false, host: ingest.ip().to_string(), port: ingest.port(), app: APP.to_owned() };
     // The port may be another than in the last run, and then the old row leads nowhere.
     for old in store.destinations(Some(&owner), Page { limit: 200, before: None }).await? {
         if old.name == DESTINATION {

@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use tracing::debug;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -53,8 +55,8 @@ const LOG_LINE: u64 = 4096;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Variables a mixer inherits beside `GST_*`: what GStreamer needs to find its plugins and its cache, and how much to log.
-const INHERITED: [&str; 9] =
-    ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "LOG_LEVEL", "RUST_LOG", "RUST_BACKTRACE"];
+const INHERITED: [&str; 8] =
+    ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "LOG_LEVEL", "RUST_BACKTRACE"];
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -225,7 +227,21 @@ async fn log_lines(stderr: impl AsyncRead + Unpin) {
         line.clear();
         match (&mut stderr).take(LOG_LINE).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => info!(target: "jamcast::mixer", "{}", String::from_utf8_lossy(&line).trim_end()),
+            Ok(_) => pass_on(String::from_utf8_lossy(&line).trim_end()),
         }
+    }
+}
+
+/// Logs a mixer's line at the level that the mixer gave it; what is not one of its own lines comes from a library and is news.
+fn pass_on(line: &str) {
+    #[derive(Deserialize)]
+    struct Line {
+        level: String,
+    }
+    match serde_json::from_str::<Line>(line).as_ref().map(|line| line.level.as_str()) {
+        Ok("ERROR") => error!(target: "jamcast::mixer", "{line}"),
+        Ok("WARN") => warn!(target: "jamcast::mixer", "{line}"),
+        Ok("DEBUG" | "TRACE") => debug!(target: "jamcast::mixer", "{line}"),
+        Ok(_) | Err(_) => info!(target: "jamcast::mixer", "{line}"),
     }
 }

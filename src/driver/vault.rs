@@ -55,7 +55,7 @@ pub enum KeyringError {
 }
 
 impl Keyring {
-    /// The keys in `master_keys` (the value of `JAMCAST_MASTER_KEY`) if there is one, or else those of the file, which is made with
+    /// The keys in `master_keys` (the value of `auth.master_keys`) if there is one, or else those of the file, which is made with
     /// a random key if it is missing.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::web::limits;
 use crate::web::whip;
 use crate::web::ws;
 
-/// The `[web]` section of the configuration.
+/// The `[http]` section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

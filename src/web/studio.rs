@@ -28,7 +28,8 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 pub async fn serve(request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
     let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_page = !path.rsplit('/').next().unwrap_or_default().contains('.') && !path.starts_with("api/");
+    let is_page =
+        !path.rsplit('/').next().unwrap_or_default().contains('.') && !path.starts_with("api/") && path != "metrics";
     let found = Dist::get(path).map(|file| (path, file));
     let found = if is_page { found.or_else(|| Dist::get(INDEX).map(|file| (INDEX, file))) } else { found };
     match found {
