@@ -12,6 +12,10 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -52,6 +56,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// # Errors
 /// When something that the gateway cannot be without does not start; the message says what.
 pub async fn serve(mut config: Config) -> Result<()> {
+    raise_descriptor_limit();
     let shutdown = CancellationToken::new();
     let tracker = TaskTracker::new();
     private_folder(&config.data.folder)?;
@@ -169,6 +174,14 @@ fn identity(config: &Config) -> Result<Tokens> {
 
 fn exposed(secret: Option<&SecretString>) -> Option<&str> {
     secret.map(ExposeSecret::expose_secret)
+}
+
+/// Every socket, recording and mixer is a descriptor. Shells allow 1024 at first and usually far more to whoever asks.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// A folder that only this user can look into: it holds keys, recordings and the database.

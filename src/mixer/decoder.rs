@@ -194,10 +194,7 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
             return Ok(gst::FlowSuccess::Ok);
         };
         if seen.as_deref() != Some(caps) {
-            // Half a chroma sample to the left is invisible; converting every picture for it would cost more than decoding.
-            let mut relabelled = caps.to_owned();
-            relabelled.make_mut().set("chroma-site", "mpeg2");
-            entry.set_caps(Some(&relabelled));
+            entry.set_caps(relabelled(caps).as_ref());
             seen = Some(caps.to_owned());
         }
         if let Some(due) = picture.pts() {
@@ -206,6 +203,25 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
         entry.push_buffer(picture)
     };
     exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
+}
+
+/// What the compositor needs to know of a picture, and nothing else that a sender may have said of it.
+///
+/// The compositor crashes on an interlaced source beside progressive ones. Shown as if it were progressive such a picture has combed
+/// edges, and the programme goes on. Half a chroma sample to the left is invisible; converting every picture for it would cost more
+/// than decoding.
+fn relabelled(caps: &gst::CapsRef) -> Option<gst::Caps> {
+    let said = caps.structure(0)?;
+    let mut told = gst::Structure::builder(said.name().as_str())
+        .field("chroma-site", "mpeg2")
+        .field("interlace-mode", "progressive")
+        .build();
+    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio", "colorimetry"] {
+        if let Ok(value) = said.value(field) {
+            told.set_value(field, value.clone());
+        }
+    }
+    Some(gst::Caps::builder_full().structure(told).build())
 }
 
 fn carry_sound(

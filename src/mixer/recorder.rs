@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -151,8 +152,14 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
+    /// A disk that hangs holds the pipeline's thread in a write, and stopping waits for that thread: the programme must not wait too.
     fn drop(&mut self) {
-        stop("recording", &self.pipeline);
+        let pipeline = self.pipeline.clone();
+        let ending =
+            thread::Builder::new().name("recording-end".to_owned()).spawn(move || stop("recording", &pipeline));
+        if let Err(error) = ending {
+            tracing::warn!(%error, "a recording's pipeline is left as it is");
+        }
     }
 }
 

@@ -51,7 +51,6 @@ impl Track {
 
 /// Pictures of one colour each, `colour(n)` for the n-th.
 pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
-    let [width, height] = size;
     let encoder = match codec {
         Codec::Vp8 => "vp8enc deadline=1 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp8pay picture-id-mode=15-bit",
         Codec::H264 => {
@@ -60,7 +59,29 @@ pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour
         }
         Codec::Opus => panic!("not a video codec"),
     };
-    let caps = format!("video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1");
+    pictures(number, codec, "progressive", encoder, size, ms, colour)
+}
+
+/// The same from an interlaced camera, as old capture cards send it.
+pub(crate) fn interlaced_video(number: u32, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
+    let encoder = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 interlaced=true ! \
+                   rtph264pay config-interval=-1";
+    pictures(number, Codec::H264, "interleaved", encoder, size, ms, colour)
+}
+
+fn pictures(
+    number: u32,
+    codec: Codec,
+    interlace_mode: &str,
+    encoder: &str,
+    size: [usize; 2],
+    ms: u64,
+    colour: impl Fn(u64) -> Colour,
+) -> Track {
+    let [width, height] = size;
+    let caps = format!(
+        "video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1,interlace-mode={interlace_mode}"
+    );
     let pictures = (0..ms * FPS / 1000).map(|n| {
         let [y, u, v] = colour(n);
         let mut picture = vec![y; width * height];

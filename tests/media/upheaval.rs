@@ -13,6 +13,7 @@ use crate::sender::BLUE;
 use crate::sender::RED;
 use crate::sender::Track;
 use crate::sender::audio;
+use crate::sender::interlaced_video;
 use crate::sender::play;
 use crate::sender::tone;
 use crate::sender::video;
@@ -64,6 +65,22 @@ fn sixty_random_changes_leave_no_gap() {
         let losing = chance.below(20) + 10;
         play(&mut gateway, &sending, ms, |_, index| index as u64 % losing == 9);
     }
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    assert_eq!(look(&heard).len(), heard.video.len(), "every frame decodes");
+}
+
+#[test]
+fn an_interlaced_picture_is_shown_and_the_programme_goes_on() {
+    let mut gateway = Gateway::start();
+    let progressive = video(1, Codec::Vp8, [320, 180], 1000, |_| RED);
+    let interlaced = interlaced_video(2, [320, 192], 1000, |_| BLUE);
+    let sources = vec![
+        source(0, Some(&progressive), None, [0, 0, 320, 180]),
+        source(1, Some(&interlaced), None, [320, 0, 320, 180]),
+    ];
+    gateway.show(&scene(sources));
+    play(&mut gateway, &[&progressive, &interlaced], 1000, |_, _| false);
     let heard = gateway.finish();
     heard.assert_gapless();
     assert_eq!(look(&heard).len(), heard.video.len(), "every frame decodes");

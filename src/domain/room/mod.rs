@@ -7,6 +7,7 @@ pub mod window;
 pub mod words;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::domain::room::forwarder::Forwarder;
@@ -29,6 +30,13 @@ use crate::model::id::ProducerId;
 use crate::model::id::TrackId;
 use crate::model::media::Codec;
 use crate::model::media::MediaKind;
+use crate::model::role::RoomRole;
+
+/// Places of a room that viewers leave free.
+const PLACES_FOR_THE_BAND: usize = 16;
+
+/// Each change of encoding rebuilds a mixer's input. A sender that switches codecs does so once; one that alternates is an attack.
+const RECODE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much one room takes.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +94,13 @@ impl Room {
     pub fn join(&mut self, newcomer: Newcomer) -> Result<Joined, RoomError> {
         let info = ParticipantInfo { id: newcomer.participant, name: newcomer.name, role: newcomer.role };
         if !self.has(info.id) {
-            if self.participants.len() >= self.limits.participants {
-                return Err(RoomError::RoomFull(self.limits.participants));
+            let places = match info.role {
+                // One viewer's link can be opened any number of times and must not lock the band out.
+                RoomRole::Viewer => self.limits.participants.saturating_sub(PLACES_FOR_THE_BAND).max(1),
+                RoomRole::Musician | RoomRole::Host | RoomRole::Admin => self.limits.participants,
+            };
+            if self.participants.len() >= places {
+                return Err(RoomError::RoomFull(places));
             }
             self.tell_others(info.id, &Notice::ParticipantJoined(info.clone()));
             self.participants.push(info.clone());
@@ -290,10 +303,15 @@ impl Room {
         }
     }
 
-    /// Notes that a source now comes in another encoding: a new track to taps; consumers that cannot follow are closed.
-    pub fn recode(&mut self, participant: ParticipantId, ssrc: u32, encoding: Encoding) {
-        let track = self.take_track();
-        let Some(producer) = self.source(participant, ssrc) else { return };
+    /// Notes that a source now comes in another encoding: a new track to taps; consumers that cannot follow are closed. `false` if it
+    /// changed less than [`RECODE_INTERVAL`] ago; its packets are lost until then.
+    pub fn recode(&mut self, now: Instant, participant: ParticipantId, ssrc: u32, encoding: Encoding) -> bool {
+        let track = TrackId(self.next_track);
+        let Some(producer) = self.source(participant, ssrc) else { return false };
+        if producer.recoded_at.is_some_and(|at| now.saturating_duration_since(at) < RECODE_INTERVAL) {
+            return false;
+        }
+        producer.recoded_at = Some(now);
         let before = producer.encoding.codec;
         producer.encoding = encoding;
         producer.track = track;
@@ -302,7 +320,9 @@ impl Room {
             self.notices.push_back((consumer.participant, Notice::ConsumerClosed(consumer.id)));
             self.released.push_back(consumer.release(before));
         }
+        self.take_track();
         self.roster_changed = true;
+        true
     }
 
     /// A subscriber's plea for a keyframe of what comes out of `outlet`.

@@ -45,6 +45,8 @@ pub struct Producer {
     throttle: Throttle,
     /// Somebody needs a keyframe, and the source is not known yet.
     owes_keyframe: bool,
+    /// When its encoding changed last.
+    pub(super) recoded_at: Option<Instant>,
 }
 
 /// A track going out of a room to one participant.
@@ -69,6 +71,7 @@ impl Producer {
             window: Window::default(),
             throttle: Throttle::default(),
             owes_keyframe: false,
+            recoded_at: None,
         }
     }
 

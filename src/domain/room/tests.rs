@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::domain::room::Limits;
+use crate::domain::room::RECODE_INTERVAL;
 use crate::domain::room::Room;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
@@ -173,10 +174,13 @@ fn another_codec_is_another_track_and_closes_who_cannot_follow() {
     let consumer = ConsumerId::generate();
     room.consume(producer, Consumer::new(consumer, ben, OUTLET, Forwarder::new(90_000))).expect("known");
     notices(&mut room);
-    room.recode(anna, 1, Encoding { codec: Codec::Vp8, payload_type: 120 });
+    let now = Instant::now();
+    assert!(room.recode(now, anna, 1, Encoding { codec: Codec::Vp8, payload_type: 120 }));
     assert_eq!(room.roster().tracks[0].track, TrackId(1));
     assert_eq!(notices(&mut room), []);
-    room.recode(anna, 1, Encoding { codec: Codec::H264, payload_type: 102 });
+    let h264 = Encoding { codec: Codec::H264, payload_type: 102 };
+    assert!(!room.recode(now, anna, 1, h264), "alternating encodings are not followed");
+    assert!(room.recode(now + RECODE_INTERVAL, anna, 1, h264));
     assert_eq!(room.roster().tracks[0].track, TrackId(2), "numbers are never used again");
     assert_eq!(notices(&mut room), [(ben, Notice::ConsumerClosed(consumer))]);
 }

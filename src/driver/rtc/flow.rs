@@ -155,8 +155,10 @@ impl Host {
             if encoding.codec.kind() != producer.info.kind {
                 return;
             }
-            hosted.room.recode(participant, media.ssrc(), encoding);
-            return self.settle(now, room);
+            if hosted.room.recode(now, participant, media.ssrc(), encoding) {
+                self.settle(now, room);
+            }
+            return;
         }
         let packet = Incoming {
             ssrc: media.ssrc(),

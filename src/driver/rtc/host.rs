@@ -373,7 +373,8 @@ impl Host {
             }
             let connected = lines.iter().any(|line| line.peer.is_connected());
             let connecting = lines.is_empty() || lines.iter().any(|line| line.deadline.is_some());
-            if connected || (connecting && !seat.is_lost && !seat.events.is_closed()) {
+            // Media may go on flowing from somebody whose leave was lost; without a listener nobody can ever end it.
+            if (connected || (connecting && !seat.is_lost)) && !seat.events.is_closed() {
                 seat.silent_since = None;
             } else if now.saturating_duration_since(*seat.silent_since.get_or_insert(now)) >= GRACE {
                 gone.push((*participant, "no sign of life for 30 seconds"));

@@ -49,6 +49,9 @@ impl Host {
     }
 
     pub(super) fn restart_ice(&mut self, now: Instant, room: u64, participant: ParticipantId) -> Result<(), RoomError> {
+        if self.seat(room, participant)?.recv.is_none() {
+            return Err(RoomError::Sdp("nothing is received yet; consume something first".to_owned()));
+        }
         self.offers(now, room, participant)?.restart_ice = true;
         Ok(())
     }
@@ -184,6 +187,7 @@ impl Host {
         let key = recv.peer;
         let Some(line) = self.lines.get_mut(&key) else { return };
         let Negotiation::Ours(offers) = &mut recv.negotiation else { return };
+        let is_unused = offers.next_id == 0;
         let wanted = std::mem::take(&mut offers.wanted);
         let restart_ice = std::mem::take(&mut offers.restart_ice);
         let mut changed = std::mem::take(&mut offers.changed) || restart_ice;
@@ -212,6 +216,10 @@ impl Host {
         }
         changed |= !granted.is_empty();
         if !changed {
+            // A transport on which nothing was ever offered cannot connect, and would count as a participant that does not.
+            if is_unused {
+                self.close_line(key);
+            }
             return;
         }
         let sdp = match line.peer.offer(now, restart_ice) {

@@ -153,7 +153,7 @@ impl Peer {
         mut lanes_for: impl FnMut(&Section) -> Option<(Codec, String)>,
     ) -> Result<String, PeerError> {
         let offered = usable_sections(offer)?;
-        let description = RTCSessionDescription::offer(sdp::with_usable_candidates(offer))
+        let description = guarded(|| RTCSessionDescription::offer(sdp::with_usable_candidates(offer)))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         for section in offered.iter().filter(|s| s.kind.is_some() && s.receives && !s.rejected) {
             let is_new = self.section(&section.mid).is_none();
@@ -210,7 +210,7 @@ impl Peer {
     /// A description that cannot be used; the offer stays open unless the stack fails with it.
     pub(super) fn accept(&mut self, now: Instant, answer: &str) -> Result<(), PeerError> {
         let sections = usable_sections(answer)?;
-        let description = RTCSessionDescription::answer(sdp::with_usable_candidates(answer))
+        let description = guarded(|| RTCSessionDescription::answer(sdp::with_usable_candidates(answer)))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         guarded(|| self.pc.set_remote_description(now, description))
             .map_err(|error| PeerError::Description(error.to_string()))?;

@@ -26,6 +26,9 @@ pub(super) struct Section {
     pub(super) encodings: Vec<Encoding>,
 }
 
+/// Formats of one m-line that are looked at; browsers offer about thirty, and this is work on the media thread.
+const MAX_FORMATS: usize = 64;
+
 /// The m-lines of a description.
 pub(super) fn sections(sdp: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
@@ -39,7 +42,8 @@ pub(super) fn sections(sdp: &str) -> Vec<Section> {
                 Some(_) | None => None,
             };
             let rejected = words.next() == Some("0");
-            formats = words.skip(1).filter_map(|format| format.parse().ok()).collect();
+            prefer(sections.last_mut(), &formats);
+            formats = words.skip(1).filter_map(|format| format.parse().ok()).take(MAX_FORMATS).collect();
             sections.push(Section {
                 mid: String::new(),
                 kind,
@@ -57,12 +61,19 @@ pub(super) fn sections(sdp: &str) -> Vec<Section> {
             ("sendonly", _) => section.receives = false,
             ("recvonly", _) => section.sends = false,
             ("inactive", _) => (section.sends, section.receives) = (false, false),
-            ("rtpmap", map) => section.encodings.extend(encoding(map)),
+            ("rtpmap", map) if section.encodings.len() < MAX_FORMATS => section.encodings.extend(encoding(map)),
             _ => {}
         }
-        section.encodings.sort_by_key(|e| formats.iter().position(|format| *format == e.payload_type));
     }
+    prefer(sections.last_mut(), &formats);
     sections
+}
+
+/// Puts a section's encodings in the order of its m-line, which is the sender's preference (RFC 3264 section 5.1).
+fn prefer(section: Option<&mut Section>, formats: &[u8]) {
+    if let Some(section) = section {
+        section.encodings.sort_by_cached_key(|e| formats.iter().position(|format| *format == e.payload_type));
+    }
 }
 
 /// `111 opus/48000/2`
