@@ -32,8 +32,8 @@ use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
 
-/// Places of a room that viewers leave free.
-const PLACES_FOR_THE_BAND: usize = 16;
+/// Of so many places of a room viewers leave one free.
+const PLACE_FOR_THE_BAND: usize = 4;
 
 /// Each change of encoding rebuilds a mixer's input. A sender that switches codecs does so once; one that alternates is an attack.
 const RECODE_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl Room {
         if !self.has(info.id) {
             let places = match info.role {
                 // One viewer's link can be opened any number of times and must not lock the band out.
-                RoomRole::Viewer => self.limits.participants.saturating_sub(PLACES_FOR_THE_BAND).max(1),
+                RoomRole::Viewer => self.limits.participants - self.limits.participants / PLACE_FOR_THE_BAND,
                 RoomRole::Musician | RoomRole::Host | RoomRole::Admin => self.limits.participants,
             };
             if self.participants.len() >= places {

@@ -91,6 +91,22 @@ fn limits_hold_and_coming_back_is_not_coming_twice() {
 }
 
 #[test]
+fn an_audience_never_locks_the_band_out() {
+    let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2 }, 0);
+    let mut viewers = 0;
+    let full = loop {
+        let viewer = Newcomer { participant: ParticipantId::generate(), name: "Viewer".into(), role: RoomRole::Viewer };
+        match room.join(viewer) {
+            Ok(_) => viewers += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((viewers, full), (6, RoomError::RoomFull(6)));
+    enter(&mut room, "Anna");
+    enter(&mut room, "Ben");
+}
+
+#[test]
 fn nobody_touches_what_is_not_theirs() {
     let mut room = room();
     let anna = enter(&mut room, "Anna");

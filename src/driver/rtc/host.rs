@@ -546,23 +546,41 @@ mod tests {
         assert_eq!(host.participants(), 0);
     }
 
+    fn consume(host: &mut Host, now: Instant, participant: ParticipantId, producer: ProducerId) {
+        let request = Request::Consume { participant, producer, reply: oneshot::channel().0 };
+        host.handle(now, Command { room: name(), request });
+    }
+
     #[test]
     fn a_transport_that_never_connects_costs_the_seat() {
         let start = Instant::now();
         let mut host = host();
-        let (participant, mut events) = enter(&mut host, start);
-        host.handle(
-            start,
-            Command { room: name(), request: Request::RestartIce { participant, reply: oneshot::channel().0 } },
-        );
-        assert!(matches!(events.try_recv(), Ok(Event::Offer { .. })) || host.lines.len() == 1);
+        let (anna, mut events) = enter(&mut host, start);
+        let (ben, _bens_events) = enter(&mut host, start);
+        let key = host.names[&name()];
+        let encoding =
+            crate::domain::room::producer::Encoding { codec: crate::model::media::Codec::Opus, payload_type: 111 };
+        let producer = host.room(key).produce(ben, "0", TrackSource::Microphone, encoding).expect("allowed");
+        consume(&mut host, start, anna, producer);
+        assert_eq!(host.lines.len(), 1);
         host.tick(start + Duration::from_secs(29));
-        assert_eq!(host.participants(), 1);
+        assert_eq!(host.participants(), 2);
         host.tick(start + Duration::from_secs(30));
-        assert_eq!(host.participants(), 0);
+        assert_eq!(host.participants(), 1, "only Ben is left");
         assert!(host.lines.is_empty());
         let told = std::iter::from_fn(|| events.try_recv().ok()).last();
         assert!(matches!(told, Some(Event::Removed { .. })), "{told:?}");
+    }
+
+    #[test]
+    fn wanting_what_is_gone_already_costs_nothing() {
+        let start = Instant::now();
+        let mut host = host();
+        let (anna, _events) = enter(&mut host, start);
+        consume(&mut host, start, anna, ProducerId::generate());
+        host.tick(start + Duration::from_secs(60));
+        assert_eq!(host.participants(), 1);
+        assert!(host.lines.is_empty());
     }
 
     #[test]
