@@ -312,6 +312,7 @@ impl Room {
             return false;
         }
         producer.recoded_at = Some(now);
+        producer.last_report = None;
         let before = producer.encoding.codec;
         producer.encoding = encoding;
         producer.track = track;
@@ -323,6 +324,11 @@ impl Room {
         self.take_track();
         self.roster_changed = true;
         true
+    }
+
+    /// The last sender report of every source that has sent one: track, NTP time, RTP time.
+    pub fn reports(&self) -> impl Iterator<Item = (TrackId, u64, u32)> {
+        self.producers.iter().filter_map(|p| p.last_report.map(|(ntp, rtp)| (p.track, ntp, rtp)))
     }
 
     /// A subscriber's plea for a keyframe of what comes out of `outlet`.

@@ -47,6 +47,8 @@ pub struct Producer {
     owes_keyframe: bool,
     /// When its encoding changed last.
     pub(super) recoded_at: Option<Instant>,
+    /// NTP and RTP time of its last sender report, for taps that come later.
+    pub last_report: Option<(u64, u32)>,
 }
 
 /// A track going out of a room to one participant.
@@ -72,6 +74,7 @@ impl Producer {
             throttle: Throttle::default(),
             owes_keyframe: false,
             recoded_at: None,
+            last_report: None,
         }
     }
 

@@ -86,9 +86,9 @@ impl Host {
                 }
                 Heard::SenderReport { ssrc, ntp, rtp } => {
                     let Some(hosted) = self.rooms.get_mut(&room) else { continue };
-                    let Some(track) = hosted.room.source(participant, ssrc).map(|producer| producer.track) else {
-                        continue;
-                    };
+                    let Some(producer) = hosted.room.source(participant, ssrc) else { continue };
+                    producer.last_report = Some((ntp, rtp));
+                    let track = producer.track;
                     for tap in &hosted.taps {
                         let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });
                         self.counters.tap_dropped += u64::from(sent.is_err());

@@ -191,6 +191,11 @@ impl Host {
         let hosted = self.rooms.get_mut(&key).expect("just opened");
         let (roster, roster_rx) = watch::channel(hosted.room.roster());
         let (media, media_rx) = mpsc::channel(TAP_QUEUE);
+        // A tap that knew no sender's clock would have to guess until the next reports, seconds of sound beside its picture.
+        for (track, ntp, rtp) in hosted.room.reports() {
+            let sent = media.try_send(TapMedia::SenderReport { track, ntp, rtp });
+            self.counters.tap_dropped += u64::from(sent.is_err());
+        }
         hosted.taps.push(TapEnd { roster, media });
         Tap { roster: roster_rx, media: media_rx }
     }
