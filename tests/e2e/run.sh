@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-seconds=${JAMCAST_E2E_SECONDS:-20}
+seconds=${JAMCAST_E2E_SECONDS:-45}
 programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
 # Planted secrets: whatever prints one of them fails the test.
 plain_key=canary-plain-4c1d

@@ -206,9 +206,9 @@ impl Programme {
     }
 
     /// How much later than its flash in `region` each beep of `hz` is heard: median seconds over all pairs, and how many pairs.
-    /// Positive means that the sound is late.
-    pub(crate) fn av_offset(&self, region: Region, hz: f64) -> Option<(f64, usize)> {
-        let flashes = self.flashes(region);
+    /// Positive means that the sound is late. Flashes before `from` (seconds of the programme) do not count.
+    pub(crate) fn av_offset(&self, region: Region, hz: f64, from: f64) -> Option<(f64, usize)> {
+        let flashes: Vec<f64> = self.flashes(region).into_iter().filter(|flash| *flash >= from).collect();
         let beeps = self.beeps(hz);
         let mut offsets: Vec<f64> = flashes
             .iter()

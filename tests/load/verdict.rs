@@ -24,6 +24,10 @@ pub(crate) struct Expected {
     /// Seconds without a frame at most, where a gap is meant to be; without it, not a frame may be missing.
     #[serde(default)]
     pub(crate) gap: Option<f64>,
+    /// Seconds from the beginning after which lip-sync must hold. A browser reports its sound's clock every five seconds only; until
+    /// then the mixer goes by arrival, and moves to the right place by 5 ms a second so that nobody hears it.
+    #[serde(default)]
+    pub(crate) in_step_after: f64,
     /// Seconds at the beginning and the end that are not looked at: musicians still connect, or leave.
     pub(crate) settle: (f64, f64),
     pub(crate) parts: Vec<ExpectedPart>,
@@ -67,8 +71,9 @@ impl Verdict {
         verdict.continuity(&seen, expected);
         let from = seen.frame_times.first().copied().unwrap_or(0.0) + expected.settle.0;
         let to = seen.frame_times.last().copied().unwrap_or(0.0) - expected.settle.1;
+        let in_step_from = from - expected.settle.0 + expected.in_step_after;
         for part in &expected.parts {
-            verdict.part(&seen, part, from, to);
+            verdict.part(&seen, part, (from, to), in_step_from);
         }
         Ok(verdict)
     }
@@ -121,7 +126,7 @@ impl Verdict {
         );
     }
 
-    fn part(&mut self, seen: &Programme, part: &ExpectedPart, from: f64, to: f64) {
+    fn part(&mut self, seen: &Programme, part: &ExpectedPart, (from, to): (f64, f64), in_step_from: f64) {
         let moved = seen.movement(part.region, from, to);
         self.note(moved >= PRESENT, format!("{}: tile moved in {:.0} % of the frames", part.name, moved * 100.0));
         let left = seen.note(part.note_hz, Channel::Left, from, to);
@@ -143,7 +148,7 @@ impl Verdict {
             self.note(as_played, format!("{}: {difference:+.1} dB left against right", part.name));
         }
         if let Some(beep) = part.beep_hz {
-            match seen.av_offset(part.region, beep) {
+            match seen.av_offset(part.region, beep, in_step_from) {
                 Some((offset, pairs)) => {
                     let added = offset - part.sent_late_ms / 1000.0;
                     self.note(
