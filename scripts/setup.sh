@@ -48,8 +48,23 @@ need_rust() {
   command -v cc >/dev/null || need_packages gcc libc6-dev
 }
 
+# Debian 12 and Ubuntu 24.04 have a Node.js that is too old for Vite. Node.js is a package of npm too, and lies in target/ then.
 need_node() {
   if ! command -v node >/dev/null || ! command -v npm >/dev/null; then need_packages nodejs npm; fi
-  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' ||
-    die "Node.js 20.19 or later is needed; this is $(node --version)"
+  node_is_recent && return
+  local machine bin=$root/target/node/node_modules
+  case $(uname -m) in
+    x86_64) machine=linux-x64 ;;
+    aarch64) machine=linux-arm64 ;;
+    *) die "Node.js 20.19 or later is needed; this is $(node --version)" ;;
+  esac
+  PATH=$bin/node-$machine/bin:$bin/.bin:$PATH
+  node_is_recent && return
+  say "jamcast: Node.js is $(node --version); 20.19 or later goes to target/node"
+  npm install --silent --no-progress --no-audit --no-fund --prefix "$root/target/node" "node-$machine@22" npm@11 >&2 && hash -r
+  node_is_recent || die "Node.js 20.19 or later is needed; this is $(node --version)"
+}
+
+node_is_recent() {
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'
 }
