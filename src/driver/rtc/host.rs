@@ -300,7 +300,7 @@ impl Host {
     /// After a description was made: its credentials open the door, and the clock of connecting runs.
     pub(super) fn admit(&mut self, now: Instant, key: u64) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        for (ufrag, password) in line.peer.credentials() {
+        if let Some((ufrag, password)) = line.peer.credentials() {
             self.demux.admit(key, ufrag, password);
         }
         if !line.peer.is_connected() {
