@@ -206,6 +206,11 @@ impl Rooms {
         let _lost_if_full = self.worker(room).try_send(Command { room: room.clone(), request });
     }
 
+    /// Workers that ended; their rooms cannot be entered any more.
+    pub fn dead_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.is_closed()).count()
+    }
+
     fn worker(&self, room: &RoomId) -> &mpsc::Sender<Command> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(room);
         let index = usize::try_from(hash % self.workers.len() as u64).expect("smaller than a usize");

@@ -66,6 +66,9 @@ async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, Problem> {
     if gateway.drain.is_cancelled() {
         return unready("draining", "the gateway is shutting down and takes no new work");
     }
+    if gateway.rooms.dead_workers() > 0 {
+        return unready("media_worker_dead", "a media worker has ended and its rooms with it; restart the gateway");
+    }
     match tokio::time::timeout(PING_TIMEOUT, gateway.store.ping()).await {
         Ok(Ok(())) => Ok(Json(json!({ "status": "ok" }))),
         Ok(Err(_)) | Err(_) => unready("store_unavailable", "the database does not answer"),

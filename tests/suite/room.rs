@@ -49,7 +49,11 @@ struct Guest {
 
 impl House {
     fn open() -> Self {
-        let config = rtc::Config { workers: 1, bind: [127, 0, 0, 1].into(), ..rtc::Config::default() };
+        Self::with(rtc::Config::default())
+    }
+
+    fn with(config: rtc::Config) -> Self {
+        let config = rtc::Config { workers: 1, bind: [127, 0, 0, 1].into(), ..config };
         let shutdown = CancellationToken::new();
         let (rooms, workers) = rtc::start(&config, &shutdown).expect("a free port");
         Self { rooms, room: "jam".parse().expect("a slug"), workers, _shutdown: shutdown.drop_guard() }
@@ -279,6 +283,23 @@ async fn an_ice_restart_changes_nothing_but_the_path() {
     while ear.heard.try_recv().is_ok() {}
     let after = ear.hear(AUDIO, 25).await;
     assert_continuous(&after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn music_flows_both_ways_over_ice_lite() {
+    let house = House::with(rtc::Config { ice_lite: true, ..rtc::Config::default() });
+    let anna = house.enter("Anna").await;
+    let mut ben = house.enter("Ben").await;
+    let mut plays = Musician::new().await;
+    plays.play().await;
+    let answer = house.publish(&anna, &mut plays).await;
+    assert!(answer.contains("a=ice-lite"), "{answer}");
+    let microphone = house.produce(&anna, "0", TrackSource::Microphone).await.expect("an audio m-line");
+    let camera = house.produce(&anna, "1", TrackSource::Camera).await.expect("a video m-line");
+    let mut ear = Musician::new().await;
+    house.consume(&mut ben, &mut ear, &[microphone, camera]).await;
+    assert_continuous(&ear.hear(AUDIO, 25).await);
+    assert_continuous(&ear.hear(VIDEO, 20).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,7 @@ pub(super) struct Counters {
     pub(super) keyframes_sent: u64,
     pub(super) keyframes_coalesced: u64,
     pub(super) datagrams_dropped: u64,
+    pub(super) panics: u64,
     /// Participants of this worker as last published, for the gauge all workers share.
     participants: usize,
 }
@@ -48,6 +49,7 @@ impl Counters {
         metrics::counter!("jamcast_keyframe_requests_total", "result" => "coalesced")
             .increment(self.keyframes_coalesced);
         metrics::counter!("jamcast_udp_dropped_datagrams_total").increment(self.datagrams_dropped);
+        metrics::counter!("jamcast_media_panics_total").increment(self.panics);
         let gauge = metrics::gauge!("jamcast_participants");
         let change = |from: usize, to: usize| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
         gauge.increment(f64::from(change(self.participants, participants)));

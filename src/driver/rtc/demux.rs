@@ -12,11 +12,30 @@ const ATTRIBUTE_USERNAME: u16 = 0x0006;
 const ATTRIBUTE_MESSAGE_INTEGRITY: u16 = 0x0008;
 const INTEGRITY_LENGTH: usize = 20;
 
+/// Addresses a peer may prove or ask for between two ICE restarts. A browser has a handful of candidates and a NAT shows one or two
+/// addresses for each; the stack keeps a candidate pair for every one, so a peer that makes them up is not followed.
+pub(super) const MAX_ADDRESSES: usize = 64;
+
 /// The table of one socket. Peers are the worker's numbers for them.
 #[derive(Default)]
 pub(super) struct Demux {
     by_address: HashMap<SocketAddr, u64>,
     by_ufrag: HashMap<String, (u64, hmac::Key)>,
+    by_peer: HashMap<u64, Paths>,
+}
+
+/// What a peer has in the other two tables: of its present user fragment, and of the one before, over which media goes on until the
+/// restart is through.
+#[derive(Default)]
+struct Paths {
+    present: Generation,
+    before: Generation,
+}
+
+#[derive(Default)]
+struct Generation {
+    ufrag: String,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Demux {
@@ -27,31 +46,66 @@ impl Demux {
         }
         let request = Request::parse(datagram)?;
         let (peer, key) = self.by_ufrag.get(request.ufrag)?;
-        request.is_authentic(key).then(|| {
-            self.by_address.insert(from, *peer);
-            *peer
-        })
+        let peer = *peer;
+        (request.is_authentic(key) && self.learn(peer, from)).then_some(peer)
     }
 
-    /// Lets requests with this user fragment and password in.
+    /// Lets requests with this user fragment and password in, and none any more with those before the last.
     pub(super) fn admit(&mut self, peer: u64, ufrag: &str, password: &str) {
-        if !self.by_ufrag.contains_key(ufrag) {
-            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-            self.by_ufrag.insert(ufrag.to_owned(), (peer, key));
+        if self.by_ufrag.contains_key(ufrag) {
+            return;
         }
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+        self.by_ufrag.insert(ufrag.to_owned(), (peer, key));
+        let paths = self.by_peer.entry(peer).or_default();
+        let fresh = Generation { ufrag: ufrag.to_owned(), addresses: Vec::new() };
+        let previous = std::mem::replace(&mut paths.present, fresh);
+        let stale = std::mem::replace(&mut paths.before, previous);
+        self.drop_generation(peer, &stale);
     }
 
     /// Notes what a peer sends, for the answer to a binding request comes from an address that may be new.
     /// An address that is somebody's stays theirs.
     pub(super) fn sent(&mut self, peer: u64, to: SocketAddr, datagram: &[u8]) {
-        if is_binding_request(datagram) {
-            self.by_address.entry(to).or_insert(peer);
+        if is_binding_request(datagram) && !self.by_address.contains_key(&to) {
+            self.learn(peer, to);
         }
     }
 
     pub(super) fn forget(&mut self, peer: u64) {
-        self.by_address.retain(|_, owner| *owner != peer);
-        self.by_ufrag.retain(|_, (owner, _)| *owner != peer);
+        let Some(Paths { present, before }) = self.by_peer.remove(&peer) else { return };
+        for generation in [present, before] {
+            self.drop_generation(peer, &generation);
+        }
+    }
+
+    /// Whether the address is the peer's from now on.
+    fn learn(&mut self, peer: u64, address: SocketAddr) -> bool {
+        let Some(Paths { present, .. }) = self.by_peer.get_mut(&peer) else { return false };
+        if present.addresses.contains(&address) {
+            self.by_address.insert(address, peer);
+            return true;
+        }
+        if present.addresses.len() >= MAX_ADDRESSES {
+            return false;
+        }
+        present.addresses.push(address);
+        self.by_address.insert(address, peer);
+        true
+    }
+
+    /// What is not somebody else's by now, nor the peer's by its present user fragment.
+    fn drop_generation(&mut self, peer: u64, generation: &Generation) {
+        self.by_ufrag.remove(&generation.ufrag);
+        let kept = self.by_peer.get(&peer);
+        for address in &generation.addresses {
+            let is_kept = kept.is_some_and(|paths| {
+                paths.present.addresses.contains(address) || paths.before.addresses.contains(address)
+            });
+            if !is_kept && self.by_address.get(address) == Some(&peer) {
+                self.by_address.remove(address);
+            }
+        }
     }
 }
 
@@ -138,9 +192,45 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_makes_addresses_up_is_not_followed() {
+        let mut demux = Demux::default();
+        demux.admit(1, "ours", "password");
+        let request = request("ours:theirs", "password");
+        let followed = (1..5000).filter(|port| demux.route(address(*port), &request).is_some()).count();
+        assert_eq!(followed, MAX_ADDRESSES);
+        assert_eq!(demux.by_address.len(), MAX_ADDRESSES);
+        (6000..9000).for_each(|port| demux.sent(1, address(port), &request));
+        assert_eq!(demux.by_address.len(), MAX_ADDRESSES, "nor by naming them as candidates");
+        assert_eq!(demux.route(address(1), &request), Some(1), "its old ones are still its own");
+        demux.forget(1);
+        assert!(demux.by_address.is_empty() && demux.by_ufrag.is_empty() && demux.by_peer.is_empty());
+    }
+
+    #[test]
+    fn a_restart_opens_new_doors_and_closes_those_before_the_last() {
+        let mut demux = Demux::default();
+        let media = [0x80, 111, 0, 1];
+        for (generation, ufrag) in ["one", "two", "three"].into_iter().enumerate() {
+            demux.admit(1, ufrag, "password");
+            let request = request(&format!("{ufrag}:theirs"), "password");
+            assert_eq!(demux.route(address(9), &request), Some(1), "an address may stay the same");
+            for port in 0..100 {
+                demux.route(address(1000 * u16::try_from(generation).expect("small") + 10 + port), &request);
+            }
+        }
+        assert_eq!(demux.route(address(2010), &media), Some(1));
+        assert_eq!(demux.route(address(1010), &media), Some(1), "media goes on over the old path");
+        assert_eq!(demux.route(address(10), &media), None, "but not over the one before");
+        assert_eq!(demux.route(address(9), &media), Some(1));
+        assert_eq!(demux.route(address(9), &request("one:theirs", "password")), None);
+        assert!(demux.by_address.len() <= 2 * MAX_ADDRESSES);
+    }
+
+    #[test]
     fn nobody_takes_an_address_over_by_naming_it_as_a_candidate() {
         let mut demux = Demux::default();
         demux.admit(1, "one", "password");
+        demux.admit(2, "y", "other");
         demux.route(address(1), &request("one:x", "password"));
         demux.sent(2, address(1), &request("y:z", "other"));
         assert_eq!(demux.route(address(1), &[0x80, 0]), Some(1));

@@ -26,6 +26,7 @@ impl Host {
     pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
         let Some(key) = self.demux.route(from, datagram) else { return };
         let Some(line) = self.lines.get_mut(&key) else { return };
+        self.work.is_for(line.room);
         line.peer.receive(now, local, from, BytesMut::from(datagram));
         self.touch(key);
     }
@@ -39,6 +40,7 @@ impl Host {
             self.timers.pop();
             // A timer that was moved left its old place in the heap.
             let Some(line) = self.lines.get_mut(&key).filter(|line| line.timer == Some(at)) else { continue };
+            self.work.is_for(line.room);
             line.timer = None;
             line.peer.handle_timeout(now);
             self.touch(key);
@@ -76,6 +78,7 @@ impl Host {
         let mut heard = std::mem::take(&mut self.heard);
         let Some(line) = self.lines.get_mut(&key) else { return };
         let (room, participant, transport) = (line.room, line.participant, line.transport);
+        self.work.is_for(room);
         line.peer.poll(now, &mut heard);
         let mut changed = false;
         for heard in heard.drain(..) {
@@ -132,7 +135,7 @@ impl Host {
         }
     }
 
-    fn tell(&mut self, room: u64, participant: crate::model::id::ParticipantId, event: Event) {
+    pub(super) fn tell(&mut self, room: u64, participant: crate::model::id::ParticipantId, event: Event) {
         if let Ok(seat) = self.seat(room, participant) {
             let _gone_or_deaf = seat.events.try_send(event);
         }
@@ -147,6 +150,7 @@ impl Host {
     fn forward(&mut self, now: Instant, key: u64, kind: MediaKind, media: &Media) {
         let Some(line) = self.lines.get(&key) else { return };
         let (room, participant) = (line.room, line.participant);
+        self.work.is_for(room);
         let Some(hosted) = self.rooms.get_mut(&room) else { return };
         let Some(producer) = hosted.room.source(participant, media.ssrc()) else { return };
         self.counters.received(kind, media.payload().len());
@@ -199,6 +203,7 @@ impl Host {
     fn flush(&mut self) {
         for key in std::mem::take(&mut self.dirty) {
             let Some(line) = self.lines.get_mut(&key) else { continue };
+            self.work.is_for(line.room);
             line.is_dirty = false;
             while let Some((to, datagram)) = line.peer.poll_transmit() {
                 self.demux.sent(key, to, &datagram);

@@ -15,6 +15,7 @@ use crate::domain::room::KeyframeRequest;
 use crate::domain::room::Room;
 use crate::domain::room::keyframe::Plea;
 use crate::driver::rtc::Config;
+use crate::driver::rtc::containment::Work;
 use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Engine;
@@ -58,6 +59,7 @@ pub(super) struct Host {
     pub(super) lines: HashMap<u64, Line>,
     pub(super) demux: Demux,
     pub(super) counters: Counters,
+    pub(super) work: Work,
     pub(super) timers: BinaryHeap<Reverse<(Instant, u64)>>,
     pub(super) dirty: Vec<u64>,
     pub(super) outbox: Vec<(SocketAddr, BytesMut)>,
@@ -71,7 +73,7 @@ pub(super) struct Host {
 
 /// A room and who is connected to it.
 pub(super) struct Hosted {
-    name: RoomId,
+    pub(super) name: RoomId,
     pub(super) room: Room,
     pub(super) seats: HashMap<ParticipantId, Seat>,
     pub(super) taps: Vec<TapEnd>,
@@ -93,6 +95,7 @@ impl Host {
             lines: HashMap::new(),
             demux: Demux::default(),
             counters: Counters::default(),
+            work: Work::default(),
             timers: BinaryHeap::new(),
             dirty: Vec::new(),
             outbox: Vec::new(),
@@ -107,6 +110,9 @@ impl Host {
     /// Does what a command asks. Whoever asked may be gone; then nobody hears the answer.
     pub(super) fn handle(&mut self, now: Instant, command: Command) {
         let Command { room: name, request } = command;
+        if let Some(room) = self.names.get(&name) {
+            self.work.is_for(*room);
+        }
         if let Request::Join { newcomer, events, reply } = request {
             let _gone = reply.send(self.join(&name, newcomer, events));
         } else if let Request::Tap { reply } = request {
@@ -300,7 +306,7 @@ impl Host {
     /// After a description was made: its credentials open the door, and the clock of connecting runs.
     pub(super) fn admit(&mut self, now: Instant, key: u64) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        for (ufrag, password) in line.peer.credentials() {
+        if let Some((ufrag, password)) = line.peer.credentials() {
             self.demux.admit(key, ufrag, password);
         }
         if !line.peer.is_connected() {
@@ -353,7 +359,9 @@ impl Host {
     pub(super) fn tick(&mut self, now: Instant) {
         let rooms: Vec<u64> = self.rooms.keys().copied().collect();
         for room in rooms {
+            self.work.is_for(room);
             self.request_keyframes_due(now, room);
+            self.close_expired(now, room);
             for (participant, reason) in self.gone(now, room) {
                 tracing::info!(%participant, reason, "a participant is removed");
                 if let Ok(seat) = self.seat(room, participant) {
@@ -366,13 +374,31 @@ impl Host {
         }
     }
 
+    /// Who sends without trouble loses only the receiving transport that did not connect; the next wish to consume opens another.
+    fn close_expired(&mut self, now: Instant, room: u64) {
+        let Some(hosted) = self.rooms.get(&room) else { return };
+        let is_expired = |key: &u64| self.lines.get(key).is_some_and(|line| line.is_expired(now));
+        let is_connected = |key: &u64| self.lines.get(key).is_some_and(|line| line.peer.is_connected());
+        let expired = |seat: &Seat| {
+            let recv = seat.recv.as_ref().map(|recv| recv.peer).filter(is_expired);
+            recv.filter(|_| seat.send.as_ref().is_some_and(is_connected))
+        };
+        let expired: Vec<(ParticipantId, u64)> =
+            hosted.seats.iter().filter_map(|(participant, seat)| Some((*participant, expired(seat)?))).collect();
+        for (participant, key) in expired {
+            tracing::info!(%participant, "a receiving transport did not connect and is closed");
+            self.tell(room, participant, Event::TransportFailed(Transport::Recv));
+            self.close_line(key);
+        }
+    }
+
     fn gone(&mut self, now: Instant, room: u64) -> Vec<(ParticipantId, &'static str)> {
         let Some(hosted) = self.rooms.get_mut(&room) else { return Vec::new() };
         let mut gone = Vec::new();
         for (participant, seat) in &mut hosted.seats {
             let keys = seat.send.into_iter().chain(seat.recv.as_ref().map(|recv| recv.peer));
             let lines: Vec<&Line> = keys.filter_map(|key| self.lines.get(&key)).collect();
-            if lines.iter().any(|line| line.deadline.is_some_and(|deadline| deadline <= now)) {
+            if lines.iter().any(|line| line.is_expired(now)) {
                 gone.push((*participant, "no media connection within 30 seconds"));
                 continue;
             }
@@ -419,11 +445,16 @@ impl Host {
         let Some(hosted) = self.rooms.get_mut(&key) else { return };
         hosted.taps.retain(|tap| !tap.media.is_closed());
         if hosted.room.is_empty() && hosted.taps.is_empty() {
-            // Track numbers are never used twice, not even by a room of the same name.
-            self.next_track = self.next_track.max(hosted.room.next_track());
-            self.names.remove(&hosted.name);
-            self.rooms.remove(&key);
+            self.remove_room(key);
         }
+    }
+
+    pub(super) fn remove_room(&mut self, key: u64) -> Option<Hosted> {
+        let hosted = self.rooms.remove(&key)?;
+        // Track numbers are never used twice, not even by a room of the same name.
+        self.next_track = self.next_track.max(hosted.room.next_track());
+        self.names.remove(&hosted.name);
+        Some(hosted)
     }
 
     pub(super) fn participants(&self) -> usize {

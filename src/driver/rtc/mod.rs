@@ -1,5 +1,6 @@
 //! The SFU's workers: one thread and one UDP socket each, a room lives on one worker.
 
+mod containment;
 mod counters;
 mod demux;
 mod engine;
@@ -17,6 +18,8 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::thread::JoinHandle;
 
 use serde::Deserialize;
@@ -173,14 +176,19 @@ fn run(
     shutdown: CancellationToken,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            Worker::new(host, socket, commands)?.run(shutdown).await;
-            Ok(())
+    let work = || {
+        runtime.and_then(|runtime| {
+            runtime.block_on(async {
+                Worker::new(host, socket, commands)?.run(shutdown).await;
+                Ok(())
+            })
         })
-    });
-    if let Err(error) = ended {
-        tracing::error!(%error, "a media worker could not run");
+    };
+    // Its queue of commands closes with it, which is how everybody else learns that it is gone.
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a media worker could not run"),
+        Err(_) => tracing::error!("a media worker panicked and is gone; its rooms are closed until a restart"),
     }
 }
 
@@ -205,15 +213,4 @@ fn primary_address() -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wildcard_is_never_announced() {
-        let config = Config { announced_ips: vec![Ipv4Addr::UNSPECIFIED.into()], ..Config::default() };
-        assert!(config.addresses().is_empty());
-        assert!(Config::default().addresses().contains(&Ipv4Addr::LOCALHOST.into()));
-        let bound = Config { bind: Ipv4Addr::LOCALHOST.into(), ..Config::default() };
-        assert_eq!(bound.addresses(), [IpAddr::from(Ipv4Addr::LOCALHOST)]);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! A call into the stack that fails or panics breaks this peer and no other; [`Peer::poll`] then says [`Heard::Closed`].
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -45,7 +46,8 @@ use crate::model::media::Codec;
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
 /// send the next after its timer of a second.
 const MAX_HELD: usize = 8;
-/// Remote candidates taken over a peer's life, and kept while the description they belong to is still to come.
+/// Remote candidates taken between two ICE restarts of the remote end; each is checked, so each makes us send to an address of its
+/// choice.
 const MAX_CANDIDATES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +121,10 @@ pub(super) struct Peer {
     /// The m-lines as last agreed on.
     sections: Vec<Section>,
     early_candidates: Vec<String>,
-    candidates_taken: usize,
-    credentials: Vec<(String, String)>,
+    /// The remote end's user fragment and the candidates it named with it.
+    remote_ufrag: String,
+    candidates_taken: HashSet<String>,
+    credentials: Option<(String, String)>,
     broken: bool,
 }
 
@@ -136,8 +140,9 @@ impl Peer {
             sources: Vec::new(),
             sections: Vec::new(),
             early_candidates: Vec::new(),
-            candidates_taken: 0,
-            credentials: Vec::new(),
+            remote_ufrag: String::new(),
+            candidates_taken: HashSet::new(),
+            credentials: None,
             broken: false,
         })
     }
@@ -153,7 +158,8 @@ impl Peer {
         mut lanes_for: impl FnMut(&Section) -> Option<(Codec, String)>,
     ) -> Result<String, PeerError> {
         let offered = usable_sections(offer)?;
-        let description = guarded(|| RTCSessionDescription::offer(sdp::with_usable_candidates(offer)))
+        let usable = self.with_usable_candidates(offer);
+        let description = guarded(|| RTCSessionDescription::offer(usable))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         for section in offered.iter().filter(|s| s.kind.is_some() && s.receives && !s.rejected) {
             let is_new = self.section(&section.mid).is_none();
@@ -210,7 +216,8 @@ impl Peer {
     /// A description that cannot be used; the offer stays open unless the stack fails with it.
     pub(super) fn accept(&mut self, now: Instant, answer: &str) -> Result<(), PeerError> {
         let sections = usable_sections(answer)?;
-        let description = guarded(|| RTCSessionDescription::answer(sdp::with_usable_candidates(answer)))
+        let usable = self.with_usable_candidates(answer);
+        let description = guarded(|| RTCSessionDescription::answer(usable))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         guarded(|| self.pc.set_remote_description(now, description))
             .map_err(|error| PeerError::Description(error.to_string()))?;
@@ -228,10 +235,9 @@ impl Peer {
         if !sdp::is_usable_candidate(candidate) {
             return Ok(());
         }
-        if self.candidates_taken >= MAX_CANDIDATES {
+        if !self.takes(candidate) {
             return Err(PeerError::Candidate(format!("more than {MAX_CANDIDATES} of them")));
         }
-        self.candidates_taken += 1;
         if self.pc.remote_description().is_none() {
             self.early_candidates.push(candidate.to_owned());
             return Ok(());
@@ -308,9 +314,9 @@ impl Peer {
         self.sections.iter().flat_map(|s| &s.encodings).find(|e| e.payload_type == payload_type).copied()
     }
 
-    /// User fragments and passwords under which the remote end may come; the newest last.
-    pub(super) fn credentials(&self) -> &[(String, String)] {
-        &self.credentials
+    /// The user fragment and password under which the remote end may come, as last described.
+    pub(super) fn credentials(&self) -> Option<&(String, String)> {
+        self.credentials.as_ref()
     }
 
     /// A datagram from `from` to our candidate `local`.
@@ -495,10 +501,7 @@ impl Peer {
         let description = guarded(|| Ok(self.pc.local_description()))?;
         let sdp = description.map(|d| sdp::for_music(&d.sdp)).ok_or(PeerError::Panic)?;
         if let Some((ufrag, password)) = sdp::ice_credentials(&sdp) {
-            let pair = (ufrag.to_owned(), password.to_owned());
-            if !self.credentials.contains(&pair) {
-                self.credentials.push(pair);
-            }
+            self.credentials = Some((ufrag.to_owned(), password.to_owned()));
         }
         Ok(sdp)
     }
@@ -523,6 +526,23 @@ impl Peer {
                 tracing::debug!(%error, "an early candidate was refused");
             }
         }
+    }
+
+    /// The description without candidates that cannot be reached from here or are too many.
+    fn with_usable_candidates(&mut self, description: &str) -> String {
+        if let Some((ufrag, _)) = sdp::ice_credentials(description)
+            && self.remote_ufrag != ufrag
+        {
+            ufrag.clone_into(&mut self.remote_ufrag);
+            self.candidates_taken.clear();
+        }
+        sdp::with_candidates(description, |candidate| sdp::is_usable_candidate(candidate) && self.takes(candidate))
+    }
+
+    /// Whether a candidate is known or may still be.
+    fn takes(&mut self, candidate: &str) -> bool {
+        self.candidates_taken.contains(candidate)
+            || (self.candidates_taken.len() < MAX_CANDIDATES && self.candidates_taken.insert(candidate.to_owned()))
     }
 
     fn take_candidate(&mut self, candidate: String) -> Result<(), PeerError> {

@@ -112,11 +112,11 @@ pub(super) fn for_music(sdp: &str) -> String {
     out
 }
 
-/// The description without candidates that cannot be reached from here: mDNS names and TCP.
-pub(super) fn with_usable_candidates(sdp: &str) -> String {
+/// The description with those of its candidates that are wanted.
+pub(super) fn with_candidates(sdp: &str, mut is_wanted: impl FnMut(&str) -> bool) -> String {
     let mut out = String::with_capacity(sdp.len());
     for line in sdp.lines() {
-        if line.strip_prefix("a=candidate:").is_none_or(is_usable_candidate) {
+        if line.strip_prefix("a=candidate:").is_none_or(&mut is_wanted) {
             out.push_str(line);
             out.push_str("\r\n");
         }
@@ -124,7 +124,8 @@ pub(super) fn with_usable_candidates(sdp: &str) -> String {
     out
 }
 
-/// Whether the value of a `candidate` attribute (RFC 8839 section 5.1) names a UDP port at an IP address.
+/// Whether the value of a `candidate` attribute (RFC 8839 section 5.1) names a UDP port at an IP address: mDNS names cannot be
+/// resolved from here, and over TCP it is the browser that connects.
 pub(super) fn is_usable_candidate(candidate: &str) -> bool {
     let mut words = candidate.split_ascii_whitespace().skip(2);
     let is_udp = words.next().is_some_and(|transport| transport.eq_ignore_ascii_case("udp"));
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn only_reachable_candidates_stay() {
-        let usable = with_usable_candidates(OFFER);
+        let usable = with_candidates(OFFER, is_usable_candidate);
         assert_eq!(usable.matches("a=candidate").count(), 1);
         assert!(usable.contains("a=candidate:2 "));
     }

@@ -81,6 +81,13 @@ pub(super) struct Line {
     pub(super) is_dirty: bool,
 }
 
+impl Line {
+    /// Whether it had to be connected by now and is not.
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
 impl Recv {
     pub(super) fn new(peer: u64, negotiation: Negotiation) -> Self {
         Self { peer, idle: Vec::new(), negotiation }

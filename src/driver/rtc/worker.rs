@@ -72,10 +72,10 @@ impl Worker {
                 command = self.commands.recv() => {
                     let Some(command) = command else { break };
                     let now = Instant::now();
-                    self.host.handle(now, command);
+                    self.host.contained(now, |host| host.handle(now, command));
                     for _ in 0..MAX_COMMANDS {
                         let Ok(command) = self.commands.try_recv() else { break };
-                        self.host.handle(now, command);
+                        self.host.contained(now, |host| host.handle(now, command));
                     }
                 }
                 ready = self.socket.readable() => {
@@ -88,9 +88,9 @@ impl Worker {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             let now = Instant::now();
-            self.host.run_timers(now);
+            self.host.contained(now, |host| host.run_timers(now));
             if now >= tick {
-                self.host.tick(now);
+                self.host.contained(now, |host| host.tick(now));
                 tick = now + TICK;
             }
             if now >= publish {
@@ -98,7 +98,7 @@ impl Worker {
                 self.host.counters.publish(participants);
                 publish = now + PUBLISH;
             }
-            self.host.turn(now);
+            self.host.contained(now, |host| host.turn(now));
             self.send();
         }
         self.host.close();
@@ -118,9 +118,11 @@ impl Worker {
             self.host.arrival_us = monotonic_us();
             for (meta, slot) in meta.iter().zip(&slots).take(received) {
                 let local = self.local(meta.dst_ip);
-                for datagram in slot[..meta.len].chunks(meta.stride.max(1)) {
-                    self.host.receive(now, local, meta.addr, datagram);
-                }
+                self.host.contained(now, |host| {
+                    for datagram in slot[..meta.len].chunks(meta.stride.max(1)) {
+                        host.receive(now, local, meta.addr, datagram);
+                    }
+                });
             }
         }
     }

@@ -8,13 +8,16 @@ use axum::body::Body;
 use axum::http::Method;
 use axum::http::Request;
 use axum::http::StatusCode;
+use jamcast::live::rooms::Rooms;
 use jamcast::model::role::ApiRole;
 use jamcast::model::role::RoomGrant;
 use jamcast::model::role::RoomRole;
+use jamcast::web;
 use jamcast::web::config::Config;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::api::world::World;
 
@@ -204,6 +207,15 @@ async fn answers_carry_the_security_headers_and_the_callers_request_id() {
     assert_eq!(answer.header("referrer-policy"), "no-referrer");
     assert!(answer.header("permissions-policy").contains("microphone=(self), camera=(self)"));
     assert_eq!(world.get("/api/v1/rooms", &world.streamer("anna")).await.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn a_dead_media_worker_is_told_to_the_load_balancer() {
+    let mut world = World::new().await;
+    world.gateway.rooms = Rooms::new(vec![mpsc::channel(1).0]);
+    world.app = web::router(&world.gateway);
+    assert_eq!(world.get("/livez", "").await.status, StatusCode::OK);
+    world.get("/readyz", "").await.problem(503, "media_worker_dead");
 }
 
 #[tokio::test]

@@ -15,8 +15,12 @@ use crate::model::media::Codec;
 const STEP: Duration = Duration::from_millis(10);
 
 fn peer(now: Instant, port: u16) -> (SocketAddr, Peer) {
+    peer_with(now, port, false)
+}
+
+fn peer_with(now: Instant, port: u16, ice_lite: bool) -> (SocketAddr, Peer) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let engine = Engine::new(vec![address], false).expect("a certificate");
+    let engine = Engine::new(vec![address], ice_lite).expect("a certificate");
     (address, Peer::new(now, &engine).expect("a peer"))
 }
 
@@ -58,6 +62,51 @@ fn dtls_that_comes_before_ice_is_kept_for_it_in_a_bounded_place() {
     }
     assert!(offerer.1.is_connected() && answerer.1.is_connected(), "half a second is enough");
     assert!(answerer.1.held.is_empty(), "what was kept has been handed on");
+}
+
+/// STUN binding success response (RFC 8489 section 5).
+const SUCCESS: [u8; 2] = [0x01, 0x01];
+/// RFC 6347 section 4.3: handshake records, and the first message of all.
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+
+#[test]
+fn a_client_that_is_ready_first_does_not_wait_for_its_handshake_timer() {
+    let start = Instant::now();
+    // The lite end has its pair as soon as it is told to, and may speak before the other end knows that it was heard.
+    let (mut client, mut server) = (peer_with(start, 1, true), peer(start, 2));
+    client.1.open_lane(Codec::Opus, "stream").expect("a lane");
+    let offer = client.1.offer(start, false).expect("an offer");
+    let answer = server.1.answer(start, &offer, |_| None).expect("an answer");
+    client.1.accept(start, &answer).expect("acceptable");
+    // What the client answers to the server's checks takes another way, and longer.
+    let mut late: Vec<(Instant, BytesMut)> = Vec::new();
+    let (mut early_hellos, mut hellos) = (0, 0);
+    let mut connected_after = None;
+    for step in 0..300u32 {
+        let now = start + STEP * step;
+        tend(now, &mut client.1);
+        tend(now, &mut server.1);
+        while let Some((_, datagram)) = client.1.poll_transmit() {
+            if datagram[0] == HANDSHAKE && datagram.get(13) == Some(&CLIENT_HELLO) {
+                hellos += 1;
+                early_hellos += u32::from(!server.1.ice_is_up);
+            }
+            let delay = if datagram[..2] == SUCCESS { 30 * STEP } else { Duration::ZERO };
+            late.push((now + delay, datagram));
+        }
+        for (_, datagram) in late.extract_if(.., |(at, _)| *at <= now) {
+            server.1.receive(now, server.0, client.0, datagram);
+        }
+        carry(now, &mut server, &mut client);
+        if connected_after.is_none() && client.1.is_connected() && server.1.is_connected() {
+            connected_after = Some(now - start);
+        }
+    }
+    assert!(early_hellos > 0, "the client was first");
+    // One without and one with the server's cookie; the client's timer sends more after a second.
+    assert_eq!(hellos, 2, "nothing was lost that had to be repeated");
+    assert!(connected_after.is_some_and(|after| after < Duration::from_millis(1400)), "{connected_after:?}");
 }
 
 #[test]

@@ -1,0 +1,289 @@
+//! The settings; and a worker's rooms with real peers on a wire in memory, in virtual time.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::UdpSocket;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::rtc::Config;
+use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::host::Host;
+use crate::driver::rtc::peer::Peer;
+use crate::live::rooms::Command;
+use crate::live::rooms::Event;
+use crate::live::rooms::Joined;
+use crate::live::rooms::Newcomer;
+use crate::live::rooms::Reply;
+use crate::live::rooms::Request;
+use crate::live::rooms::RoomError;
+use crate::live::rooms::Rooms;
+use crate::live::rooms::TrackSource;
+use crate::live::rooms::Transport;
+use crate::model::id::ParticipantId;
+use crate::model::id::ProducerId;
+use crate::model::id::RoomId;
+use crate::model::media::Codec;
+use crate::model::role::RoomRole;
+
+const STEP: Duration = Duration::from_millis(20);
+
+/// A worker without its thread and socket.
+struct Stage {
+    now: Instant,
+    host: Host,
+    clients: Vec<Client>,
+    /// While it is set, no datagram arrives anywhere.
+    silent: bool,
+}
+
+/// A participant's browser: what it sends with, and what it was told.
+struct Client {
+    room: RoomId,
+    participant: ParticipantId,
+    address: SocketAddr,
+    peer: Peer,
+    events: mpsc::Receiver<Event>,
+}
+
+const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+fn engine(address: SocketAddr) -> Engine {
+    Engine::new(vec![address], false).expect("a certificate")
+}
+
+impl Stage {
+    fn new() -> Self {
+        let host = Host::new(Config::default(), engine(GATEWAY));
+        Self { now: Instant::now(), host, clients: Vec::new(), silent: false }
+    }
+
+    /// A participant who sends sound, and is connected after a while; the number it has here.
+    fn enter(&mut self, room: &str) -> usize {
+        let room: RoomId = room.parse().expect("a slug");
+        let participant = ParticipantId::generate();
+        let newcomer = Newcomer { participant, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let (sender, events) = mpsc::channel(64);
+        let joined: Result<Joined, _> =
+            self.ask(&room, |reply| Request::Join { newcomer, events: sender, reply }).expect("answered at once");
+        joined.expect("a seat");
+        let port = u16::try_from(self.clients.len()).expect("few") + 1000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut peer = Peer::new(self.now, &engine(address)).expect("a peer");
+        peer.open_lane(Codec::Opus, "stream").expect("a lane");
+        self.clients.push(Client { room, participant, address, peer, events });
+        self.clients.len() - 1
+    }
+
+    fn publish(&mut self, client: usize, restart_ice: bool) {
+        let Client { peer, participant, room, .. } = &mut self.clients[client];
+        let (participant, room) = (*participant, room.clone());
+        let offer = peer.offer(self.now, restart_ice).expect("an offer");
+        let answer = self.ask(&room, |reply| Request::Publish { participant, offer, reply });
+        let answer = answer.expect("answered at once").expect("acceptable");
+        self.clients[client].peer.accept(self.now, &answer).expect("acceptable");
+    }
+
+    fn ask<T>(&mut self, room: &RoomId, request: impl FnOnce(Reply<T>) -> Request) -> Option<Result<T, RoomError>> {
+        let (reply, mut answer) = oneshot::channel();
+        let (now, command) = (self.now, Command { room: room.clone(), request: request(reply) });
+        self.host.contained(now, |host| host.handle(now, command));
+        answer.try_recv().ok()
+    }
+
+    /// Lets time pass in the order of a worker's loop.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += STEP;
+            let now = self.now;
+            for client in &mut self.clients {
+                if client.peer.poll_timeout().is_some_and(|at| at <= now) {
+                    client.peer.handle_timeout(now);
+                }
+                client.peer.poll(now, &mut Vec::new());
+                while let Some((_, datagram)) = client.peer.poll_transmit() {
+                    if !self.silent {
+                        self.host.contained(now, |host| host.receive(now, GATEWAY, client.address, &datagram));
+                    }
+                }
+            }
+            self.host.contained(now, |host| host.run_timers(now));
+            self.host.contained(now, |host| host.tick(now));
+            self.host.contained(now, |host| host.turn(now));
+            for (to, datagram) in std::mem::take(&mut self.host.outbox) {
+                if let Some(client) = self.clients.iter_mut().find(|c| c.address == to && !self.silent) {
+                    client.peer.receive(now, to, GATEWAY, BytesMut::from(&datagram[..]));
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, client: usize) -> Vec<Event> {
+        std::iter::from_fn(|| self.clients[client].events.try_recv().ok()).collect()
+    }
+
+    fn is_connected(&self, client: usize) -> bool {
+        self.clients[client].peer.is_connected()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_network_that_comes_back_in_time_is_forgiven() {
+    let mut stage = Stage::new();
+    let anna = stage.enter("jam");
+    stage.publish(anna, false);
+    stage.run(SECOND);
+    assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send)]);
+    for _ in 0..3 {
+        stage.silent = true;
+        stage.run(12 * SECOND);
+        stage.silent = false;
+        stage.run(10 * SECOND);
+    }
+    stage.run(60 * SECOND);
+    assert_eq!(stage.told(anna), [], "no failure, no removal");
+    assert!(stage.is_connected(anna));
+    assert_eq!(stage.host.participants(), 1);
+}
+
+#[test]
+fn a_silent_participant_fails_and_is_let_go_after_its_grace() {
+    let mut stage = Stage::new();
+    let anna = stage.enter("jam");
+    let ben = stage.enter("jam");
+    for client in [anna, ben] {
+        stage.publish(client, false);
+    }
+    stage.run(SECOND);
+    stage.told(anna);
+    stage.clients[ben].address.set_port(9);
+    stage.told(ben);
+    stage.run(14 * SECOND);
+    assert_eq!(stage.told(ben), [], "ICE has not given up");
+    stage.run(3 * SECOND);
+    assert_eq!(stage.told(ben), [Event::TransportFailed(Transport::Send)]);
+    stage.run(27 * SECOND);
+    assert_eq!(stage.host.participants(), 2, "there is a grace time of half a minute");
+    stage.run(4 * SECOND);
+    assert_eq!(stage.host.participants(), 1);
+    assert!(matches!(stage.told(ben)[..], [Event::Removed { .. }]));
+    let ben = stage.clients[ben].participant;
+    assert!(stage.told(anna).contains(&Event::ParticipantLeft(ben)));
+    assert!(stage.is_connected(anna), "nobody else is touched");
+}
+
+#[test]
+fn a_failed_transport_comes_back_by_an_ice_restart() {
+    let mut stage = Stage::new();
+    let anna = stage.enter("jam");
+    stage.publish(anna, false);
+    stage.run(SECOND);
+    stage.silent = true;
+    stage.run(30 * SECOND);
+    assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send), Event::TransportFailed(Transport::Send)]);
+    stage.silent = false;
+    stage.publish(anna, true);
+    stage.run(2 * SECOND);
+    assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send)]);
+    stage.run(60 * SECOND);
+    assert_eq!(stage.told(anna), []);
+    assert_eq!(stage.host.participants(), 1);
+}
+
+#[test]
+fn who_sends_without_trouble_loses_only_the_transport_that_did_not_connect() {
+    let mut stage = Stage::new();
+    let anna = stage.enter("jam");
+    let ben = stage.enter("jam");
+    for client in [anna, ben] {
+        stage.publish(client, false);
+    }
+    stage.run(SECOND);
+    let (room, participant) = (stage.clients[anna].room.clone(), stage.clients[anna].participant);
+    let produce = |reply| Request::Produce { participant, mid: "0".to_owned(), source: TrackSource::Microphone, reply };
+    let producer: ProducerId = stage.ask(&room, produce).expect("answered").expect("a producer");
+    stage.told(ben);
+    // He asks, is offered a transport and never answers.
+    let participant = stage.clients[ben].participant;
+    stage.ask(&room, |reply| Request::Consume { participant, producer, reply }).expect("answered").expect("offered");
+    stage.run(40 * SECOND);
+    assert_eq!(stage.host.participants(), 2);
+    assert_eq!(stage.host.lines.len(), 2, "the one he did not want is closed");
+    assert!(stage.is_connected(ben));
+    assert!(stage.told(ben).contains(&Event::TransportFailed(Transport::Recv)));
+    let again = stage.ask(&room, |reply| Request::Consume { participant, producer, reply });
+    assert!(again.expect("answered").is_ok(), "he may change his mind");
+}
+
+#[test]
+fn a_panic_costs_the_room_it_happens_in() {
+    let mut stage = Stage::new();
+    let (anna, ben, carla) = (stage.enter("cursed"), stage.enter("cursed"), stage.enter("blessed"));
+    for client in [anna, ben, carla] {
+        stage.publish(client, false);
+    }
+    stage.run(SECOND);
+    let cursed = *stage.host.rooms.iter().find(|(_, hosted)| hosted.name.as_str() == "cursed").expect("open").0;
+    let mut tap =
+        stage.ask(&"cursed".parse().expect("a slug"), |reply| Request::Tap { reply }).expect("in").expect("a tap");
+    for client in [anna, ben, carla] {
+        stage.told(client);
+    }
+    stage.host.work.cursed = Some(cursed);
+    stage.run(60 * SECOND);
+    for client in [anna, ben] {
+        assert!(matches!(stage.told(client)[..], [Event::Removed { .. }]));
+    }
+    assert_eq!(stage.host.counters.panics, 1);
+    assert_eq!(stage.told(carla), []);
+    assert!(stage.is_connected(carla), "her timers and her traffic go on");
+    assert_eq!((stage.host.rooms.len(), stage.host.lines.len()), (1, 1));
+    assert!(matches!(tap.media.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)), "the mixer asks anew");
+    let again = stage.enter("cursed");
+    stage.publish(again, false);
+    stage.run(SECOND);
+    assert!(stage.is_connected(again), "the room can be opened again");
+}
+
+#[test]
+#[should_panic(expected = "for nobody")]
+fn a_panic_that_belongs_to_no_room_ends_the_worker() {
+    let mut stage = Stage::new();
+    stage.enter("jam");
+    stage.host.contained(stage.now, |_| panic!("for nobody"));
+}
+
+#[test]
+fn a_worker_that_ended_is_seen_as_dead() {
+    // Without a candidate, the first datagram has no address to belong to.
+    let host = Host::new(Config::default(), Engine::new(Vec::new(), false).expect("a certificate"));
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.set_nonblocking(true).expect("a socket");
+    let address = socket.local_addr().expect("bound");
+    let (sender, commands) = mpsc::channel(1);
+    let rooms = Rooms::new(vec![sender]);
+    let worker = std::thread::spawn(move || super::run(host, socket, commands, CancellationToken::new()));
+    assert_eq!(rooms.dead_workers(), 0);
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    client.send_to(&[0; 20], address).expect("sent");
+    worker.join().expect("its panic is reported, not passed on");
+    assert_eq!(rooms.dead_workers(), 1);
+}
+
+#[test]
+fn the_wildcard_is_never_announced() {
+    let config = Config { announced_ips: vec![Ipv4Addr::UNSPECIFIED.into()], ..Config::default() };
+    assert!(config.addresses().is_empty());
+    assert!(Config::default().addresses().contains(&Ipv4Addr::LOCALHOST.into()));
+    let bound = Config { bind: Ipv4Addr::LOCALHOST.into(), ..Config::default() };
+    assert_eq!(bound.addresses(), [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+}
