@@ -12,11 +12,16 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 pub use crate::domain::room::words::Change;
+pub use crate::domain::room::words::ConsumerInfo;
 pub use crate::domain::room::words::Joined;
+pub use crate::domain::room::words::Kept;
 pub use crate::domain::room::words::Newcomer;
+pub use crate::domain::room::words::Order;
 pub use crate::domain::room::words::ParticipantInfo;
 pub use crate::domain::room::words::ProducerInfo;
+pub use crate::domain::room::words::ProducerLevel;
 pub use crate::domain::room::words::RoomError;
+pub use crate::domain::room::words::RoomState;
 pub use crate::domain::room::words::Roster;
 pub use crate::domain::room::words::TapTrack;
 pub use crate::domain::room::words::TrackSource;
@@ -25,7 +30,6 @@ use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::id::TrackId;
-use crate::model::media::MediaKind;
 use crate::proto::mixer::TappedPacket;
 
 /// Commands waiting at one worker. A worker drains hundreds per millisecond, so a full queue means it is wedged; then callers get
@@ -48,6 +52,13 @@ pub struct Command {
 pub enum Request {
     Join {
         newcomer: Newcomer,
+        events: mpsc::Sender<Event>,
+        reply: Reply<Joined>,
+    },
+    /// Somebody whose signalling broke is back: events go to another place from now on, and everything else goes on. An offer that
+    /// waits for its answer is told again.
+    Rejoin {
+        participant: ParticipantId,
         events: mpsc::Sender<Event>,
         reply: Reply<Joined>,
     },
@@ -112,6 +123,19 @@ pub enum Request {
         change: Change,
         reply: Reply<()>,
     },
+    /// How much a consumer matters to its participant.
+    Prioritise {
+        participant: ParticipantId,
+        consumer: ConsumerId,
+        priority: u8,
+        reply: Reply<()>,
+    },
+    /// A host's decision, or the gateway's own (`by` is `None`).
+    Order {
+        by: Option<ParticipantId>,
+        order: Order,
+        reply: Reply<()>,
+    },
     Tap {
         reply: Reply<Tap>,
     },
@@ -122,15 +146,6 @@ pub enum Request {
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, RoomError>>;
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsumerInfo {
-    pub id: ConsumerId,
-    pub producer: ProducerId,
-    pub kind: MediaKind,
-    /// The m-line of the recv transport that will carry it.
-    pub mid: String,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +159,9 @@ pub enum Transport {
 pub enum Event {
     ParticipantJoined(ParticipantInfo),
     ParticipantLeft(ParticipantId),
+    /// Its role, or what a host has decided about it; told to itself too.
+    ParticipantUpdated(ParticipantInfo),
+    RoomUpdated(RoomState),
     ProducerAdded(ProducerInfo),
     ProducerRemoved(ProducerId),
     ProducerPaused(ProducerId),
@@ -154,6 +172,8 @@ pub enum Event {
         offer_id: u32,
         sdp: String,
     },
+    /// How loud everybody is, loudest first; who is not in it is silent. Lost without harm.
+    Levels(Arc<[ProducerLevel]>),
     /// ICE and DTLS of a transport are up.
     TransportConnected(Transport),
     /// No packet of the peer for longer than ICE allows; it may come back by an ICE restart.

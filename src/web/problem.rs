@@ -106,6 +106,11 @@ pub const fn room_code(error: &RoomError) -> &'static str {
     match error {
         RoomError::NotJoined => "not_joined",
         RoomError::RoomFull(_) => "room_full",
+        RoomError::RoomLocked => "room_locked",
+        RoomError::Banned => "banned",
+        RoomError::RoleTooLow => "role_too_low",
+        RoomError::UnknownParticipant => "unknown_participant",
+        RoomError::NotAMusician => "not_a_musician",
         RoomError::Sdp(_) => "bad_sdp",
         RoomError::Candidate(_) => "bad_candidate",
         RoomError::UnknownMid(_) => "unknown_mid",
@@ -130,10 +135,14 @@ pub const fn token_code(error: TokenError) -> &'static str {
 impl From<RoomError> for Problem {
     fn from(error: RoomError) -> Self {
         let status = match error {
-            RoomError::NotJoined | RoomError::UnknownProducer | RoomError::UnknownConsumer => StatusCode::NOT_FOUND,
+            RoomError::NotJoined
+            | RoomError::UnknownParticipant
+            | RoomError::UnknownProducer
+            | RoomError::UnknownConsumer => StatusCode::NOT_FOUND,
+            RoomError::RoomLocked | RoomError::Banned | RoomError::RoleTooLow => StatusCode::FORBIDDEN,
             RoomError::RoomFull(_) | RoomError::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             RoomError::NoCommonCodec => StatusCode::NOT_ACCEPTABLE,
-            RoomError::UnexpectedAnswer => StatusCode::CONFLICT,
+            RoomError::UnexpectedAnswer | RoomError::NotAMusician => StatusCode::CONFLICT,
             RoomError::Sdp(_) | RoomError::Candidate(_) | RoomError::UnknownMid(_) | RoomError::TooManyTracks(_) => {
                 StatusCode::BAD_REQUEST
             }

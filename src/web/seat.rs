@@ -36,10 +36,22 @@ impl Seat {
     ) -> Result<(Self, Joined, mpsc::Receiver<Event>), RoomError> {
         // The seat is there before the room is asked: if nobody waits for the answer any more, dropping it leaves again.
         let seat = Self { rooms: rooms.clone(), room: grant.room.clone(), participant: ParticipantId::generate() };
-        let newcomer = Newcomer { participant: seat.participant, name: grant.name.clone(), role: grant.role };
+        let newcomer = Newcomer {
+            participant: seat.participant,
+            user: grant.user.clone(),
+            name: grant.name.clone(),
+            role: grant.role,
+        };
         let (events, heard) = mpsc::channel(EVENT_QUEUE);
         let joined = seat.ask(|_, reply| Request::Join { newcomer, events, reply }).await?;
         Ok((seat, joined, heard))
+    }
+
+    /// Sits down again after a broken line; events come to the new one from now on.
+    pub(crate) async fn retake(&self) -> Result<(Joined, mpsc::Receiver<Event>), RoomError> {
+        let (events, heard) = mpsc::channel(EVENT_QUEUE);
+        let joined = self.ask(|participant, reply| Request::Rejoin { participant, events, reply }).await?;
+        Ok((joined, heard))
     }
 
     /// Asks the room something in this participant's name.

@@ -61,7 +61,12 @@ impl House {
 
     async fn enter(&self, name: &str) -> Guest {
         let id = ParticipantId::generate();
-        let newcomer = Newcomer { participant: id, name: name.to_owned(), role: RoomRole::Musician };
+        let newcomer = Newcomer {
+            participant: id,
+            user: name.parse().expect("a user"),
+            name: name.to_owned(),
+            role: RoomRole::Musician,
+        };
         let (sender, events) = mpsc::channel(256);
         self.rooms.ask(&self.room, |reply| Request::Join { newcomer, events: sender, reply }).await.expect("room");
         Guest { id, events }

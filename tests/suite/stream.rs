@@ -432,7 +432,7 @@ impl World {
 }
 
 fn musician(name: &str, first_track: u32) -> (ParticipantInfo, Vec<TapTrack>) {
-    let who = ParticipantInfo { id: ParticipantId::generate(), name: name.to_owned(), role: RoomRole::Musician };
+    let who = ParticipantInfo::new(ParticipantId::generate(), name.to_owned(), RoomRole::Musician);
     let track = |number, source, codec, payload_type| TapTrack {
         track: TrackId(number),
         producer: ProducerId::generate(),

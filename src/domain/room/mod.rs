@@ -1,7 +1,9 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
 
 pub mod forwarder;
+mod house;
 pub mod keyframe;
+mod level;
 pub mod producer;
 pub mod window;
 pub mod words;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::domain::room::forwarder::Forwarder;
+use crate::domain::room::house::House;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::producer::Consumer;
 use crate::domain::room::producer::Encoding;
@@ -55,6 +58,9 @@ pub struct Room {
     notices: VecDeque<(ParticipantId, Notice)>,
     released: VecDeque<Release>,
     roster_changed: bool,
+    house: House,
+    /// Whether the last volume hint was of silence.
+    was_quiet: bool,
 }
 
 /// An outlet whose consumer is gone, with the forwarder that goes on in it.
@@ -84,16 +90,19 @@ impl Room {
             notices: VecDeque::new(),
             released: VecDeque::new(),
             roster_changed: false,
+            house: House::default(),
+            was_quiet: true,
         }
     }
 
     /// Lets a participant in; one who is in already comes back to what it had.
     ///
     /// # Errors
-    /// [`RoomError::RoomFull`].
+    /// [`RoomError::RoomFull`], [`RoomError::RoomLocked`] or [`RoomError::Banned`].
     pub fn join(&mut self, newcomer: Newcomer) -> Result<Joined, RoomError> {
-        let info = ParticipantInfo { id: newcomer.participant, name: newcomer.name, role: newcomer.role };
-        if !self.has(info.id) {
+        if !self.has(newcomer.participant) {
+            self.house.admits(&newcomer)?;
+            let info = ParticipantInfo::new(newcomer.participant, newcomer.name, newcomer.role);
             let places = match info.role {
                 // One viewer's link can be opened any number of times and must not lock the band out.
                 RoomRole::Viewer => self.limits.participants - self.limits.participants / PLACE_FOR_THE_BAND,
@@ -103,17 +112,43 @@ impl Room {
                 return Err(RoomError::RoomFull(places));
             }
             self.tell_others(info.id, &Notice::ParticipantJoined(info.clone()));
-            self.participants.push(info.clone());
+            self.house.users.insert(info.id, newcomer.user);
+            self.participants.push(info);
             self.roster_changed = true;
         }
+        self.look_around(newcomer.participant)
+    }
+
+    /// What a participant finds in the room.
+    ///
+    /// # Errors
+    /// [`RoomError::NotJoined`].
+    pub fn look_around(&self, participant: ParticipantId) -> Result<Joined, RoomError> {
+        let others = self.participants.iter().filter(|other| other.id != participant);
+        let producers = self.producers.iter().filter(|p| p.info.participant != participant);
         Ok(Joined {
-            participants: self.participants.iter().filter(|other| other.id != info.id).cloned().collect(),
-            producers: self
-                .producers
-                .iter()
-                .filter(|p| p.info.participant != info.id)
-                .map(|p| p.info.clone())
-                .collect(),
+            you: self.participant(participant).ok_or(RoomError::NotJoined)?.clone(),
+            participants: others.cloned().collect(),
+            producers: producers.map(|p| p.info.clone()).collect(),
+            state: self.house.state,
+            kept: None,
+        })
+    }
+
+    /// What a participant produces.
+    pub fn produced_by(&self, participant: ParticipantId) -> Vec<ProducerInfo> {
+        let own = self.producers.iter().filter(|p| p.info.participant == participant);
+        own.map(|p| p.info.clone()).collect()
+    }
+
+    /// What a participant consumes: the consumer, its producer, and where it leaves.
+    pub fn consumed_by(
+        &self,
+        participant: ParticipantId,
+    ) -> impl Iterator<Item = (ConsumerId, ProducerId, Codec, Outlet)> {
+        self.producers.iter().flat_map(move |p| {
+            let own = p.consumers.iter().filter(move |consumer| consumer.participant == participant);
+            own.map(|consumer| (consumer.id, p.info.id, p.encoding.codec, consumer.outlet))
         })
     }
 
@@ -124,6 +159,7 @@ impl Room {
         }
         self.close_all(participant);
         self.participants.retain(|other| other.id != participant);
+        self.forget_guest(participant);
         self.released.retain(|release| release.participant != participant);
         self.tell_others(participant, &Notice::ParticipantLeft(participant));
         self.roster_changed = true;
@@ -181,6 +217,7 @@ impl Room {
         self.tell_others(participant, &Notice::ProducerAdded(info.clone()));
         let track = self.take_track();
         self.producers.push(Producer::new(info, mid.to_owned(), track, encoding));
+        self.review(participant);
         self.roster_changed = true;
         Ok(id)
     }
@@ -246,8 +283,10 @@ impl Room {
     ///
     /// # Errors
     /// [`RoomError::UnknownProducer`].
-    pub fn consume(&mut self, id: ProducerId, consumer: Consumer) -> Result<(), RoomError> {
+    pub fn consume(&mut self, id: ProducerId, mut consumer: Consumer) -> Result<(), RoomError> {
+        let is_host = self.is_host(consumer.participant);
         let producer = self.producers.iter_mut().find(|p| p.info.id == id).ok_or(RoomError::UnknownProducer)?;
+        consumer.withheld = producer.isolated && !is_host;
         producer.consumers.push(consumer);
         Ok(())
     }
@@ -262,16 +301,20 @@ impl Room {
         id: ConsumerId,
         paused: bool,
     ) -> Result<(), RoomError> {
-        let consumer = self
-            .producers
-            .iter_mut()
-            .flat_map(|p| &mut p.consumers)
-            .find(|consumer| consumer.id == id && consumer.participant == participant)
-            .ok_or(RoomError::UnknownConsumer)?;
+        let consumer = self.own_consumer(participant, id)?;
         if consumer.paused != paused {
             consumer.paused = paused;
             consumer.forwarder.interrupt();
         }
+        Ok(())
+    }
+
+    /// Says how much one's own consumer matters: where bandwidth is short, the higher number is served first.
+    ///
+    /// # Errors
+    /// [`RoomError::UnknownConsumer`].
+    pub fn prioritise(&mut self, participant: ParticipantId, id: ConsumerId, priority: u8) -> Result<(), RoomError> {
+        self.own_consumer(participant, id)?.priority = priority;
         Ok(())
     }
 
@@ -328,7 +371,10 @@ impl Room {
 
     /// The last sender report of every source that has sent one: track, NTP time, RTP time.
     pub fn reports(&self) -> impl Iterator<Item = (TrackId, u64, u32)> {
-        self.producers.iter().filter_map(|p| p.last_report.map(|(ntp, rtp)| (p.track, ntp, rtp)))
+        self.producers
+            .iter()
+            .filter(|p| p.is_in_programme())
+            .filter_map(|p| p.last_report.map(|(ntp, rtp)| (p.track, ntp, rtp)))
     }
 
     /// A subscriber's plea for a keyframe of what comes out of `outlet`.
@@ -346,7 +392,7 @@ impl Room {
     /// Requests to send now: for consumers that wait at an outlet for which `is_open` holds, and those deferred or lost.
     pub fn keyframes_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Vec<KeyframeRequest> {
         let mut due = Vec::new();
-        for producer in self.producers.iter_mut().filter(|p| p.info.kind == MediaKind::Video && !p.info.paused) {
+        for producer in self.producers.iter_mut().filter(|p| p.info.kind == MediaKind::Video && !p.is_held()) {
             due.extend(producer.request_due(now, &is_open));
         }
         due
@@ -367,11 +413,12 @@ impl Room {
         std::mem::take(&mut self.roster_changed).then(|| self.roster())
     }
 
-    /// Everybody and everything in the room.
+    /// Everybody and everything that belongs into the programme.
     pub fn roster(&self) -> Roster {
         Roster {
-            participants: self.participants.clone(),
-            tracks: self.producers.iter().map(Producer::tap_track).collect(),
+            participants: self.participants.iter().filter(|p| !p.isolated).cloned().collect(),
+            tracks: self.producers.iter().filter(|p| p.is_in_programme()).map(Producer::tap_track).collect(),
+            spotlight: self.house.state.spotlight.filter(|id| self.participant(*id).is_some_and(|p| !p.isolated)),
         }
     }
 
@@ -405,6 +452,14 @@ impl Room {
             .ok_or(RoomError::UnknownProducer)
     }
 
+    fn own_consumer(&mut self, participant: ParticipantId, id: ConsumerId) -> Result<&mut Consumer, RoomError> {
+        self.producers
+            .iter_mut()
+            .flat_map(|p| &mut p.consumers)
+            .find(|consumer| consumer.id == id && consumer.participant == participant)
+            .ok_or(RoomError::UnknownConsumer)
+    }
+
     fn remove_producer(&mut self, id: ProducerId) {
         let Some(index) = self.producers.iter().position(|p| p.info.id == id) else { return };
         let producer = self.producers.remove(index);
@@ -414,6 +469,10 @@ impl Room {
         }
         self.tell_others(producer.info.participant, &Notice::ProducerRemoved(id));
         self.roster_changed = true;
+    }
+
+    fn tell_all(&mut self, notice: &Notice) {
+        self.notices.extend(self.participants.iter().map(|p| (p.id, notice.clone())));
     }
 
     fn tell_others(&mut self, not: ParticipantId, notice: &Notice) {

@@ -9,6 +9,7 @@ use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
+use crate::domain::room::level::Loudness;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
 use crate::domain::room::words::ProducerInfo;
@@ -17,6 +18,9 @@ use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::TrackId;
 use crate::model::media::Codec;
+
+/// What a consumer matters unless its participant says otherwise.
+pub const USUAL_PRIORITY: u8 = 128;
 
 /// How a source's packets are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,11 @@ pub struct Producer {
     pub track: TrackId,
     pub encoding: Encoding,
     pub consumers: Vec<Consumer>,
+    /// A host has silenced it.
+    pub(super) muted: bool,
+    /// Only hosts get it, and no tap.
+    pub(super) isolated: bool,
+    pub(super) loudness: Loudness,
     pub(super) mid: String,
     pub(super) ssrc: Option<u32>,
     window: Window,
@@ -57,7 +66,11 @@ pub struct Consumer {
     pub id: ConsumerId,
     pub participant: ParticipantId,
     pub outlet: Outlet,
+    /// How much it matters to its participant, 0 to 255.
+    pub(super) priority: u8,
     pub(super) paused: bool,
+    /// Its producer is isolated, and its participant no host.
+    pub(super) withheld: bool,
     pub(super) forwarder: Forwarder,
 }
 
@@ -68,6 +81,9 @@ impl Producer {
             track,
             encoding,
             consumers: Vec::new(),
+            muted: false,
+            isolated: false,
+            loudness: Loudness::default(),
             mid,
             ssrc: None,
             window: Window::default(),
@@ -76,6 +92,21 @@ impl Producer {
             recoded_at: None,
             last_report: None,
         }
+    }
+
+    /// Whether nothing goes out to anybody, by its owner's wish or the host's.
+    pub const fn is_held(&self) -> bool {
+        self.info.paused || self.muted
+    }
+
+    /// Whether taps get it.
+    pub const fn is_in_programme(&self) -> bool {
+        !self.isolated
+    }
+
+    /// Notes how loud a packet says it is, as RFC 6464 writes it: dB below overload, 127 for silence.
+    pub const fn note_loudness(&mut self, below_overload: u8) {
+        self.loudness.note(below_overload);
     }
 
     pub(super) fn bind(&mut self, ssrc: u32) {
@@ -107,7 +138,7 @@ impl Producer {
 
     pub(super) fn request_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Option<KeyframeRequest> {
         let request = self.request()?;
-        let waits = |c: &Consumer| !c.paused && c.forwarder.is_waiting() && is_open(c.outlet);
+        let waits = |c: &Consumer| !c.is_held() && c.forwarder.is_waiting() && is_open(c.outlet);
         let unasked = matches!(self.throttle, Throttle::Idle | Throttle::Resting { .. });
         let needed = std::mem::take(&mut self.owes_keyframe) || (unasked && self.consumers.iter().any(waits));
         let asked = needed && self.throttle.plead(now) == Plea::Send;
@@ -122,7 +153,7 @@ impl Producer {
             source: self.info.source,
             codec: self.encoding.codec,
             payload_type: self.encoding.payload_type,
-            paused: self.info.paused,
+            paused: self.is_held(),
         }
     }
 
@@ -135,12 +166,17 @@ impl Producer {
 impl Consumer {
     /// A consumer whose packets go on with the numbers of `forwarder`.
     pub fn new(id: ConsumerId, participant: ParticipantId, outlet: Outlet, forwarder: Forwarder) -> Self {
-        Self { id, participant, outlet, paused: false, forwarder }
+        Self { id, participant, outlet, priority: USUAL_PRIORITY, paused: false, withheld: false, forwarder }
     }
 
     /// The numbers a packet leaves with; `None` keeps it back.
     pub fn forward(&mut self, now: Instant, packet: &Incoming) -> Option<Outgoing> {
-        if self.paused { None } else { self.forwarder.forward(now, packet) }
+        if self.is_held() { None } else { self.forwarder.forward(now, packet) }
+    }
+
+    /// Whether nothing goes out, by its participant's wish or the host's.
+    pub(super) const fn is_held(&self) -> bool {
+        self.paused || self.withheld
     }
 
     pub(super) fn release(self, codec: Codec) -> Release {

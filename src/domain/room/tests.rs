@@ -21,6 +21,7 @@ use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::TrackId;
+use crate::model::id::UserId;
 use crate::model::media::Codec;
 use crate::model::role::RoomRole;
 
@@ -31,9 +32,13 @@ fn room() -> Room {
     Room::new(Limits { participants: 3, tracks_per_participant: 2 }, 0)
 }
 
+fn user(name: &str) -> UserId {
+    name.parse().expect("a user")
+}
+
 fn enter(room: &mut Room, name: &str) -> ParticipantId {
     let participant = ParticipantId::generate();
-    let newcomer = Newcomer { participant, name: name.to_owned(), role: RoomRole::Musician };
+    let newcomer = Newcomer { participant, user: user(name), name: name.to_owned(), role: RoomRole::Musician };
     room.join(newcomer).expect("there is room");
     participant
 }
@@ -58,7 +63,12 @@ fn everybody_hears_of_everybody_else() {
     assert!(
         matches!(&notices(&mut room)[..], [(to, Notice::ProducerAdded(info))] if *to == anna && info.id == producer)
     );
-    let carla = Newcomer { participant: ParticipantId::generate(), name: "Carla".into(), role: RoomRole::Viewer };
+    let carla = Newcomer {
+        participant: ParticipantId::generate(),
+        user: user("Carla"),
+        name: "Carla".into(),
+        role: RoomRole::Viewer,
+    };
     let found = room.join(carla).expect("there is room");
     assert_eq!(found.participants.len(), 2);
     assert_eq!(found.producers.len(), 1);
@@ -76,10 +86,15 @@ fn limits_hold_and_coming_back_is_not_coming_twice() {
     let anna = enter(&mut room, "Anna");
     enter(&mut room, "Ben");
     enter(&mut room, "Carla");
-    let full = Newcomer { participant: ParticipantId::generate(), name: "Dora".into(), role: RoomRole::Viewer };
+    let full = Newcomer {
+        participant: ParticipantId::generate(),
+        user: user("Dora"),
+        name: "Dora".into(),
+        role: RoomRole::Viewer,
+    };
     assert_eq!(room.join(full).err(), Some(RoomError::RoomFull(3)));
     notices(&mut room);
-    room.join(Newcomer { participant: anna, name: "Anna".into(), role: RoomRole::Musician })
+    room.join(Newcomer { participant: anna, user: user("Anna"), name: "Anna".into(), role: RoomRole::Musician })
         .expect("she is in already");
     assert_eq!(notices(&mut room), []);
 
@@ -95,7 +110,12 @@ fn an_audience_never_locks_the_band_out() {
     let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2 }, 0);
     let mut viewers = 0;
     let full = loop {
-        let viewer = Newcomer { participant: ParticipantId::generate(), name: "Viewer".into(), role: RoomRole::Viewer };
+        let viewer = Newcomer {
+            participant: ParticipantId::generate(),
+            user: user("Viewer"),
+            name: "Viewer".into(),
+            role: RoomRole::Viewer,
+        };
         match room.join(viewer) {
             Ok(_) => viewers += 1,
             Err(error) => break error,

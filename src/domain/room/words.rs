@@ -9,6 +9,7 @@ use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::TrackId;
+use crate::model::id::UserId;
 use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
@@ -17,6 +18,8 @@ use crate::model::role::RoomRole;
 #[derive(Clone, Debug)]
 pub struct Newcomer {
     pub participant: ParticipantId,
+    /// Whose token it is; a ban is of the user.
+    pub user: UserId,
     pub name: String,
     pub role: RoomRole,
 }
@@ -24,8 +27,43 @@ pub struct Newcomer {
 /// What a newcomer finds.
 #[derive(Clone, Debug)]
 pub struct Joined {
+    pub you: ParticipantInfo,
     pub participants: Vec<ParticipantInfo>,
     pub producers: Vec<ProducerInfo>,
+    pub state: RoomState,
+    /// What was still there for somebody who comes back after a broken connection; `None` for a newcomer.
+    pub kept: Option<Kept>,
+}
+
+/// What the room kept for a participant whose connection broke.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether the transports are still there.
+    pub send: bool,
+    pub recv: bool,
+    /// Its own producers.
+    pub producers: Vec<ProducerInfo>,
+    /// Its consumers, with the m-lines that carry them.
+    pub consumers: Vec<ConsumerInfo>,
+}
+
+/// A consumer as its participant knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerInfo {
+    pub id: ConsumerId,
+    pub producer: ProducerId,
+    pub kind: MediaKind,
+    /// The m-line of the recv transport that will carry it.
+    pub mid: String,
+}
+
+/// What is true of the room as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomState {
+    /// Only hosts and admins may come in.
+    pub locked: bool,
+    /// Who is to be shown large.
+    pub spotlight: Option<ParticipantId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +71,27 @@ pub struct ParticipantInfo {
     pub id: ParticipantId,
     pub name: String,
     pub role: RoomRole,
+    /// The host has silenced its sound; its own pause is another matter.
+    pub audio_muted: bool,
+    /// The host has switched its pictures off.
+    pub video_muted: bool,
+    /// Nobody but hosts and admins sees and hears it, and it is not in the programme.
+    pub isolated: bool,
+}
+
+impl ParticipantInfo {
+    /// Somebody about whom no host has decided anything yet.
+    pub const fn new(id: ParticipantId, name: String, role: RoomRole) -> Self {
+        Self { id, name, role, audio_muted: false, video_muted: false, isolated: false }
+    }
+
+    /// Whether a host has silenced what it sends of this kind.
+    pub const fn is_muted(&self, kind: MediaKind) -> bool {
+        match kind {
+            MediaKind::Audio => self.audio_muted,
+            MediaKind::Video => self.video_muted,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +119,39 @@ pub enum Change {
     Close,
 }
 
-/// Everybody and everything in a room, in the order of joining.
+/// What a host decides about the room. Each names the state it wants, so that saying it twice changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Out, and free to come back.
+    Kick(ParticipantId),
+    /// Out for as long as the room is open, whichever token of the user comes.
+    Ban(ParticipantId),
+    /// Whether everything of this kind that the participant sends is held back.
+    Mute { participant: ParticipantId, kind: MediaKind, muted: bool },
+    /// Whether nobody but hosts and admins sees and hears it.
+    Isolate { participant: ParticipantId, isolated: bool },
+    /// Who is to be shown large.
+    Spotlight(Option<ParticipantId>),
+    /// Whether only hosts and admins may come in.
+    Lock(bool),
+    /// A musician becomes host, and the host who says so a musician.
+    TransferHost(ParticipantId),
+}
+
+/// How loud a producer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerLevel {
+    pub producer: ProducerId,
+    /// dBov, -127 to 0 (RFC 6464 section 3): the loudest packet since the last hint.
+    pub level: i8,
+}
+
+/// Everybody and everything of the programme in a room, in the order of joining. Who is isolated is not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     pub participants: Vec<ParticipantInfo>,
     pub tracks: Vec<TapTrack>,
+    pub spotlight: Option<ParticipantId>,
 }
 
 /// One producer as a tap sees it.
@@ -84,6 +171,9 @@ pub struct TapTrack {
 pub enum Notice {
     ParticipantJoined(ParticipantInfo),
     ParticipantLeft(ParticipantId),
+    /// Its role, or what a host has decided about it; told to itself too.
+    ParticipantUpdated(ParticipantInfo),
+    RoomUpdated(RoomState),
     ProducerAdded(ProducerInfo),
     ProducerRemoved(ProducerId),
     ProducerPaused(ProducerId),
@@ -97,6 +187,16 @@ pub enum RoomError {
     NotJoined,
     #[error("the room has reached its limit of {0} participants")]
     RoomFull(usize),
+    #[error("the host has locked the room; ask to be let in")]
+    RoomLocked,
+    #[error("the host has banned you from this room")]
+    Banned,
+    #[error("only a host may do this, and only to those below")]
+    RoleTooLow,
+    #[error("there is no such participant")]
+    UnknownParticipant,
+    #[error("only a musician can become host")]
+    NotAMusician,
     #[error("the SDP cannot be used: {0}")]
     Sdp(String),
     #[error("the ICE candidate cannot be used: {0}")]
@@ -122,6 +222,11 @@ impl Faulty for RoomError {
         match self {
             Self::NotJoined
             | Self::RoomFull(_)
+            | Self::RoomLocked
+            | Self::Banned
+            | Self::RoleTooLow
+            | Self::UnknownParticipant
+            | Self::NotAMusician
             | Self::Sdp(_)
             | Self::Candidate(_)
             | Self::UnknownMid(_)

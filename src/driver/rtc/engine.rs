@@ -24,14 +24,17 @@ use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP8;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
 use rtc::rtp_transceiver::rtp_sender::RTCPFeedback;
 use rtc::rtp_transceiver::rtp_sender::RTCRtpCodec;
 use rtc::rtp_transceiver::rtp_sender::RTCRtpCodecParameters;
+use rtc::rtp_transceiver::rtp_sender::RTCRtpHeaderExtensionCapability;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::shared::error::Error;
 
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::sdp::AUDIO_LEVEL;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::model::media::Codec;
 
@@ -84,6 +87,8 @@ impl Engine {
             media.register_feedback(feedback, RtpCodecKind::Video);
         }
         configure_simulcast_extension_headers(&mut media)?;
+        let loudness = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
+        media.register_header_extension(loudness, RtpCodecKind::Audio, Some(RTCRtpTransceiverDirection::Recvonly))?;
         let registry = Registry::new()
             .with(Slot::NackResponder, NackResponderBuilder::new().build())
             .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())

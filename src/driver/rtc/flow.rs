@@ -92,7 +92,8 @@ impl Host {
                     let Some(producer) = hosted.room.source(participant, ssrc) else { continue };
                     producer.last_report = Some((ntp, rtp));
                     let track = producer.track;
-                    for tap in &hosted.taps {
+                    let heard = if producer.is_in_programme() { &hosted.taps[..] } else { &[] };
+                    for tap in heard {
                         let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });
                         self.counters.tap_dropped += u64::from(sent.is_err());
                     }
@@ -141,6 +142,17 @@ impl Host {
         }
     }
 
+    /// Volume hints are the first to be left out where somebody is slow to listen.
+    pub(super) fn tell_levels(&mut self, room: u64) {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        for (participant, levels) in hosted.room.levels() {
+            let Some(seat) = hosted.seats.get(&participant) else { continue };
+            if seat.events.capacity() > seat.events.max_capacity() / 2 {
+                let _gone = seat.events.try_send(Event::Levels(levels));
+            }
+        }
+    }
+
     fn kind(&self, key: u64, media: &Media) -> Option<MediaKind> {
         let line = self.lines.get(&key).filter(|line| line.transport == Transport::Send)?;
         line.peer.encoding(media.payload_type()).map(|encoding| encoding.codec.kind())
@@ -174,8 +186,11 @@ impl Host {
             self.counters.duplicates += 1;
             return;
         }
-        if producer.info.paused {
+        if producer.is_held() {
             return;
+        }
+        if let Some(loudness) = media.loudness() {
+            producer.note_loudness(loudness);
         }
         for consumer in &mut producer.consumers {
             let outlet = consumer.outlet;
@@ -191,7 +206,8 @@ impl Host {
             }
         }
         let track = producer.track;
-        let Some(packet) = (!hosted.taps.is_empty()).then(|| media.to_bytes()).flatten() else { return };
+        let is_tapped = producer.is_in_programme() && !hosted.taps.is_empty();
+        let Some(packet) = is_tapped.then(|| media.to_bytes()).flatten() else { return };
         for tap in &hosted.taps {
             let tapped = TappedPacket { track, arrival_us: self.arrival_us, packet: packet.clone() };
             let sent = tap.media.try_send(TapMedia::Packet(tapped));

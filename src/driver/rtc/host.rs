@@ -29,8 +29,10 @@ use crate::driver::rtc::seat::Recv;
 use crate::driver::rtc::seat::Seat;
 use crate::live::rooms::Change;
 use crate::live::rooms::Command;
+use crate::live::rooms::ConsumerInfo;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
+use crate::live::rooms::Kept;
 use crate::live::rooms::Newcomer;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
@@ -47,6 +49,8 @@ use crate::model::id::RoomId;
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a participant is kept without a sign of life, for its page may be reloading or its network changing.
 const GRACE: Duration = Duration::from_secs(30);
+/// Volume hints come with every other tick: five times a second.
+const TICKS_PER_HINT: u32 = 2;
 /// Packets waiting at a tap: over 2 s of a full room of 8 cameras.
 const TAP_QUEUE: usize = 8192;
 
@@ -67,6 +71,7 @@ pub(super) struct Host {
     pub(super) media: Vec<(u64, Media)>,
     /// When the datagrams being handled were received, microseconds of the monotonic clock.
     pub(super) arrival_us: u64,
+    ticks: u32,
     next_key: u64,
     next_track: u32,
 }
@@ -102,6 +107,7 @@ impl Host {
             heard: Vec::new(),
             media: Vec::new(),
             arrival_us: 0,
+            ticks: 0,
             next_key: 0,
             next_track: 0,
         }
@@ -130,6 +136,9 @@ impl Host {
     fn handle_in(&mut self, now: Instant, room: u64, request: Request) {
         match request {
             Request::Join { .. } | Request::Tap { .. } => {}
+            Request::Rejoin { participant, events, reply } => {
+                let _gone = reply.send(self.rejoin(room, participant, events));
+            }
             Request::Leave { participant } => self.leave(room, participant),
             Request::Publish { participant, offer, reply } => {
                 let _gone = reply.send(self.publish(now, room, participant, &offer));
@@ -166,6 +175,12 @@ impl Host {
                     Change::Close => room.close_consumer(participant, consumer),
                 });
             }
+            Request::Prioritise { participant, consumer, priority, reply } => {
+                let _gone = reply.send(self.room(room).prioritise(participant, consumer, priority));
+            }
+            Request::Order { by, order, reply } => {
+                let _gone = reply.send(self.room(room).order(by, order));
+            }
             Request::Keyframe { track } => {
                 let plea = self.room(room).plead_for_track(now, track);
                 self.plead(now, room, plea);
@@ -190,6 +205,32 @@ impl Host {
             }
         }
         Ok(joined)
+    }
+
+    /// Somebody whose signalling broke is back, with what it had.
+    fn rejoin(
+        &mut self,
+        room: u64,
+        participant: ParticipantId,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Joined, RoomError> {
+        let seat = self.seat(room, participant)?;
+        seat.events = events;
+        seat.is_lost = false;
+        let (send, recv) = (seat.send.is_some(), seat.recv.as_ref().map(|recv| recv.peer));
+        let joined = self.room(room).look_around(participant)?;
+        let producers = self.room(room).produced_by(participant);
+        let consumed: Vec<_> = self.room(room).consumed_by(participant).collect();
+        let line = recv.and_then(|key| self.lines.get_mut(&key));
+        let consumers = line.map_or_else(Vec::new, |line| {
+            let carried = consumed.into_iter().map(|(id, producer, codec, outlet)| {
+                let mid = line.peer.lane_mid(outlet.lane).unwrap_or_default();
+                ConsumerInfo { id, producer, kind: codec.kind(), mid }
+            });
+            carried.collect()
+        });
+        self.offer_again(room, participant);
+        Ok(Joined { kept: Some(Kept { send, recv: recv.is_some(), producers, consumers }), ..joined })
     }
 
     fn tap(&mut self, name: &RoomId) -> Tap {
@@ -355,13 +396,18 @@ impl Host {
         }
     }
 
-    /// Ten times a second: keyframes due, participants that are gone, rooms nobody needs.
+    /// Ten times a second: keyframes due, volume hints, participants that are gone, rooms nobody needs.
     pub(super) fn tick(&mut self, now: Instant) {
+        self.ticks = self.ticks.wrapping_add(1);
+        let hints = self.ticks.is_multiple_of(TICKS_PER_HINT);
         let rooms: Vec<u64> = self.rooms.keys().copied().collect();
         for room in rooms {
             self.work.is_for(room);
             self.request_keyframes_due(now, room);
             self.close_expired(now, room);
+            if hints {
+                self.tell_levels(room);
+            }
             for (participant, reason) in self.gone(now, room) {
                 tracing::info!(%participant, reason, "a participant is removed");
                 if let Ok(seat) = self.seat(room, participant) {
@@ -512,8 +558,11 @@ fn refuse(request: Request) {
         Request::Answer { reply, .. }
         | Request::Candidate { reply, .. }
         | Request::RestartIce { reply, .. }
+        | Request::Prioritise { reply, .. }
+        | Request::Order { reply, .. }
         | Request::SetProducer { reply, .. }
         | Request::SetConsumer { reply, .. } => reply.send(Err(error)).is_ok(),
+        Request::Rejoin { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Produce { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Consume { reply, .. } => reply.send(Err(error)).is_ok(),
     };
@@ -524,6 +573,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::model::id::UserId;
     use crate::model::role::RoomRole;
 
     fn host() -> Host {
@@ -535,9 +585,13 @@ mod tests {
         "jam".parse().expect("a slug")
     }
 
+    fn user() -> UserId {
+        "anna".parse().expect("a user")
+    }
+
     fn enter(host: &mut Host, now: Instant) -> (ParticipantId, mpsc::Receiver<Event>) {
         let participant = ParticipantId::generate();
-        let newcomer = Newcomer { participant, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let newcomer = Newcomer { participant, user: user(), name: "Anna".to_owned(), role: RoomRole::Musician };
         let (events, received) = mpsc::channel(8);
         let request = Request::Join { newcomer, events, reply: oneshot::channel().0 };
         host.handle(now, Command { room: name(), request });
@@ -570,7 +624,7 @@ mod tests {
         host.tick(start);
         host.tick(start + Duration::from_secs(29));
         assert_eq!(host.participants(), 1);
-        let newcomer = Newcomer { participant: anna, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let newcomer = Newcomer { participant: anna, user: user(), name: "Anna".to_owned(), role: RoomRole::Musician };
         let (events, _received) = mpsc::channel(8);
         let request = Request::Join { newcomer, events, reply: oneshot::channel().0 };
         host.handle(start + Duration::from_secs(29), Command { room: name(), request });

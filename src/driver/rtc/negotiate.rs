@@ -12,6 +12,7 @@ use crate::driver::rtc::host::refusal;
 use crate::driver::rtc::seat::Idle;
 use crate::driver::rtc::seat::Negotiation;
 use crate::driver::rtc::seat::Offers;
+use crate::driver::rtc::seat::Recv;
 use crate::driver::rtc::seat::Wanted;
 use crate::live::rooms::ConsumerInfo;
 use crate::live::rooms::Event;
@@ -150,6 +151,7 @@ impl Host {
                 }
             }
         }
+        let expelled: Vec<_> = std::iter::from_fn(|| hosted.room.poll_expelled()).collect();
         fill_lanes(hosted);
         if let Some(roster) = hosted.room.poll_roster() {
             for tap in &hosted.taps {
@@ -160,9 +162,26 @@ impl Host {
         for participant in offering {
             self.offer(now, room, participant);
         }
+        for (participant, reason) in expelled {
+            tracing::info!(%participant, reason, "a participant is removed");
+            self.tell(room, participant, Event::Removed { reason });
+            self.leave(room, participant);
+            self.settle(now, room);
+        }
         for participant in deaf {
             tracing::warn!(%participant, "a participant does not take its events and is removed");
             self.leave(room, participant);
+        }
+    }
+
+    /// Tells a participant the offer it has not answered once more: it may have been lost with its connection.
+    pub(super) fn offer_again(&mut self, room: u64, participant: ParticipantId) {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        let Some(seat) = hosted.seats.get_mut(&participant) else { return };
+        let Some(Recv { peer, negotiation: Negotiation::Ours(offers), .. }) = &seat.recv else { return };
+        let line = offers.open.and_then(|_| self.lines.get_mut(peer));
+        if let (Some(offer_id), Some(Ok(sdp))) = (offers.open, line.map(|line| line.peer.local_description())) {
+            let _gone_or_deaf = seat.events.try_send(Event::Offer { offer_id, sdp });
         }
     }
 
@@ -281,6 +300,8 @@ fn event(notice: Notice) -> Event {
     match notice {
         Notice::ParticipantJoined(info) => Event::ParticipantJoined(info),
         Notice::ParticipantLeft(id) => Event::ParticipantLeft(id),
+        Notice::ParticipantUpdated(info) => Event::ParticipantUpdated(info),
+        Notice::RoomUpdated(state) => Event::RoomUpdated(state),
         Notice::ProducerAdded(info) => Event::ProducerAdded(info),
         Notice::ProducerRemoved(id) => Event::ProducerRemoved(id),
         Notice::ProducerPaused(id) => Event::ProducerPaused(id),

@@ -88,8 +88,11 @@ pub(super) enum Heard {
     },
 }
 
-/// A received RTP packet without its header extensions, which mean nothing beyond this peer.
-pub(super) struct Media(rtc::rtp::Packet);
+/// A received RTP packet without its header extensions, which mean nothing beyond this peer; what it says of its loudness is kept.
+pub(super) struct Media {
+    packet: rtc::rtp::Packet,
+    loudness: Option<u8>,
+}
 
 /// An m-line this side sends on. It keeps its SSRC for ever: another one, or this one elsewhere, would confuse browsers.
 struct Lane {
@@ -125,6 +128,8 @@ pub(super) struct Peer {
     remote_ufrag: String,
     candidates_taken: HashSet<String>,
     credentials: Option<(String, String)>,
+    /// The header extension that says how loud a packet is (RFC 6464), as agreed on.
+    audio_level_id: Option<u8>,
     broken: bool,
 }
 
@@ -143,6 +148,7 @@ impl Peer {
             remote_ufrag: String::new(),
             candidates_taken: HashSet::new(),
             credentials: None,
+            audio_level_id: None,
             broken: false,
         })
     }
@@ -179,6 +185,7 @@ impl Peer {
         }
         let answer = self.local_description()?;
         self.sections = sdp::sections(&answer);
+        self.audio_level_id = sdp::audio_level_id(&answer);
         let media = |section: &&Section| section.kind.is_some();
         if offered.iter().any(|s| media(&s)) && self.sections.iter().filter(media).all(|s| s.rejected) {
             return Err(PeerError::NoCommonCodec);
@@ -358,7 +365,7 @@ impl Peer {
             while let Some(message) = self.pc.poll_read() {
                 // Data channels are answered, and nothing on them is of interest.
                 if let RTCMessage::RtpPacket(_, packet) = message.message {
-                    heard.push(Heard::Media(Media::new(packet)));
+                    heard.push(Heard::Media(Media::new(packet, self.audio_level_id)));
                 } else if let RTCMessage::RtcpPacket(_, packets) = message.message {
                     heard.extend(packets.iter().filter_map(|packet| self.feedback(packet.as_ref())));
                 }
@@ -380,14 +387,14 @@ impl Peer {
         let packet = rtc::rtp::Packet {
             header: rtc::rtp::Header {
                 version: 2,
-                marker: media.0.header.marker,
+                marker: media.packet.header.marker,
                 payload_type: *payload_type,
                 sequence_number: out.seq,
                 timestamp: out.timestamp,
                 ssrc: *ssrc,
                 ..rtc::rtp::Header::default()
             },
-            payload: media.0.payload.clone(),
+            payload: media.packet.payload.clone(),
         };
         let sender = RTCRtpSenderId::from(*transceiver);
         let written = guarded(|| self.pc.rtp_sender(sender).map_or(Ok(()), |mut sender| sender.write_rtp(now, packet)));
@@ -497,7 +504,11 @@ impl Peer {
         receiver.or_else(sender).flatten() == Some(RTCDtlsTransportState::Closed)
     }
 
-    fn local_description(&mut self) -> Result<String, PeerError> {
+    /// Our side as last described.
+    ///
+    /// # Errors
+    /// There is none, or the stack fails.
+    pub(super) fn local_description(&mut self) -> Result<String, PeerError> {
         let description = guarded(|| Ok(self.pc.local_description()))?;
         let sdp = description.map(|d| sdp::for_music(&d.sdp)).ok_or(PeerError::Panic)?;
         if let Some((ufrag, password)) = sdp::ice_credentials(&sdp) {
@@ -566,38 +577,46 @@ impl Peer {
 }
 
 impl Media {
-    fn new(mut packet: rtc::rtp::Packet) -> Self {
+    fn new(mut packet: rtc::rtp::Packet, audio_level_id: Option<u8>) -> Self {
+        // RFC 6464 section 3: the highest bit says whether it may be speech, which a guitar is not.
+        let said = audio_level_id.and_then(|id| packet.header.get_extension(id));
+        let loudness = said.and_then(|bytes| bytes.first().map(|byte| byte & 0x7f));
         let header = &mut packet.header;
         header.extension = false;
         header.extensions.clear();
         header.extensions_padding = 0;
         header.padding = false;
-        Self(packet)
+        Self { packet, loudness }
+    }
+
+    /// How loud it says it is: dB below overload, 127 for silence.
+    pub(super) const fn loudness(&self) -> Option<u8> {
+        self.loudness
     }
 
     pub(super) fn ssrc(&self) -> u32 {
-        self.0.header.ssrc
+        self.packet.header.ssrc
     }
 
     pub(super) fn payload_type(&self) -> u8 {
-        self.0.header.payload_type
+        self.packet.header.payload_type
     }
 
     pub(super) fn seq(&self) -> u16 {
-        self.0.header.sequence_number
+        self.packet.header.sequence_number
     }
 
     pub(super) fn timestamp(&self) -> u32 {
-        self.0.header.timestamp
+        self.packet.header.timestamp
     }
 
     pub(super) fn payload(&self) -> &[u8] {
-        &self.0.payload
+        &self.packet.payload
     }
 
     /// The packet as it goes over a wire.
     pub(super) fn to_bytes(&self) -> Option<Bytes> {
-        self.0.marshal().ok().map(BytesMut::freeze)
+        self.packet.marshal().ok().map(BytesMut::freeze)
     }
 }
 

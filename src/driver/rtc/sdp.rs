@@ -7,6 +7,12 @@ use crate::model::media::MediaKind;
 /// Opus for music (RFC 7587 section 6.1): stereo both ways, 256 kbit/s, no pauses in silence.
 pub(super) const MUSIC: &str = "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1;maxaveragebitrate=256000;usedtx=0";
 
+/// Frames of 10 ms instead of the usual 20: the sound leaves 10 ms earlier (RFC 8866 section 6.4).
+const FRAME_MS: u32 = 10;
+
+/// The header extension by which a packet says how loud it is (RFC 6464).
+pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+
 /// Longest description taken. Chromium's offer of 8 tracks stays under 64 KiB.
 pub(super) const MAX_LENGTH: usize = 256 * 1024;
 /// Most m-lines taken, over what the track limit allows so that stopped ones may stay.
@@ -100,16 +106,26 @@ pub(super) fn for_music(sdp: &str) -> String {
     let mut out = String::with_capacity(sdp.len() + 128);
     for line in sdp.lines() {
         let fmtp = line.strip_prefix("a=fmtp:").and_then(|rest| rest.split_once(' '));
-        if fmtp.is_some_and(|(payload_type, _)| is_opus(payload_type)) {
+        if fmtp.is_some_and(|(payload_type, _)| is_opus(payload_type)) || line.starts_with("a=ptime:") {
             continue;
         }
         out.push_str(line);
         out.push_str("\r\n");
         if let Some(opus) = line.strip_prefix("a=rtpmap:").and_then(encoding).filter(|e| e.codec == Codec::Opus) {
-            out.push_str(&format!("a=fmtp:{} {MUSIC}\r\n", opus.payload_type));
+            out.push_str(&format!("a=fmtp:{} {MUSIC}\r\na=ptime:{FRAME_MS}\r\n", opus.payload_type));
         }
     }
     out
+}
+
+/// The number under which packets carry how loud they are (RFC 6464). All m-lines of a bundle share it (RFC 8843 section 9.3).
+pub(super) fn audio_level_id(sdp: &str) -> Option<u8> {
+    sdp.lines().find_map(|line| {
+        let (id, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+        // The number may be followed by a direction: `1/recvonly`.
+        let id = id.split('/').next()?.parse().ok()?;
+        (uri.split(' ').next() == Some(AUDIO_LEVEL)).then_some(id)
+    })
 }
 
 /// The description with those of its candidates that are wanted.
@@ -169,6 +185,16 @@ mod tests {
         assert!(music.contains(&format!("a=fmtp:111 {MUSIC}\r\n")));
         assert_eq!(music.matches("a=fmtp:111").count(), 1);
         assert_eq!(for_music(&music), music);
+        assert_eq!(music.matches("a=ptime:10\r\n").count(), 1);
+    }
+
+    #[test]
+    fn the_number_of_the_audio_level_is_read() {
+        let sdp = format!(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=extmap:3/recvonly urn:other\r\na=extmap:4/recvonly {AUDIO_LEVEL} vad=on\r\n"
+        );
+        assert_eq!(audio_level_id(&sdp), Some(4));
+        assert_eq!(audio_level_id(OFFER), None);
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn person(name: &str) -> ParticipantInfo {
-        ParticipantInfo { id: ParticipantId::generate(), name: name.to_owned(), role: RoomRole::Musician }
+        ParticipantInfo::new(ParticipantId::generate(), name.to_owned(), RoomRole::Musician)
     }
 
     fn track(owner: &ParticipantInfo, number: u32, source: TrackSource, codec: Codec) -> TapTrack {
@@ -163,7 +163,7 @@ mod tests {
             track(&ann, 3, TrackSource::Camera, Codec::H264),
             track(&bob, 4, TrackSource::Screen, Codec::Vp8),
         ];
-        Roster { participants: vec![ann, bob], tracks }
+        Roster { participants: vec![ann, bob], tracks, spotlight: None }
     }
 
     fn compose(composer: &mut Composer, roster: &Roster) -> Vec<Source> {

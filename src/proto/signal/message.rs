@@ -50,9 +50,11 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "method", content = "data", rename_all = "snake_case")]
 pub enum Ask {
-    /// Always the first: names the room and the role by a token.
+    /// Always the first: names the room and the role by a token; or goes on where a broken line ended.
     Join {
         token: Hidden,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume_token: Option<Hidden>,
     },
     Connect(Connect),
     /// A trickled ICE candidate as browsers give it; an empty one ends the candidates.
@@ -73,6 +75,42 @@ pub enum Ask {
     Pause(TrackRef),
     Resume(TrackRef),
     Close(TrackRef),
+    /// How much a consumer matters where bandwidth is short; 128 unless said otherwise.
+    Priority {
+        consumer_id: ConsumerId,
+        priority: u8,
+    },
+    /// Puts somebody out, who may come back.
+    Kick {
+        participant_id: ParticipantId,
+    },
+    /// Puts a user out for as long as the room is open.
+    Ban {
+        participant_id: ParticipantId,
+    },
+    /// Holds back what somebody sends of a kind, whatever that one says itself.
+    Mute {
+        participant_id: ParticipantId,
+        kind: MediaKind,
+        muted: bool,
+    },
+    /// Only hosts see and hear somebody who is isolated; the programme does not.
+    Isolate {
+        participant_id: ParticipantId,
+        isolated: bool,
+    },
+    /// Whom to show large; nobody without a participant.
+    Spotlight {
+        participant_id: Option<ParticipantId>,
+    },
+    /// Lets only hosts in from now on.
+    Lock {
+        locked: bool,
+    },
+    /// Makes a musician host; the host who says so becomes a musician.
+    TransferHost {
+        participant_id: ParticipantId,
+    },
     Leave {},
     Ping {},
 }
@@ -191,8 +229,8 @@ impl Ask {
     fn parse(method: &str, data: Value) -> Result<Self, Failure> {
         Ok(match method {
             "join" => {
-                let Join { token } = fields(data)?;
-                Self::Join { token }
+                let Join { token, resume_token } = fields(data)?;
+                Self::Join { token, resume_token }
             }
             "connect" => Self::Connect(fields(data)?),
             "candidate" => {
@@ -214,6 +252,38 @@ impl Ask {
             "pause" => Self::Pause(fields(data)?),
             "resume" => Self::Resume(fields(data)?),
             "close" => Self::Close(fields(data)?),
+            "priority" => {
+                let Priority { consumer_id, priority } = fields(data)?;
+                Self::Priority { consumer_id, priority }
+            }
+            "kick" => {
+                let Person { participant_id } = fields(data)?;
+                Self::Kick { participant_id }
+            }
+            "ban" => {
+                let Person { participant_id } = fields(data)?;
+                Self::Ban { participant_id }
+            }
+            "mute" => {
+                let Mute { participant_id, kind, muted } = fields(data)?;
+                Self::Mute { participant_id, kind, muted }
+            }
+            "isolate" => {
+                let Isolate { participant_id, isolated } = fields(data)?;
+                Self::Isolate { participant_id, isolated }
+            }
+            "spotlight" => {
+                let Spotlight { participant_id } = fields(data)?;
+                Self::Spotlight { participant_id }
+            }
+            "lock" => {
+                let Lock { locked } = fields(data)?;
+                Self::Lock { locked }
+            }
+            "transfer_host" => {
+                let Person { participant_id } = fields(data)?;
+                Self::TransferHost { participant_id }
+            }
             "leave" => {
                 let Empty {} = fields(data)?;
                 Self::Leave {}
@@ -235,6 +305,7 @@ fn fields<T: DeserializeOwned>(data: Value) -> Result<T, Failure> {
 #[serde(deny_unknown_fields)]
 struct Join {
     token: Hidden,
+    resume_token: Option<Hidden>,
 }
 
 #[derive(Deserialize)]
@@ -255,6 +326,46 @@ struct Produce {
 #[serde(deny_unknown_fields)]
 struct Consume {
     producer_id: ProducerId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Priority {
+    consumer_id: ConsumerId,
+    priority: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Person {
+    participant_id: ParticipantId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mute {
+    participant_id: ParticipantId,
+    kind: MediaKind,
+    muted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Isolate {
+    participant_id: ParticipantId,
+    isolated: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spotlight {
+    participant_id: Option<ParticipantId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lock {
+    locked: bool,
 }
 
 #[derive(Deserialize)]
@@ -346,15 +457,34 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joined {
-    pub participant_id: ParticipantId,
+    pub you: Participant,
     pub room: RoomId,
-    pub name: String,
-    pub role: RoomRole,
+    pub locked: bool,
+    pub spotlight: Option<ParticipantId>,
     pub ice_servers: Vec<IceServer>,
     /// Milliseconds between the gateway's pings.
     pub heartbeat_ms: u64,
+    /// With this a new socket goes on where this one broke.
+    pub resume_token: Hidden,
+    /// Milliseconds after the break in which it does.
+    pub resume_within_ms: u64,
     pub participants: Vec<Participant>,
     pub producers: Vec<Producer>,
+    /// Only for who came back by a resume token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What the room kept for somebody whose line broke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Whether the *send* transport is still there; if not, it begins anew with a new peer connection.
+    pub send: bool,
+    pub recv: bool,
+    /// One's own.
+    pub producers: Vec<Producer>,
+    pub consumers: Vec<Consumer>,
 }
 
 /// A STUN or TURN server in the form of the browser's `RTCIceServer`.
@@ -375,6 +505,12 @@ pub struct Participant {
     pub id: ParticipantId,
     pub name: String,
     pub role: RoomRole,
+    /// A host has silenced its sound, which it cannot undo.
+    pub audio_muted: bool,
+    /// A host has switched its pictures off.
+    pub video_muted: bool,
+    /// Only hosts see and hear it.
+    pub isolated: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -397,6 +533,15 @@ pub struct Consumer {
     pub mid: String,
 }
 
+/// How loud a producer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    pub producer_id: ProducerId,
+    /// dBov, -127 to 0.
+    pub level: i8,
+}
+
 /// What the gateway tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "data", rename_all = "snake_case", deny_unknown_fields)]
@@ -406,6 +551,18 @@ pub enum Push {
     },
     ParticipantLeft {
         participant_id: ParticipantId,
+    },
+    /// Its role, or what a host has decided about it; told to itself too.
+    ParticipantUpdated {
+        participant: Participant,
+    },
+    RoomUpdated {
+        locked: bool,
+        spotlight: Option<ParticipantId>,
+    },
+    /// Lost where the participant reads slowly.
+    Levels {
+        levels: Vec<Level>,
     },
     ProducerAdded {
         producer: Producer,
@@ -498,6 +655,19 @@ mod tests {
         assert!(!format!("{call:?}").contains("canary"));
     }
 
+    fn any_order(number: u8) -> Ask {
+        let (participant_id, yes) = (ParticipantId::generate(), number.is_multiple_of(2));
+        match number % 7 {
+            0 => Ask::Kick { participant_id },
+            1 => Ask::Ban { participant_id },
+            2 => Ask::Mute { participant_id, kind: MediaKind::Audio, muted: number > 99 },
+            3 => Ask::Isolate { participant_id, isolated: yes },
+            4 => Ask::Spotlight { participant_id: yes.then_some(participant_id) },
+            5 => Ask::Lock { locked: yes },
+            _ => Ask::TransferHost { participant_id },
+        }
+    }
+
     fn any_ask() -> impl Strategy<Value = Ask> {
         let transport = prop_oneof![Just(Transport::Send), Just(Transport::Recv)];
         let source = prop_oneof![Just(Source::Microphone), Just(Source::Camera), Just(Source::Screen)];
@@ -505,7 +675,12 @@ mod tests {
             if sent { TrackRef::Producer(ProducerId::generate()) } else { TrackRef::Consumer(ConsumerId::generate()) }
         });
         prop_oneof![
-            any::<String>().prop_map(|token| Ask::Join { token: Hidden::new(token) }),
+            (any::<String>(), any::<Option<String>>()).prop_map(|(token, resume)| Ask::Join {
+                token: Hidden::new(token),
+                resume_token: resume.map(Hidden::new)
+            }),
+            any::<u8>().prop_map(|priority| Ask::Priority { consumer_id: ConsumerId::generate(), priority }),
+            any::<u8>().prop_map(any_order),
             any::<String>().prop_map(|sdp| Ask::Connect(Connect::Send { sdp })),
             (any::<u32>(), any::<String>()).prop_map(|(offer_id, sdp)| Ask::Connect(Connect::Recv { offer_id, sdp })),
             (transport, any::<String>()).prop_map(|(transport, candidate)| Ask::Candidate { transport, candidate }),

@@ -8,8 +8,10 @@ use crate::live::rooms;
 use crate::live::rooms::Change;
 use crate::live::rooms::ConsumerInfo;
 use crate::live::rooms::Event;
+use crate::live::rooms::Order;
 use crate::live::rooms::ParticipantInfo;
 use crate::live::rooms::ProducerInfo;
+use crate::live::rooms::ProducerLevel;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
 use crate::live::rooms::TrackSource;
@@ -21,6 +23,8 @@ use crate::proto::signal::Consumer;
 use crate::proto::signal::Failure;
 use crate::proto::signal::Hidden;
 use crate::proto::signal::Joined;
+use crate::proto::signal::Kept;
+use crate::proto::signal::Level;
 use crate::proto::signal::Participant;
 use crate::proto::signal::Producer;
 use crate::proto::signal::Push;
@@ -30,7 +34,8 @@ use crate::proto::signal::Transport;
 use crate::web::problem::room_code;
 use crate::web::problem::token_code;
 use crate::web::seat::Seat;
-use crate::web::ws::State;
+use crate::web::ws::Desk;
+use crate::web::ws::cloakroom::Ticket;
 
 /// A call that was carried out; a join brings a place in the room with it.
 pub(super) struct Done {
@@ -44,12 +49,15 @@ pub(super) struct Arrival {
     pub(super) seat: Arc<Seat>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) grant: RoomGrant,
+    pub(super) ticket: Ticket,
+    /// It had a place before.
+    pub(super) resumed: bool,
 }
 
 /// Carries out one call. The conversation has made sure that all but `join` come from somebody who has a seat.
-pub(super) async fn carry_out(state: State, seat: Option<Arc<Seat>>, id: u64, ask: Ask) -> Done {
+pub(super) async fn carry_out(desk: Desk, seat: Option<Arc<Seat>>, id: u64, ask: Ask) -> Done {
     match (ask, seat) {
-        (Ask::Join { token }, None) => match join(&state, &token).await {
+        (Ask::Join { token, resume_token }, None) => match join(&desk, &token, resume_token.as_ref()).await {
             Ok((joined, arrival)) => Done { id, outcome: Ok(Answer::Joined(Box::new(joined))), arrival: Some(arrival) },
             Err(failure) => Done { id, outcome: Err(failure), arrival: None },
         },
@@ -65,23 +73,46 @@ fn refusal(error: &RoomError) -> Failure {
     Failure::new(room_code(error), error.to_string())
 }
 
-async fn join(state: &State, token: &Hidden) -> Result<(Joined, Arrival), Failure> {
-    let grant = state
+/// Takes the place of before, if there was one and it is still there; else a new one.
+async fn join(desk: &Desk, token: &Hidden, resume_token: Option<&Hidden>) -> Result<(Joined, Arrival), Failure> {
+    if let Some((seat, grant)) = resume_token.and_then(|token| desk.cloakroom.redeem(token)) {
+        match seat.retake().await {
+            Ok((found, events)) => return Ok(arrive(desk, seat, grant, found, events)),
+            Err(error) => tracing::debug!(participant = %seat.participant, %error, "its place is gone"),
+        }
+    }
+    let grant = desk
+        .state
         .identity
         .room_grant(token.expose())
         .map_err(|error| Failure::new(token_code(error), error.to_string()))?;
-    let (seat, found, events) = Seat::take(&state.rooms, &grant).await.map_err(|error| refusal(&error))?;
+    let (seat, found, events) = Seat::take(&desk.state.rooms, &grant).await.map_err(|error| refusal(&error))?;
+    Ok(arrive(desk, Arc::new(seat), grant, found, events))
+}
+
+fn arrive(
+    desk: &Desk,
+    seat: Arc<Seat>,
+    grant: RoomGrant,
+    found: rooms::Joined,
+    events: mpsc::Receiver<Event>,
+) -> (Joined, Arrival) {
+    let ticket = desk.cloakroom.check_in(Arc::clone(&seat), grant.clone());
+    let resumed = found.kept.is_some();
     let joined = Joined {
-        participant_id: seat.participant,
+        you: participant(found.you),
         room: grant.room.clone(),
-        name: grant.name.clone(),
-        role: grant.role,
-        ice_servers: state.ice_servers.to_vec(),
-        heartbeat_ms: state.config.ping_interval_ms,
+        locked: found.state.locked,
+        spotlight: found.state.spotlight,
+        ice_servers: desk.state.ice_servers.to_vec(),
+        heartbeat_ms: desk.state.config.ping_interval_ms,
+        resume_token: ticket.number(),
+        resume_within_ms: u64::try_from(desk.cloakroom.keep_for().as_millis()).unwrap_or(u64::MAX),
         participants: found.participants.into_iter().map(participant).collect(),
         producers: found.producers.into_iter().map(producer).collect(),
+        kept: found.kept.map(kept),
     };
-    Ok((joined, Arrival { seat: Arc::new(seat), events, grant }))
+    (joined, Arrival { seat, events, grant, ticket, resumed })
 }
 
 async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
@@ -127,9 +158,30 @@ async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
         Ask::Pause(track) => change_track(seat, track, Change::Pause).await,
         Ask::Resume(track) => change_track(seat, track, Change::Resume).await,
         Ask::Close(track) => change_track(seat, track, Change::Close).await,
+        Ask::Priority { consumer_id: consumer, priority } => {
+            let ask = |participant, reply| Request::Prioritise { participant, consumer, priority, reply };
+            seat.ask(ask).await?;
+            Ok(Answer::Done {})
+        }
+        Ask::Kick { participant_id } => order(seat, Order::Kick(participant_id)).await,
+        Ask::Ban { participant_id } => order(seat, Order::Ban(participant_id)).await,
+        Ask::Mute { participant_id: participant, kind, muted } => {
+            order(seat, Order::Mute { participant, kind, muted }).await
+        }
+        Ask::Isolate { participant_id: participant, isolated } => {
+            order(seat, Order::Isolate { participant, isolated }).await
+        }
+        Ask::Spotlight { participant_id } => order(seat, Order::Spotlight(participant_id)).await,
+        Ask::Lock { locked } => order(seat, Order::Lock(locked)).await,
+        Ask::TransferHost { participant_id } => order(seat, Order::TransferHost(participant_id)).await,
         // The conversation answers these itself.
         Ask::Join { .. } | Ask::Leave {} | Ask::Ping {} => Ok(Answer::Done {}),
     }
+}
+
+async fn order(seat: &Seat, order: Order) -> Result<Answer, RoomError> {
+    seat.ask(|participant, reply| Request::Order { by: Some(participant), order, reply }).await?;
+    Ok(Answer::Done {})
 }
 
 async fn change_track(seat: &Seat, track: TrackRef, change: Change) -> Result<Answer, RoomError> {
@@ -149,6 +201,9 @@ pub(super) fn told(event: Event) -> Push {
     match event {
         Event::ParticipantJoined(info) => Push::ParticipantJoined { participant: participant(info) },
         Event::ParticipantLeft(participant_id) => Push::ParticipantLeft { participant_id },
+        Event::ParticipantUpdated(info) => Push::ParticipantUpdated { participant: participant(info) },
+        Event::RoomUpdated(state) => Push::RoomUpdated { locked: state.locked, spotlight: state.spotlight },
+        Event::Levels(levels) => Push::Levels { levels: levels.iter().map(level).collect() },
         Event::ProducerAdded(info) => Push::ProducerAdded { producer: producer(info) },
         Event::ProducerRemoved(producer_id) => Push::ProducerRemoved { producer_id },
         Event::ProducerPaused(producer_id) => Push::ProducerPaused { producer_id },
@@ -176,7 +231,14 @@ const fn transport(side: rooms::Transport) -> Transport {
 }
 
 fn participant(info: ParticipantInfo) -> Participant {
-    Participant { id: info.id, name: info.name, role: info.role }
+    Participant {
+        id: info.id,
+        name: info.name,
+        role: info.role,
+        audio_muted: info.audio_muted,
+        video_muted: info.video_muted,
+        isolated: info.isolated,
+    }
 }
 
 const fn source(source: TrackSource) -> Source {
@@ -195,6 +257,19 @@ const fn producer(info: ProducerInfo) -> Producer {
         kind: info.kind,
         source: source(info.source),
         paused: info.paused,
+    }
+}
+
+const fn level(level: &ProducerLevel) -> Level {
+    Level { producer_id: level.producer, level: level.level }
+}
+
+fn kept(kept: rooms::Kept) -> Kept {
+    Kept {
+        send: kept.send,
+        recv: kept.recv,
+        producers: kept.producers.into_iter().map(producer).collect(),
+        consumers: kept.consumers.into_iter().map(consumer).collect(),
     }
 }
 

@@ -22,29 +22,32 @@ use crate::proto::signal::Farewell;
 use crate::proto::signal::Output;
 use crate::proto::signal::Push;
 use crate::web::seat::Seat;
-use crate::web::ws::State;
+use crate::web::ws::Desk;
 use crate::web::ws::carry;
 use crate::web::ws::carry::Done;
+use crate::web::ws::cloakroom::Ticket;
 
 /// How long a participant may take to read the farewell before the socket is dropped.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The open socket's other half: what this participant does in the room.
 struct Line<'a> {
-    state: &'a State,
+    desk: &'a Desk,
     conversation: Conversation,
+    ticket: Option<Ticket>,
     seat: Option<Arc<Seat>>,
     events: Option<mpsc::Receiver<Event>>,
     /// Calls being carried out; the conversation bounds them.
     underway: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
-/// Talks until either side ends it. Whatever happens, the participant has left the room afterwards.
-pub(super) async fn converse(socket: WebSocket, state: &State) {
+/// Talks until either side ends it. Afterwards the participant has left the room, or does so when it does not come back in time.
+pub(super) async fn converse(socket: WebSocket, desk: &Desk) {
     let (mut sink, mut frames) = socket.split();
     let mut line = Line {
-        state,
-        conversation: Conversation::new(now(), state.config.limits()),
+        desk,
+        conversation: Conversation::new(now(), desk.state.config.limits()),
+        ticket: None,
         seat: None,
         events: None,
         underway: FuturesUnordered::new(),
@@ -76,7 +79,8 @@ pub(super) async fn converse(socket: WebSocket, state: &State) {
                 if !open { break }
                 line.conversation.handle_timeout(now());
             }
-            () = state.shutdown.cancelled(), if open => line.conversation.end(Farewell::ShuttingDown),
+            () = taken(line.ticket.as_ref()), if open => line.conversation.end(Farewell::Resumed),
+            () = desk.state.shutdown.cancelled(), if open => line.conversation.end(Farewell::ShuttingDown),
         }
     }
     line.report();
@@ -91,6 +95,14 @@ fn now() -> Instant {
 async fn next_event(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
     match events {
         Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the participant goes on over another socket.
+async fn taken(ticket: Option<&Ticket>) {
+    match ticket {
+        Some(ticket) => ticket.taken().await,
         None => std::future::pending().await,
     }
 }
@@ -125,7 +137,7 @@ fn frame(output: Output) -> Message {
 impl Line<'_> {
     fn start_calls(&mut self) {
         while let Some((id, ask)) = self.conversation.poll_call() {
-            self.underway.push(carry::carry_out(self.state.clone(), self.seat.clone(), id, ask).boxed());
+            self.underway.push(carry::carry_out(self.desk.clone(), self.seat.clone(), id, ask).boxed());
         }
     }
 
@@ -148,7 +160,11 @@ impl Line<'_> {
     fn finish(&mut self, done: Done) {
         if let Some(arrival) = done.arrival {
             let (seat, grant) = (&arrival.seat, &arrival.grant);
-            tracing::info!(room = %seat.room, participant = %seat.participant, user = %grant.user, role = ?grant.role, "participant joined");
+            let resumed = arrival.resumed;
+            tracing::info!(room = %seat.room, participant = %seat.participant, user = %grant.user, role = ?grant.role, resumed, "participant joined");
+            metrics::counter!("jamcast_signal_joins_total", "resumed" => if resumed { "yes" } else { "no" })
+                .increment(1);
+            self.ticket = Some(arrival.ticket);
             self.seat = Some(arrival.seat);
             self.events = Some(arrival.events);
         }
@@ -156,6 +172,10 @@ impl Line<'_> {
     }
 
     fn tell(&mut self, event: Option<Event>) {
+        // The room speaks to one socket only; the other one knows why it hears no more.
+        if event.is_none() && self.ticket.as_ref().is_some_and(Ticket::is_taken) {
+            return self.conversation.end(Farewell::Resumed);
+        }
         let push =
             event.map_or_else(|| Push::Removed { reason: "the room has ended; join again".to_owned() }, carry::told);
         self.conversation.push(&push);
@@ -165,7 +185,12 @@ impl Line<'_> {
         let reason = self.conversation.farewell().map_or("disconnected", Farewell::as_str);
         metrics::counter!("jamcast_signal_closed_total", "reason" => reason).increment(1);
         metrics::counter!("jamcast_signal_dropped_messages_total").increment(self.conversation.take_dropped());
-        if let Some(seat) = &self.seat {
+        let Some(seat) = &self.seat else { return };
+        let ticket = self.ticket.take().filter(|_| self.conversation.farewell().is_none_or(Farewell::is_mishap));
+        if let Some(ticket) = ticket {
+            tracing::info!(room = %seat.room, participant = %seat.participant, reason, "participant's line broke; its place is kept");
+            ticket.keep();
+        } else {
             tracing::info!(room = %seat.room, participant = %seat.participant, reason, "participant left");
         }
     }

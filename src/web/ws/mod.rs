@@ -1,6 +1,7 @@
 //! Signalling over the WebSocket `/media-relay`: who may open one, and how many.
 
 mod carry;
+mod cloakroom;
 mod line;
 mod slots;
 
@@ -29,6 +30,7 @@ use crate::proto::signal::Limits;
 use crate::proto::signal::MAX_MESSAGE;
 use crate::proto::signal::SUB_PROTOCOL;
 use crate::web::problem::Problem;
+use crate::web::ws::cloakroom::Cloakroom;
 use crate::web::ws::slots::Full;
 use crate::web::ws::slots::Slots;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub ping_interval_ms: u64,
     /// Without any frame for this long the participant is gone; more than two pings should fit.
     pub silence_ms: u64,
+    /// How long a participant whose line broke keeps its place.
+    pub resume_within_ms: u64,
     /// Frames that may arrive at once.
     pub message_burst: u32,
     /// Frames a second that may arrive for ever.
@@ -66,6 +70,7 @@ impl Default for Config {
             join_timeout_ms: 10_000,
             ping_interval_ms: 15_000,
             silence_ms: 30_000,
+            resume_within_ms: 30_000,
             message_burst: 50,
             messages_per_second: 20,
         }
@@ -97,20 +102,29 @@ pub struct State {
     pub shutdown: CancellationToken,
 }
 
+/// What a line works with.
+#[derive(Clone)]
+struct Desk {
+    state: State,
+    cloakroom: Cloakroom,
+}
+
 /// The route `/media-relay`. Without `into_make_service_with_connect_info` the limit per address does not apply.
 pub fn routes(state: State) -> Router {
     let slots = Slots::new(state.config.max_connections, state.config.max_connections_per_ip);
+    let cloakroom = Cloakroom::new(Duration::from_millis(state.config.resume_within_ms));
+    let desk = Desk { state, cloakroom };
     let open = move |headers: HeaderMap,
                      peer: Option<Extension<ConnectInfo<SocketAddr>>>,
                      upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| {
-        let opened = open(&state, &slots, &headers, peer.map(|Extension(ConnectInfo(address))| address), upgrade);
+        let opened = open(&desk, &slots, &headers, peer.map(|Extension(ConnectInfo(address))| address), upgrade);
         std::future::ready(opened.unwrap_or_else(IntoResponse::into_response))
     };
     Router::new().route("/media-relay", any(open))
 }
 
 fn open(
-    state: &State,
+    desk: &Desk,
     slots: &Slots,
     headers: &HeaderMap,
     peer: Option<SocketAddr>,
@@ -121,10 +135,12 @@ fn open(
     })?;
     let upgrade = upgrade.protocols([SUB_PROTOCOL]);
     if upgrade.selected_protocol().is_none() {
-        let detail = format!("name the sub-protocol {SUB_PROTOCOL} in Sec-WebSocket-Protocol");
+        let asked = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|asked| asked.to_str().ok());
+        let asked = asked.map_or_else(String::new, |asked| format!(", not {asked}"));
+        let detail = format!("this gateway speaks {SUB_PROTOCOL}{asked}; name it in Sec-WebSocket-Protocol");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupported_protocol", detail));
     }
-    if !is_welcome_origin(headers, &state.config.allowed_origins) {
+    if !is_welcome_origin(headers, &desk.state.config.allowed_origins) {
         let detail = "pages of this origin may not connect; an operator can allow it in `allowed_origins`";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
     }
@@ -135,11 +151,11 @@ fn open(
         };
         Problem::new(status, code, "too many connections are open; try again soon").with_retry_after(RETRY_AFTER_S)
     })?;
-    let state = state.clone();
+    let desk = desk.clone();
     // A write buffer of 0 writes each message at once, so that a socket that does not take it is noticed at that message.
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).write_buffer_size(0);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        line::converse(socket, &state).await;
+        line::converse(socket, &desk).await;
         drop(slot);
     }))
 }

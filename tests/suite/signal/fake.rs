@@ -13,8 +13,11 @@ use jamcast::live::rooms::Command;
 use jamcast::live::rooms::ConsumerInfo;
 use jamcast::live::rooms::Event;
 use jamcast::live::rooms::Joined;
+use jamcast::live::rooms::Kept;
+use jamcast::live::rooms::ParticipantInfo;
 use jamcast::live::rooms::Request;
 use jamcast::live::rooms::RoomError;
+use jamcast::live::rooms::RoomState;
 use jamcast::live::rooms::Rooms;
 use jamcast::model::id::ConsumerId;
 use jamcast::model::id::ParticipantId;
@@ -76,6 +79,7 @@ impl Identity for FakeIdentity {
 #[derive(Clone, Default)]
 pub(super) struct Heard {
     requests: Arc<Mutex<Vec<String>>>,
+    names: Arc<Mutex<HashMap<ParticipantId, String>>>,
     events: Arc<Mutex<HashMap<ParticipantId, mpsc::Sender<Event>>>>,
 }
 
@@ -114,6 +118,11 @@ pub(super) struct Gateway {
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
+/// A place is kept for a tenth of a second only, so that tests see who is gone go.
+pub(super) fn impatient() -> ws::Config {
+    ws::Config { resume_within_ms: 100, ..ws::Config::default() }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
@@ -122,7 +131,7 @@ impl Drop for Gateway {
 
 impl Gateway {
     pub(super) async fn start() -> Self {
-        Self::start_with(ws::Config::default(), whip::Config::default()).await
+        Self::start_with(impatient(), whip::Config::default()).await
     }
 
     pub(super) async fn start_with(ws_config: ws::Config, whip_config: whip::Config) -> Self {
@@ -164,9 +173,20 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
                     Err(RoomError::RoomFull(2))
                 } else {
                     heard.events.lock().unwrap().insert(newcomer.participant, events);
-                    Ok(Joined { participants: vec![], producers: vec![] })
+                    heard.names.lock().unwrap().insert(newcomer.participant, newcomer.name.clone());
+                    let you = ParticipantInfo::new(newcomer.participant, newcomer.name, newcomer.role);
+                    Ok(found(you, None))
                 };
                 let _ = reply.send(joined);
+            }
+            Request::Rejoin { participant, events, reply } => {
+                heard.note("rejoin");
+                let name = heard.names.lock().unwrap().get(&participant).cloned();
+                let _ = reply.send(name.ok_or(RoomError::NotJoined).map(|name| {
+                    heard.events.lock().unwrap().insert(participant, events);
+                    let kept = Kept { send: true, ..Kept::default() };
+                    found(ParticipantInfo::new(participant, name, RoomRole::Host), Some(kept))
+                }));
             }
             Request::Leave { participant } => {
                 // The sender of its events goes with the participant; leaving without having joined is no news.
@@ -213,9 +233,21 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
                 heard.note(format!("consumer {change:?}"));
                 let _ = reply.send(Ok(()));
             }
+            Request::Prioritise { priority, reply, .. } => {
+                heard.note(format!("priority {priority}"));
+                let _ = reply.send(Ok(()));
+            }
+            Request::Order { order, reply, .. } => {
+                heard.note(format!("{order:?}").split([' ', '(']).next().unwrap_or_default());
+                let _ = reply.send(Ok(()));
+            }
             Request::Tap { .. } | Request::Keyframe { .. } => heard.note("not for signalling"),
         }
     }
+}
+
+fn found(you: ParticipantInfo, kept: Option<Kept>) -> Joined {
+    Joined { you, participants: vec![], producers: vec![], state: RoomState::default(), kept }
 }
 
 fn answer_to(offer: &str) -> Result<String, RoomError> {

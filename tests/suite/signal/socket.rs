@@ -1,5 +1,6 @@
 //! The WebSocket `/media-relay` as a studio meets it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use futures::StreamExt;
 use jamcast::live::rooms::Event;
 use jamcast::live::rooms::Transport;
 use jamcast::model::id::ConsumerId;
+use jamcast::model::id::ParticipantId;
 use jamcast::model::id::ProducerId;
 use jamcast::web::whip;
 use jamcast::web::ws;
@@ -24,6 +26,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use crate::signal::fake::ANSWER;
 use crate::signal::fake::Gateway;
+use crate::signal::fake::impatient;
 
 struct Studio {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
@@ -103,7 +106,7 @@ async fn a_musician_joins_sends_receives_and_leaves() {
     let mut studio = Studio::open(&gateway).await;
     let joined = studio.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
     assert_eq!(
-        (&joined["room"], &joined["role"], &joined["heartbeat_ms"]),
+        (&joined["room"], &joined["you"]["role"], &joined["heartbeat_ms"]),
         (&json!("jam"), &json!("musician"), &json!(15000))
     );
     assert_eq!(joined["ice_servers"][0]["credential"], "open \"sesame\"");
@@ -172,43 +175,145 @@ async fn a_bad_token_is_named_and_a_good_one_may_follow() {
     assert_eq!(studio.call("join", json!({"token": "viewer.jam.ada"})).await["error"]["code"], "already_joined");
 }
 
+/// Every call there is but `join` and `leave`, with the least role that may make it.
+fn calls() -> Vec<(&'static str, Value, &'static str)> {
+    let (producer, consumer) = (ProducerId::generate(), ConsumerId::generate());
+    let somebody = ParticipantId::generate();
+    vec![
+        ("ping", json!({}), "viewer"),
+        ("connect", json!({"transport": "recv", "offer_id": 1, "sdp": "v=0"}), "viewer"),
+        ("candidate", json!({"transport": "recv", "candidate": "1"}), "viewer"),
+        ("restart_ice", json!({}), "viewer"),
+        ("consume", json!({"producer_id": producer}), "viewer"),
+        ("pause", json!({"consumer_id": consumer}), "viewer"),
+        ("resume", json!({"consumer_id": consumer}), "viewer"),
+        ("close", json!({"consumer_id": consumer}), "viewer"),
+        ("priority", json!({"consumer_id": consumer, "priority": 255}), "viewer"),
+        ("connect", json!({"transport": "send", "sdp": "v=0"}), "musician"),
+        ("candidate", json!({"transport": "send", "candidate": "1"}), "musician"),
+        ("produce", json!({"mid": "0", "source": "screen"}), "musician"),
+        ("pause", json!({"producer_id": producer}), "musician"),
+        ("resume", json!({"producer_id": producer}), "musician"),
+        ("close", json!({"producer_id": producer}), "musician"),
+        ("mute", json!({"participant_id": somebody, "kind": "audio", "muted": true}), "host"),
+        ("isolate", json!({"participant_id": somebody, "isolated": true}), "host"),
+        ("spotlight", json!({"participant_id": somebody}), "host"),
+        ("lock", json!({"locked": true}), "host"),
+        ("kick", json!({"participant_id": somebody}), "host"),
+        ("ban", json!({"participant_id": somebody}), "host"),
+        ("transfer_host", json!({"participant_id": somebody}), "host"),
+    ]
+}
+
 #[tokio::test]
 async fn each_role_may_do_what_it_may_and_no_more() {
+    const ROLES: [&str; 4] = ["viewer", "musician", "host", "admin"];
+    let rank = |role: &str| ROLES.iter().position(|known| *known == role).unwrap();
     let gateway = Gateway::start().await;
-    let (producer, consumer) = (ProducerId::generate(), ConsumerId::generate());
-    let sending = [
-        ("connect", json!({"transport": "send", "sdp": "v=0"})),
-        ("candidate", json!({"transport": "send", "candidate": "1"})),
-        ("produce", json!({"mid": "0", "source": "screen"})),
-        ("pause", json!({"producer_id": producer})),
-        ("resume", json!({"producer_id": producer})),
-        ("close", json!({"producer_id": producer})),
-    ];
-    let receiving = [
-        ("connect", json!({"transport": "recv", "offer_id": 1, "sdp": "v=0"})),
-        ("candidate", json!({"transport": "recv", "candidate": "1"})),
-        ("restart_ice", json!({})),
-        ("consume", json!({"producer_id": producer})),
-        ("pause", json!({"consumer_id": consumer})),
-        ("resume", json!({"consumer_id": consumer})),
-        ("close", json!({"consumer_id": consumer})),
-        ("ping", json!({})),
-    ];
-    for role in ["viewer", "musician", "host", "admin"] {
+    for role in ROLES {
         let mut studio = Studio::joined(&gateway, role).await;
-        for (method, data) in &receiving {
-            assert_eq!(studio.call(method, data.clone()).await["ok"], true, "{role} {method}");
-        }
-        for (method, data) in &sending {
-            let reply = studio.call(method, data.clone()).await;
-            let refused = reply["error"]["code"] == "role_too_low";
-            assert_eq!(
-                (refused, reply["ok"] == true),
-                (role == "viewer", role != "viewer"),
-                "{role} {method}: {reply}"
-            );
+        let mut carried_out = gateway.heard.requests().len();
+        for (method, data, least) in calls() {
+            let reply = studio.call(method, data).await;
+            let allowed = rank(role) >= rank(least);
+            let expected = if allowed { (json!(true), Value::Null) } else { (json!(false), json!("role_too_low")) };
+            assert_eq!((reply["ok"].clone(), reply["error"]["code"].clone()), expected, "{role} {method}: {reply}");
+            let now = gateway.heard.requests().len();
+            assert_eq!(now > carried_out, allowed && method != "ping", "{role} {method} reaches the room");
+            carried_out = now;
         }
     }
+}
+
+#[tokio::test]
+async fn no_call_is_missing_from_the_table_of_roles() {
+    let table: BTreeSet<&str> = calls().iter().map(|(method, ..)| *method).chain(["join", "leave"]).collect();
+    let document = include_str!("../../../docs/PROTOCOL.md");
+    let called = document.lines().filter_map(|line| line.strip_prefix(r#"{"id": "#)?.split(r#""method": ""#).nth(1));
+    let documented: BTreeSet<&str> = called.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(table, documented);
+}
+
+async fn resumed(gateway: &Gateway, token: &str, resume_token: &Value) -> (Studio, Value) {
+    let mut studio = Studio::open(gateway).await;
+    let reply = studio.call("join", json!({"token": token, "resume_token": resume_token})).await;
+    (studio, reply)
+}
+
+#[tokio::test]
+async fn who_comes_back_in_time_was_never_gone() {
+    let config = ws::Config { resume_within_ms: 5_000, ..ws::Config::default() };
+    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let mut studio = Studio::open(&gateway).await;
+    let first = studio.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
+    assert_eq!((&first["resume_within_ms"], first.get("kept")), (&json!(5_000), None));
+    drop(studio);
+
+    // The room token may have expired meanwhile.
+    let (mut studio, back) = resumed(&gateway, "expired", &first["resume_token"]).await;
+    assert_eq!(back["data"]["you"]["id"], first["you"]["id"], "{back}");
+    assert_eq!(back["data"]["you"]["role"], "host", "the role that the room knows counts");
+    assert_eq!(back["data"]["kept"]["send"], true);
+    assert_ne!(back["data"]["resume_token"], first["resume_token"]);
+    assert_eq!(studio.call("lock", json!({"locked": true})).await["ok"], true);
+    gateway.heard.tell(&Event::TransportConnected(Transport::Send));
+    assert_eq!(studio.hear().await["method"], "transport_connected", "events follow");
+
+    let (_, used) = resumed(&gateway, "expired", &first["resume_token"]).await;
+    assert_eq!(used["error"]["code"], "token_expired", "a resume token is good once");
+    assert_eq!(studio.call("leave", json!({})).await["ok"], true);
+    gateway.heard.wait_for("leave").await;
+    let (_, left) = resumed(&gateway, "expired", &back["data"]["resume_token"]).await;
+    assert_eq!(left["error"]["code"], "token_expired", "who left has no place");
+    assert_eq!(gateway.heard.requests(), ["join ada Musician", "rejoin", "Lock", "leave"]);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_known_to_be_broken_gives_way() {
+    let config = ws::Config { resume_within_ms: 5_000, ..ws::Config::default() };
+    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let mut old = Studio::open(&gateway).await;
+    let joined = old.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
+    let (mut new, back) = resumed(&gateway, "expired", &joined["resume_token"]).await;
+    assert_eq!(back["data"]["you"]["id"], joined["you"]["id"], "{back}");
+    assert_eq!(old.farewell().await, (4409, "resumed_elsewhere".into()));
+    assert_eq!(new.call("restart_ice", json!({})).await["ok"], true);
+    assert_eq!(gateway.heard.requests(), ["join ada Musician", "rejoin", "restart_ice"], "nobody left");
+}
+
+#[tokio::test]
+async fn a_place_is_kept_for_its_time_only_and_then_a_token_gives_a_new_one() {
+    let gateway = Gateway::start().await;
+    let mut studio = Studio::open(&gateway).await;
+    let joined = studio.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
+    drop(studio);
+    gateway.heard.wait_for("leave").await;
+    let (_studio, again) = resumed(&gateway, "musician.jam.ada", &joined["resume_token"]).await;
+    assert_ne!(again["data"]["you"]["id"], joined["you"]["id"]);
+    assert_eq!(again["data"].get("kept"), None);
+    assert_eq!(gateway.heard.requests(), ["join ada Musician", "leave", "join ada Musician"]);
+}
+
+#[tokio::test]
+async fn who_breaks_the_rules_keeps_no_place() {
+    let config = ws::Config { resume_within_ms: 60_000, ..ws::Config::default() };
+    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let mut studio = Studio::joined(&gateway, "viewer").await;
+    studio.socket.send(Message::binary(vec![0; 4])).await.unwrap();
+    gateway.heard.wait_for("leave").await;
+}
+
+#[tokio::test]
+async fn another_version_is_told_which_one_there_is() {
+    let gateway = Gateway::start().await;
+    let mut request = format!("ws://{}/media-relay", gateway.address).into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "jamcast.v9".parse().unwrap());
+    let Err(Error::Http(response)) = tokio_tungstenite::connect_async(request).await else { panic!("refused") };
+    let problem: Value = serde_json::from_slice(response.body().as_ref().unwrap()).unwrap();
+    assert_eq!((response.status(), &problem["code"]), (StatusCode::BAD_REQUEST, &json!("unsupported_protocol")));
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("jamcast.v1") && detail.contains("jamcast.v9"), "{detail}");
+    assert!(Studio::try_open(&gateway, &[("sec-websocket-protocol", "jamcast.v9, jamcast.v1")]).await.is_ok());
 }
 
 #[tokio::test]
@@ -249,7 +354,7 @@ async fn what_breaks_the_rules_of_the_line_ends_it() {
 
 #[tokio::test]
 async fn silence_and_idleness_end_the_line() {
-    let config = ws::Config { join_timeout_ms: 80, ping_interval_ms: 60, silence_ms: 200, ..ws::Config::default() };
+    let config = ws::Config { join_timeout_ms: 80, ping_interval_ms: 60, silence_ms: 200, ..impatient() };
     let gateway = Gateway::start_with(config, whip::Config::default()).await;
     assert_eq!(Studio::open(&gateway).await.farewell().await, (4401, "join_timeout".into()));
 
