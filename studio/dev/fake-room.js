@@ -73,20 +73,22 @@
       try {
         this.say({ id, ok: true, data: (await this[method]?.(data)) ?? {} });
       } catch (error) {
-        this.say({ id, ok: false, error: { code: "failed", message: String(error) } });
+        this.say({ id, ok: false, error: { code: error.code ?? "failed", message: String(error) } });
       }
     }
     join() {
-      if (window.fakeRefusal) throw new Error(window.fakeRefusal);
-      const participants = people.map((p, i) => ({ id: `par_${i}`, name: p.name, role: p.role }));
+      if (window.fakeRefusal) throw Object.assign(new Error(window.fakeRefusal), { code: window.fakeRefusal });
+      const participants = people.map((p, i) => ({ id: `par_${i}`, name: p.name, role: p.role, audio_muted: false, video_muted: false, isolated: false, ...p.decided }));
       const producers = people.flatMap((p, i) => [
         { id: `prd_a${i}`, participant: `par_${i}`, kind: "audio", source: "microphone", paused: !!p.muted },
+        ...(p.shares ? [{ id: `prd_v${i}s`, participant: `par_${i}`, kind: "video", source: "screen", paused: false }] : []),
         ...(p.dark ? [] : [{ id: `prd_v${i}`, participant: `par_${i}`, kind: "video", source: "camera", paused: false }]),
       ]);
       this.recvPc = new RTCPeerConnection();
       return {
-        participant_id: "par_me", room: "friday-jam", name: "Ella", role: window.fakeRole ?? "host",
-        ice_servers: [], heartbeat_ms: 15000, participants, producers,
+        you: { id: "par_me", name: "Ella", role: window.fakeRole ?? "host", audio_muted: false, video_muted: false, isolated: false, ...window.fakeDecided },
+        room: "friday-jam", locked: false, spotlight: null, ...window.fakeState,
+        resume_token: "r", resume_within_ms: 30000, ice_servers: [], heartbeat_ms: 15000, participants, producers,
       };
     }
     async connect({ transport, sdp }) {
@@ -108,7 +110,7 @@
       return { producer_id: `prd_me${this.produced++}` };
     }
     consume({ producer_id }) {
-      const person = people[Number(producer_id.slice(5))];
+      const person = people[Number.parseInt(producer_id.slice(5), 10)];
       const audio = producer_id[4] === "a";
       const transceiver = this.recvPc.addTransceiver(audio ? sound(person.note) : picture(person.hue), {
         direction: "sendonly",

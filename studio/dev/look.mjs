@@ -46,7 +46,7 @@ const snapshot = (state, extra = {}) => ({
   ...extra,
 });
 
-async function open(browser, name, { scheme, size, people, role, path = `/#token=${token}`, permissions = ["camera", "microphone"], state = { running: null } }) {
+async function open(browser, name, { scheme, size, people, role, facts, path = `/#token=${token}`, permissions = ["camera", "microphone"], state = { running: null } }) {
   const context = await browser.newContext({ colorScheme: scheme, viewport: size, permissions });
   const page = await context.newPage();
   page.on("console", (message) => {
@@ -55,6 +55,7 @@ async function open(browser, name, { scheme, size, people, role, path = `/#token
   page.on("pageerror", (error) => console.log(`${name}: ${error}`));
   if (people) await page.addInitScript((list) => (window.fakePeople = list), people);
   if (role) await page.addInitScript((text) => (window.fakeRole = text), role);
+  await page.addInitScript((given) => Object.assign(window, given), facts ?? {});
   await page.addInitScript({ path: fileURLToPath(new URL("fake-room.js", import.meta.url)) });
   await page.route(`${ORIGIN}/**`, async (route) => {
     const { pathname } = new URL(route.request().url());
@@ -190,5 +191,41 @@ if (!only || only === "rest") {
   await watching.page.getByTestId("join-button").click();
   await watching.page.waitForTimeout(2500);
   await watching.shot("room");
+}
+if (!only || only === "house") {
+  const people = [
+    { name: "Ada", hue: 18, note: 330, role: "musician", shares: true },
+    { name: "Miles", hue: 205, note: 440, role: "musician", decided: { audio_muted: true } },
+    { name: "Nina Simone-Okonkwo", hue: 130, note: 550, role: "musician", decided: { isolated: true } },
+    { name: "Vera", hue: 60, note: 660, role: "viewer", dark: true },
+  ];
+  for (const [name, scheme, size] of [["house-light-wide", "light", WIDE], ["house-dark-phone", "dark", PHONE]]) {
+    const facts = { fakeState: { locked: true, spotlight: "par_0" } };
+    const { page, shot, context } = await open(browser, name, { scheme, size, people, facts });
+    await page.getByTestId("level-meter").waitFor();
+    await page.getByTestId("join-button").click();
+    await page.getByTestId("room").waitFor();
+    await page.waitForTimeout(2500);
+    if (await page.getByTestId("broadcast-panel").isVisible()) await page.getByTestId("broadcast-toggle").click();
+    await page.waitForTimeout(500);
+    await shot("1-room");
+    await page.getByTestId("person").nth(1).click();
+    await page.waitForTimeout(300);
+    await shot("2-person");
+    await context.close();
+  }
+  const facts = { fakeRole: "musician", fakeDecided: { audio_muted: true, isolated: true } };
+  const muted = await open(browser, "decided", { scheme: "dark", size: WIDE, role: "musician", facts });
+  await muted.page.getByTestId("join-button").click();
+  await muted.page.getByTestId("decided").waitFor();
+  await muted.page.waitForTimeout(2000);
+  await muted.shot("room");
+  for (const code of ["room_full", "room_locked", "banned"]) {
+    const door = await open(browser, code, { scheme: code === "banned" ? "dark" : "light", size: WIDE, facts: { fakeRefusal: code } });
+    await door.page.getByTestId("join-button").click();
+    await door.page.getByTestId(code).waitFor();
+    await door.shot("door");
+    await door.context.close();
+  }
 }
 await browser.close();

@@ -96,6 +96,7 @@ interface FakeTransceiver {
 export class FakePeer {
   static all: FakePeer[] = [];
   connectionState = "new";
+  signalingState = "stable";
   onicecandidate: ((event: { candidate: { candidate: string } | null }) => void) | null = null;
   onconnectionstatechange: (() => void) | null = null;
   ontrack: unknown = null;

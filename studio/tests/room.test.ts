@@ -5,16 +5,20 @@ import { FakePeer, FakeSocket, FakeStream, FakeTrack } from "./fakes";
 
 const track = (kind: string): MediaStreamTrack => new FakeTrack(kind) as unknown as MediaStreamTrack;
 
-const ada = { id: "par_ada", name: "Ada", role: "musician" as const };
+const undecided = { audio_muted: false, video_muted: false, isolated: false };
+const ada = { id: "par_ada", name: "Ada", role: "musician" as const, ...undecided };
+const me = { id: "par_me", name: "Ella", role: "host" as const, ...undecided };
 const sound = { id: "prd_1", participant: "par_ada", kind: "audio" as const, source: "microphone" as const, paused: false };
 const picture = { id: "prd_2", participant: "par_ada", kind: "video" as const, source: "camera" as const, paused: false };
 
 function joined(extra: object = {}): object {
   return {
-    participant_id: "par_me",
+    you: me,
     room: "jam",
-    name: "Ella",
-    role: "host",
+    locked: false,
+    spotlight: null,
+    resume_token: "r1",
+    resume_within_ms: 30_000,
     ice_servers: [],
     heartbeat_ms: 15_000,
     participants: [],
@@ -32,7 +36,7 @@ function welcome(socket: FakeSocket, extra: object = {}): void {
   socket.answers.set("consume", ({ producer_id }) => ({
     consumer: { id: `con_${String(producer_id)}`, producer: producer_id, kind: "audio", mid: producer_id === "prd_1" ? "0" : "1" },
   }));
-  for (const method of ["pause", "resume", "candidate", "restart_ice", "leave", "ping"]) socket.answers.set(method, () => ({}));
+  for (const method of ["pause", "resume", "candidate", "restart_ice", "leave", "ping", "mute", "lock", "priority"]) socket.answers.set(method, () => ({}));
 }
 
 const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(0);
@@ -67,10 +71,10 @@ afterEach(() => {
 describe("joining", () => {
   it("presents the token first and then knows the room", async () => {
     const room = makeRoom();
-    const socket = await enter(room, { participants: [ada, { id: "par_me", name: "Ella", role: "host" }] });
+    const socket = await enter(room, { participants: [ada, me] });
     expect(socket.sent[0]).toMatchObject({ method: "join", data: { token: "t" } });
     expect(room.view.phase.name).toBe("inside");
-    expect(room.view.self).toEqual({ id: "par_me", name: "Ella", role: "host" });
+    expect(room.view.self).toEqual(me);
     expect(room.view.participants.map((each) => each.name)).toEqual(["Ada"]);
   });
 
@@ -168,7 +172,7 @@ describe("sending", () => {
   it("a viewer sends nothing", async () => {
     const room = makeRoom();
     room.setTrack("microphone", track("audio"));
-    const socket = await enter(room, { role: "viewer" });
+    const socket = await enter(room, { you: { ...me, role: "viewer" } });
     expect(socket.methods()).toEqual(["join"]);
     expect(FakePeer.all).toHaveLength(1);
   });
@@ -270,6 +274,136 @@ describe("the gateway's rate limit", () => {
     expect(socket.sent.length).toBeLessThanOrEqual(41);
     await vi.advanceTimersByTimeAsync(3_000);
     expect(socket.asked("consume").map((data) => data.producer_id)).toEqual(producers.map((each) => each.id));
+  });
+});
+
+describe("what a host decides", () => {
+  it("is asked for, and true when the gateway says so", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada] });
+    await room.decide.mute("par_ada", "audio", true);
+    expect(socket.asked("mute")).toEqual([{ participant_id: "par_ada", kind: "audio", muted: true }]);
+    expect(room.view.participants[0]?.audio_muted).toBe(false);
+    socket.push({ method: "participant_updated", data: { participant: { ...ada, audio_muted: true } } });
+    expect(room.view.participants[0]?.audio_muted).toBe(true);
+    socket.push({ method: "room_updated", data: { locked: true, spotlight: "par_ada" } });
+    expect(room.view.state).toEqual({ locked: true, spotlight: "par_ada" });
+  });
+
+  it("holds for oneself too", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.push({ method: "participant_updated", data: { participant: { ...me, role: "musician", audio_muted: true } } });
+    expect(room.view.self).toMatchObject({ role: "musician", audio_muted: true });
+    expect(room.view.participants).toEqual([]);
+  });
+
+  it("says why the gateway refuses", async () => {
+    const room = makeRoom();
+    const socket = await enter(room);
+    socket.answers.set("lock", () => Object.assign(new Error("only a host may do this"), { name: "role_too_low" }));
+    await expect(room.decide.lock(true)).rejects.toMatchObject({ code: "role_too_low" });
+  });
+});
+
+describe("levels", () => {
+  it("reach who listens and redraw nothing", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada], producers: [sound] });
+    const heard: unknown[] = [];
+    let views = 0;
+    room.onLevels((levels) => heard.push(levels));
+    room.subscribe(() => (views += 1));
+    socket.push({ method: "levels", data: { levels: [{ producer_id: "prd_1", level: -12 }] } });
+    expect(heard).toEqual([[{ producer_id: "prd_1", level: -12 }]]);
+    expect(views).toBe(0);
+  });
+});
+
+describe("a broken socket", () => {
+  const consumer = { id: "con_prd_1", producer: "prd_1", kind: "audio", mid: "0" };
+  const microphone = { id: "prd_me_1", participant: "par_me", kind: "audio", source: "microphone", paused: false };
+
+  async function inside(): Promise<{ room: Room; first: FakeSocket; peers: number }> {
+    const room = makeRoom();
+    room.setTrack("microphone", track("audio"));
+    const first = await enter(room, { participants: [ada], producers: [sound] });
+    first.push({ method: "offer", data: { offer_id: 1, sdp: "0:audio" } });
+    await settle();
+    return { room, first, peers: FakePeer.all.length };
+  }
+
+  async function comeBack(extra: object): Promise<FakeSocket> {
+    await vi.advanceTimersByTimeAsync(500);
+    welcome(FakeSocket.last, extra);
+    FakeSocket.last.accept();
+    await settle();
+    return FakeSocket.last;
+  }
+
+  it("leaves picture and sound as they are, and is mended with the resume token", async () => {
+    const { room, first, peers } = await inside();
+    const stream = room.view.participants[0]?.tracks[0]?.stream;
+    first.drop();
+    expect(room.view.participants[0]?.tracks[0]?.stream).toBe(stream);
+    expect(room.view.links.signalling).toBe("down");
+    const kept = { send: true, recv: true, producers: [microphone], consumers: [consumer] };
+    const second = await comeBack({ participants: [ada], producers: [sound], resume_token: "r2", kept });
+    expect(second.sent[0]).toMatchObject({ method: "join", data: { token: "t", resume_token: "r1" } });
+    expect(room.view.phase.name).toBe("inside");
+    expect(room.view.participants[0]?.tracks[0]?.stream).toBe(stream);
+    expect(FakePeer.all).toHaveLength(peers);
+    expect(second.methods()).toEqual(["join"]);
+    second.drop();
+    await vi.advanceTimersByTimeAsync(500);
+    FakeSocket.last.accept();
+    await settle();
+    expect(FakeSocket.last.sent[0]?.data).toMatchObject({ resume_token: "r2" });
+  });
+
+  it("is mended with what changed meanwhile, on both sides", async () => {
+    const { room, first } = await inside();
+    first.drop();
+    room.setPaused("microphone", true);
+    const kept = { send: true, recv: true, producers: [microphone], consumers: [] };
+    const ben = { ...ada, id: "par_ben", name: "Ben" };
+    const drums = { ...sound, id: "prd_9", participant: "par_ben" };
+    const second = await comeBack({ participants: [ben], producers: [drums], kept });
+    expect(room.view.participants.map((each) => each.name)).toEqual(["Ben"]);
+    expect(second.asked("consume")).toEqual([{ producer_id: "prd_9" }]);
+    expect(second.asked("pause")).toEqual([{ producer_id: "prd_me_1" }]);
+    second.push({ method: "offer", data: { offer_id: 2, sdp: "0:audio 1:audio" } });
+    await settle();
+    expect(second.asked("connect")).toMatchObject([{ transport: "recv", offer_id: 2 }]);
+  });
+
+  it("begins a transport anew that the gateway has given up", async () => {
+    const { first, peers } = await inside();
+    first.drop();
+    const second = await comeBack({ participants: [ada], kept: { send: false, recv: true, producers: [], consumers: [] } });
+    expect(FakePeer.all).toHaveLength(peers + 1);
+    expect(second.asked("produce")).toEqual([{ mid: "0", source: "microphone" }]);
+  });
+
+  it("makes an offer again that was under way", async () => {
+    const { first } = await inside();
+    const sender = FakePeer.all.find((pc) => pc.offers.length > 0);
+    if (sender !== undefined) sender.signalingState = "have-local-offer";
+    first.drop();
+    const kept = { send: true, recv: true, producers: [microphone], consumers: [consumer] };
+    const second = await comeBack({ participants: [ada], producers: [sound], kept });
+    expect(second.asked("connect")).toMatchObject([{ transport: "send" }]);
+  });
+
+  it("that was away too long makes us somebody new", async () => {
+    const { room, first } = await inside();
+    const before = FakePeer.all.slice();
+    first.drop();
+    const second = await comeBack({ participants: [ada], producers: [sound] });
+    expect(before.every((pc) => pc.connectionState === "closed")).toBe(true);
+    expect(second.asked("produce")).toEqual([{ mid: "0", source: "microphone" }]);
+    expect(second.asked("consume")).toEqual([{ producer_id: "prd_1" }]);
+    expect(room.view.participants[0]?.tracks[0]?.stream).toBeNull();
   });
 });
 

@@ -36,6 +36,19 @@ export async function openCamera(deviceId: string | null): Promise<MediaStreamTr
   return pictureOf(await devices().getUserMedia({ video: { ...PICTURE_CONSTRAINTS, ...exactly(deviceId) } }));
 }
 
+/** What the person chooses to show; fails with `NotAllowedError` when they think better of it. */
+export async function openScreen(): Promise<MediaStreamTrack> {
+  const track = pictureOf(await devices().getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } } }));
+  // Text must stay sharp; it seldom moves.
+  track.contentHint = "detail";
+  return track;
+}
+
+/** Phones cannot share their screen. */
+export function canShareScreen(): boolean {
+  return "mediaDevices" in navigator && "getDisplayMedia" in navigator.mediaDevices;
+}
+
 /** Both with one question to the person; fails when either cannot be had. */
 export async function openBoth(): Promise<{ microphone: MediaStreamTrack; camera: MediaStreamTrack }> {
   const stream = await devices().getUserMedia({ audio: MUSIC_CONSTRAINTS, video: PICTURE_CONSTRAINTS });

@@ -9,7 +9,7 @@ export const CLIP_DB = -1;
 let shared: AudioContext | null = null;
 
 /** One context for the page: browsers allow few. It starts suspended until the person has touched the page. */
-function context(): AudioContext {
+export function context(): AudioContext {
   shared ??= new AudioContext({ latencyHint: "interactive" });
   if (shared.state === "suspended") void shared.resume().catch(() => undefined);
   return shared;

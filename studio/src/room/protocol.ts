@@ -11,6 +11,12 @@ export interface ParticipantInfo {
   id: string;
   name: string;
   role: RoomRole;
+  /** A host has silenced its sound; its own pause is another matter. */
+  audio_muted: boolean;
+  /** A host has switched its pictures off. */
+  video_muted: boolean;
+  /** Only hosts see and hear it, and the programme does not. */
+  isolated: boolean;
 }
 
 export interface ProducerInfo {
@@ -30,21 +36,43 @@ export interface ConsumerInfo {
 }
 
 export interface Joined {
-  participant_id: string;
+  you: ParticipantInfo;
   room: string;
-  name: string;
-  role: RoomRole;
+  /** Only hosts may come in. */
+  locked: boolean;
+  /** Whom to show large. */
+  spotlight: string | null;
   ice_servers: RTCIceServer[];
   heartbeat_ms: number;
+  /** With this the next socket goes on where this one breaks. */
+  resume_token: string;
+  resume_within_ms: number;
   participants: ParticipantInfo[];
   producers: ProducerInfo[];
+  /** Only for who came back by a resume token. */
+  kept?: Kept;
+}
+
+/** What the gateway kept while our socket was broken. */
+export interface Kept {
+  send: boolean;
+  recv: boolean;
+  /** Our own. */
+  producers: ProducerInfo[];
+  consumers: ConsumerInfo[];
+}
+
+export interface Level {
+  producer_id: string;
+  /** dBov, -127 to 0. */
+  level: number;
 }
 
 type Target = { producer_id: string } | { consumer_id: string };
 
 /** Every request: what is asked, and what is answered. */
 export interface Methods {
-  join: { ask: { token: string }; answer: Joined };
+  join: { ask: { token: string; resume_token?: string }; answer: Joined };
   connect: {
     ask: { transport: "send"; sdp: string } | { transport: "recv"; offer_id: number; sdp: string };
     answer: { sdp?: string };
@@ -56,6 +84,14 @@ export interface Methods {
   pause: { ask: Target; answer: object };
   resume: { ask: Target; answer: object };
   close: { ask: Target; answer: object };
+  priority: { ask: { consumer_id: string; priority: number }; answer: object };
+  mute: { ask: { participant_id: string; kind: MediaKind; muted: boolean }; answer: object };
+  isolate: { ask: { participant_id: string; isolated: boolean }; answer: object };
+  spotlight: { ask: { participant_id: string | null }; answer: object };
+  lock: { ask: { locked: boolean }; answer: object };
+  kick: { ask: { participant_id: string }; answer: object };
+  ban: { ask: { participant_id: string }; answer: object };
+  transfer_host: { ask: { participant_id: string }; answer: object };
   leave: { ask: object; answer: object };
   ping: { ask: object; answer: object };
 }
@@ -66,6 +102,9 @@ export type Method = keyof Methods;
 export type Push =
   | { method: "participant_joined"; data: { participant: ParticipantInfo } }
   | { method: "participant_left"; data: { participant_id: string } }
+  | { method: "participant_updated"; data: { participant: ParticipantInfo } }
+  | { method: "room_updated"; data: { locked: boolean; spotlight: string | null } }
+  | { method: "levels"; data: { levels: Level[] } }
   | { method: "producer_added"; data: { producer: ProducerInfo } }
   | { method: "producer_removed"; data: { producer_id: string } }
   | { method: "producer_paused"; data: { producer_id: string } }

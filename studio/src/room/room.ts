@@ -1,12 +1,12 @@
 /** A room as the studio knows it: join once, stay joined through lost connections, always one plain picture of how things are. */
 
 import { retryDelay } from "./backoff";
-import type { RoomRole, TrackSource } from "./protocol";
-import { Refused } from "./signalling";
+import type { Level, MediaKind, ParticipantInfo, TrackSource } from "./protocol";
+import { ConnectionLost, Refused } from "./signalling";
 import type { OpenSocket } from "./signalling";
 import type { Outgoing } from "./transports";
 import { Visit } from "./visit";
-import type { Links, Participant } from "./visit";
+import type { Links, Participant, RoomState } from "./visit";
 
 export type Phase =
   | { name: "outside" }
@@ -22,9 +22,10 @@ export type Phase =
 export interface RoomView {
   phase: Phase;
   room: string | null;
-  self: { id: string; name: string; role: RoomRole } | null;
+  self: ParticipantInfo | null;
   /** Everybody else. */
   participants: Participant[];
+  state: RoomState;
   links: Links;
 }
 
@@ -33,6 +34,23 @@ export interface Quality {
   roundTripMs: number | null;
   /** Share of received packets that were lost since the last call, 0 to 1. */
   loss: number | null;
+}
+
+/** What a host may decide. Each fails with `Refused` when the gateway does not allow it. */
+export interface Decisions {
+  /** Holds back what somebody sends of a kind; it cannot undo that. */
+  mute(participant: string, kind: MediaKind, muted: boolean): Promise<void>;
+  /** Whether only hosts see and hear somebody; the programme does not then. */
+  isolate(participant: string, isolated: boolean): Promise<void>;
+  /** Whom everybody shows large; `null` nobody. */
+  spotlight(participant: string | null): Promise<void>;
+  /** Whether only hosts may come in. */
+  lock(locked: boolean): Promise<void>;
+  kick(participant: string): Promise<void>;
+  /** Out for as long as the room is open. */
+  ban(participant: string): Promise<void>;
+  /** Makes a musician host, and us a musician. */
+  transferHost(participant: string): Promise<void>;
 }
 
 export interface RoomOptions {
@@ -44,8 +62,8 @@ export interface RoomOptions {
   random?: () => number;
 }
 
+const OPEN: RoomState = { locked: false, spotlight: null };
 const NO_LINKS: Links = { signalling: "off", send: "off", recv: "off" };
-const LOST_LINKS: Links = { signalling: "down", send: "down", recv: "down" };
 
 /** Refusals that pass by themselves: the gateway is busy, not unwilling. */
 const PASSING = new Set(["overloaded", "rate_limited", "unavailable", "timeout", "internal"]);
@@ -54,6 +72,7 @@ export class Room {
   private readonly options: Required<RoomOptions>;
   private readonly wanted = new Map<TrackSource, Outgoing>();
   private readonly views = new Set<(view: RoomView) => void>();
+  private readonly ears = new Set<(levels: readonly Level[]) => void>();
   private readonly troubles = new Set<(message: string) => void>();
   private visit: Visit | null = null;
   private phase: Phase = { name: "outside" };
@@ -76,7 +95,8 @@ export class Room {
       phase: this.phase,
       ...this.identity,
       participants: this.visit?.participants() ?? [],
-      links: this.visit?.links ?? (this.phase.name === "reconnecting" ? LOST_LINKS : NO_LINKS),
+      state: this.visit?.state ?? OPEN,
+      links: this.visit?.links ?? NO_LINKS,
     };
   }
 
@@ -84,6 +104,12 @@ export class Room {
   subscribe(listener: (view: RoomView) => void): () => void {
     this.views.add(listener);
     return () => this.views.delete(listener);
+  }
+
+  /** Called a few times a second with who is loud, and once with nobody when all are silent. */
+  onLevels(listener: (levels: readonly Level[]) => void): () => void {
+    this.ears.add(listener);
+    return () => this.ears.delete(listener);
   }
 
   /** Called with what did not work while the visit goes on. */
@@ -114,6 +140,22 @@ export class Room {
     const track = this.wanted.get(source)?.track ?? null;
     this.wanted.set(source, { track, paused });
     this.visit?.publish(this.wanted);
+  }
+
+  readonly decide: Decisions = {
+    mute: async (participant_id, kind, muted) => this.inside.ask("mute", { participant_id, kind, muted }),
+    isolate: async (participant_id, isolated) => this.inside.ask("isolate", { participant_id, isolated }),
+    spotlight: async (participant_id) => this.inside.ask("spotlight", { participant_id }),
+    lock: async (locked) => this.inside.ask("lock", { locked }),
+    kick: async (participant_id) => this.inside.ask("kick", { participant_id }),
+    ban: async (participant_id) => this.inside.ask("ban", { participant_id }),
+    transferHost: async (participant_id) => this.inside.ask("transfer_host", { participant_id }),
+  };
+
+  /** How much a track of somebody matters to us where bandwidth is short, 0 to 255; 128 unless said otherwise. */
+  async prioritise(track: string, priority: number): Promise<void> {
+    const consumer_id = this.visit?.consumerOf(track);
+    if (consumer_id !== undefined) await this.inside.ask("priority", { consumer_id, priority });
   }
 
   async leave(): Promise<void> {
@@ -147,23 +189,16 @@ export class Room {
 
   private async enter(): Promise<void> {
     clearTimeout(this.retryTimer);
-    this.visit?.close();
+    this.retryTimer = undefined;
     if (this.attempt === 0) this.become({ name: "joining" });
-    const visit: Visit = new Visit(this.options.url, this.options.openSocket, {
-      changed: () => this.ifCurrent(visit, () => this.tell()),
-      lost: () => this.ifCurrent(visit, () => this.retryLater()),
-      removed: (reason) => this.ifCurrent(visit, () => this.end({ name: "removed", reason })),
-      trouble: (message) => this.ifCurrent(visit, () => this.troubles.forEach((listener) => listener(message))),
-    });
+    // Who was inside comes back to the same visit; everybody else begins a new one.
+    const visit = this.visit?.wasWelcome ? this.visit : this.newVisit();
     this.visit = visit;
     try {
       const joined = await visit.join(this.options.token);
       this.ifCurrent(visit, () => {
         this.attempt = 0;
-        this.identity = {
-          room: joined.room,
-          self: { id: joined.participant_id, name: joined.name, role: joined.role },
-        };
+        this.identity = { room: joined.room, self: joined.you };
         this.become({ name: "inside" });
         visit.publish(this.wanted);
       });
@@ -171,16 +206,33 @@ export class Room {
       this.ifCurrent(visit, () => {
         if (error instanceof Refused && !PASSING.has(error.code)) {
           this.end({ name: "refused", code: error.code, message: error.message });
-        } else {
+        } else if (this.retryTimer === undefined) {
+          // Otherwise the socket itself has told already.
           this.retryLater();
         }
       });
     }
   }
 
-  private retryLater(): void {
+  private newVisit(): Visit {
     this.visit?.close();
-    this.visit = null;
+    const visit: Visit = new Visit(this.options.url, this.options.openSocket, {
+      changed: () => this.ifCurrent(visit, () => this.tell()),
+      levels: (levels) => this.ifCurrent(visit, () => this.ears.forEach((listener) => listener(levels))),
+      lost: () => this.ifCurrent(visit, () => this.retryLater()),
+      removed: (reason) => this.ifCurrent(visit, () => this.end({ name: "removed", reason })),
+      trouble: (message) => this.ifCurrent(visit, () => this.troubles.forEach((listener) => listener(message))),
+    });
+    return visit;
+  }
+
+  private get inside(): Visit {
+    if (this.visit === null || this.phase.name !== "inside") throw new ConnectionLost("You are not in the room.");
+    return this.visit;
+  }
+
+  private retryLater(): void {
+    clearTimeout(this.retryTimer);
     const delay = retryDelay(this.attempt, this.options.random);
     this.attempt += 1;
     this.become({ name: "reconnecting", attempt: this.attempt, retryAt: this.options.now() + delay });
@@ -203,6 +255,8 @@ export class Room {
   }
 
   private tell(): void {
+    const self = this.visit?.you;
+    if (self) this.identity = { ...this.identity, self };
     const view = this.view;
     for (const listener of this.views) listener(view);
   }

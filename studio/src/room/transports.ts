@@ -1,6 +1,6 @@
 /** The two peer connections of a visit: one we offer on, for what we send, and one we answer on, for what we hear and see. */
 
-import type { ConsumerInfo, TrackSource, TransportName } from "./protocol";
+import type { ConsumerInfo, ProducerInfo, TrackSource, TransportName } from "./protocol";
 import { withMusicMode, withSeparateStreams } from "./sdp";
 import type { Signalling } from "./signalling";
 
@@ -16,13 +16,15 @@ export interface Outgoing {
 /** ICE recovers from short gaps by itself; after this long a restart is faster than hoping. */
 const RESTART_AFTER_MS = 3000;
 
-const VIDEO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 1_200_000, maxFramerate: 30 };
+const CAMERA_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 1_200_000, maxFramerate: 30 };
+/** Text must stay readable; it seldom moves. */
+const SCREEN_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 2_500_000, maxFramerate: 15 };
 const AUDIO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 256_000, priority: "high", networkPriority: "high" };
 
 /** Shared by both directions: candidates, connection state, and the restart of a link that stays down. */
 abstract class Transport {
   readonly pc: RTCPeerConnection;
-  protected readonly signalling: Signalling;
+  protected signalling: Signalling;
   private readonly name: TransportName;
   protected readonly changed: () => void;
   private readonly failed: (error: unknown) => void;
@@ -142,6 +144,19 @@ export class SendTransport extends Transport {
     });
   }
 
+  /** Goes on over another socket; what the old one did not carry to the end is done again. */
+  carryOn(signalling: Signalling, producers: readonly ProducerInfo[]): void {
+    this.signalling = signalling;
+    this.enqueue(async () => {
+      if (this.pc.signalingState !== "stable") await this.negotiate();
+    });
+    for (const [source, line] of this.lines) {
+      const known = producers.find((producer) => producer.source === source);
+      line.producer = known?.id ?? null;
+      line.paused = known?.paused ?? false;
+    }
+  }
+
   protected override restart(): Promise<void> {
     return this.negotiate({ iceRestart: true });
   }
@@ -153,7 +168,7 @@ export class SendTransport extends Transport {
       const transceiver = this.pc.addTransceiver(track, {
         direction: "sendonly",
         streams: [new MediaStream()],
-        sendEncodings: [track.kind === "audio" ? AUDIO_ENCODING : VIDEO_ENCODING],
+        sendEncodings: [encodingOf(source, track)],
       });
       if (track.kind === "video") preferCommonCodecs(transceiver);
       this.lines.set(source, { transceiver, producer: null, paused: false });
@@ -191,6 +206,14 @@ export class RecvTransport extends Transport {
     this.streams.delete(consumer);
   }
 
+  /** Goes on over another socket with what the gateway still sends. */
+  carryOn(signalling: Signalling, consumers: readonly ConsumerInfo[]): void {
+    this.signalling = signalling;
+    const kept = new Set(consumers.map((consumer) => consumer.id));
+    for (const id of [...this.consumers.keys()]) if (!kept.has(id)) this.remove(id);
+    for (const consumer of consumers) this.add(consumer);
+  }
+
   answer(offerId: number, offer: string): void {
     this.enqueue(async () => {
       await this.pc.setRemoteDescription({ type: "offer", sdp: withSeparateStreams(offer) });
@@ -218,6 +241,11 @@ export class RecvTransport extends Transport {
     }
     this.changed();
   }
+}
+
+function encodingOf(source: TrackSource, track: MediaStreamTrack): RTCRtpEncodingParameters {
+  if (track.kind === "audio") return AUDIO_ENCODING;
+  return source === "screen" ? SCREEN_ENCODING : CAMERA_ENCODING;
 }
 
 /** Asks for the shortest jitter buffer the network allows; browsers without the hint choose by themselves. */

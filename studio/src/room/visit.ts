@@ -1,6 +1,6 @@
-/** One stay in a room: from a WebSocket that opens to one that closes. A reconnect is a new visit. */
+/** One stay in a room. It outlives its WebSocket: a new one takes the place of one that broke, and the media goes on meanwhile. */
 
-import type { Joined, ParticipantInfo, ProducerInfo, Push, TrackSource } from "./protocol";
+import type { ConsumerInfo, Joined, Level, Method, Methods, ParticipantInfo, ProducerInfo, Push, TrackSource } from "./protocol";
 import { ConnectionLost, Refused, Signalling } from "./signalling";
 import type { OpenSocket } from "./signalling";
 import { RecvTransport, SendTransport } from "./transports";
@@ -21,23 +21,37 @@ export interface Links {
   recv: LinkState;
 }
 
+/** What is true of the room as a whole. */
+export interface RoomState {
+  locked: boolean;
+  /** The participant to show large. */
+  spotlight: string | null;
+}
+
 export interface VisitEvents {
   changed(): void;
-  /** The WebSocket is gone; a new visit may work. */
+  levels(levels: readonly Level[]): void;
+  /** The WebSocket is gone; `join` again may work. */
   lost(): void;
-  /** The room put us out; a new visit would be refused or unwelcome. */
+  /** The room put us out; coming back would be refused or unwelcome. */
   removed(reason: string): void;
   /** Something did not work, but the visit goes on. */
   trouble(message: string): void;
 }
 
 export class Visit {
-  private readonly signalling: Signalling;
+  private readonly url: string;
+  private readonly open: OpenSocket;
   private readonly events: VisitEvents;
+  private signalling: Signalling;
   private joined: Joined | null = null;
+  private self: ParticipantInfo | null = null;
+  private roomState: RoomState = { locked: false, spotlight: null };
   private send: SendTransport | null = null;
   private recv: RecvTransport | null = null;
   private heartbeat: ReturnType<typeof setInterval> | undefined;
+  /** The socket is there and has been welcomed. */
+  private connected = false;
   private over = false;
   private readonly people = new Map<string, ParticipantInfo>();
   private readonly producers = new Map<string, ProducerInfo>();
@@ -47,27 +61,36 @@ export class Visit {
   private early: Push[] = [];
 
   constructor(url: string, open: OpenSocket, events: VisitEvents) {
+    this.url = url;
+    this.open = open;
     this.events = events;
-    this.signalling = new Signalling(url, { push: (push) => this.take(push), lost: () => this.lose() }, open);
+    this.signalling = this.dial();
   }
 
-  /** Fails with `Refused` when the token is not welcome, with `ConnectionLost` when trying again may help. */
+  /**
+   * Joins, or comes back after the socket broke: in time as who we were, with everything; later as somebody new.
+   *
+   * Fails with `Refused` when the token is not welcome, with `ConnectionLost` when trying again may help.
+   */
   async join(token: string): Promise<Joined> {
-    const joined = await this.signalling.request("join", { token });
-    if (this.over) throw new ConnectionLost("The connection to the gateway was lost.");
+    const before = this.joined;
+    if (before !== null) {
+      this.hangUp();
+      this.signalling = this.dial();
+    }
+    const signalling = this.signalling;
+    const joined = await signalling.request("join", {
+      token,
+      ...(before === null ? {} : { resume_token: before.resume_token }),
+    });
+    if (this.over || signalling !== this.signalling) throw new ConnectionLost("The connection to the gateway was lost.");
     this.joined = joined;
-    const servers = joined.ice_servers;
-    const changed = (): void => this.events.changed();
-    const failed = (error: unknown): void => this.report(error);
-    this.recv = new RecvTransport("recv", servers, this.signalling, changed, failed);
-    if (joined.role !== "viewer") this.send = new SendTransport("send", servers, this.signalling, changed, failed);
-    for (const person of joined.participants) this.people.set(person.id, person);
-    for (const producer of joined.producers) this.meet(producer);
-    for (const push of this.early) this.take(push);
-    this.early = [];
+    this.settleIn(joined);
+    this.connected = true;
+    for (const push of this.early.splice(0)) this.take(push);
     this.heartbeat = setInterval(() => {
-      this.signalling.request("ping", {}).catch((error: unknown) => {
-        if (error instanceof ConnectionLost) this.lose();
+      signalling.request("ping", {}).catch((error: unknown) => {
+        if (error instanceof ConnectionLost) this.lose(signalling);
       });
     }, joined.heartbeat_ms);
     return joined;
@@ -77,24 +100,38 @@ export class Visit {
     this.send?.reconcile(wanted);
   }
 
+  /** Asks the gateway something that changes nothing here until it says so. */
+  async ask<M extends Method>(method: M, data: Methods[M]["ask"]): Promise<void> {
+    await this.signalling.request(method, data);
+  }
+
+  /** The consumer of somebody's track. */
+  consumerOf(producer: string): string | undefined {
+    return this.consumers.get(producer);
+  }
+
   async leave(): Promise<void> {
-    if (!this.over) await this.signalling.request("leave", {}).catch(() => undefined);
+    if (!this.over && this.connected) await this.signalling.request("leave", {}).catch(() => undefined);
     this.close();
   }
 
   /** Ends everything without telling anybody. */
   close(): void {
     this.over = true;
-    clearInterval(this.heartbeat);
-    this.signalling.close();
+    this.hangUp();
     this.send?.close();
     this.recv?.close();
+  }
+
+  /** Whether there is a place to come back to. */
+  get wasWelcome(): boolean {
+    return this.joined !== null;
   }
 
   get links(): Links {
     if (this.joined === null) return { signalling: "connecting", send: "off", recv: "off" };
     return {
-      signalling: this.over ? "down" : "up",
+      signalling: this.connected ? "up" : "down",
       send: this.send?.state ?? "off",
       recv: this.recv?.state ?? "off",
     };
@@ -104,17 +141,71 @@ export class Visit {
     return [this.send?.pc, this.recv?.pc].filter((pc) => pc !== undefined);
   }
 
+  get you(): ParticipantInfo | null {
+    return this.self;
+  }
+
+  get state(): RoomState {
+    return this.roomState;
+  }
+
   /** Everybody else, in the order of joining. */
   participants(): Participant[] {
-    const self = this.joined?.participant_id;
     return [...this.people.values()]
-      .filter((person) => person.id !== self)
+      .filter((person) => person.id !== this.self?.id)
       .map((person) => ({
         ...person,
         tracks: [...this.producers.values()]
           .filter((producer) => producer.participant === person.id)
           .map((producer) => ({ ...producer, stream: this.streamOf(producer.id) })),
       }));
+  }
+
+  private dial(): Signalling {
+    this.early = [];
+    const signalling: Signalling = new Signalling(
+      this.url,
+      { push: (push) => this.ifCurrent(signalling, () => this.take(push)), lost: () => this.lose(signalling) },
+      this.open,
+    );
+    return signalling;
+  }
+
+  /** Puts things where the gateway says they are: all anew for a newcomer, the differences for who comes back. */
+  private settleIn(joined: Joined): void {
+    const kept = joined.kept ?? { send: false, recv: false, producers: [], consumers: [] };
+    this.self = joined.you;
+    this.roomState = { locked: joined.locked, spotlight: joined.spotlight };
+    this.settleSending(joined, kept.send, kept.producers);
+    this.settleReceiving(joined, kept.recv, kept.consumers);
+    this.people.clear();
+    for (const person of joined.participants) this.people.set(person.id, person);
+    this.producers.clear();
+    for (const producer of joined.producers) this.meet(producer);
+  }
+
+  private settleSending(joined: Joined, kept: boolean, producers: readonly ProducerInfo[]): void {
+    if (kept && this.send !== null) {
+      this.send.carryOn(this.signalling, producers);
+      return;
+    }
+    this.send?.close();
+    this.send = joined.you.role === "viewer" ? null : new SendTransport("send", ...this.line(joined));
+  }
+
+  private settleReceiving(joined: Joined, kept: boolean, consumers: readonly ConsumerInfo[]): void {
+    this.consumers.clear();
+    if (kept && this.recv !== null) {
+      for (const consumer of consumers) this.consumers.set(consumer.producer, consumer.id);
+      this.recv.carryOn(this.signalling, consumers);
+      return;
+    }
+    this.recv?.close();
+    this.recv = new RecvTransport("recv", ...this.line(joined));
+  }
+
+  private line(joined: Joined): [RTCIceServer[], Signalling, () => void, (error: unknown) => void] {
+    return [joined.ice_servers, this.signalling, () => this.events.changed(), (error) => this.report(error)];
   }
 
   private streamOf(producer: string): MediaStream | null {
@@ -124,19 +215,38 @@ export class Visit {
 
   private take(push: Push): void {
     if (this.over) return;
-    if (this.joined === null && push.method !== "removed") {
+    if (push.method === "removed") {
+      this.close();
+      this.events.removed(push.data.reason);
+      return;
+    }
+    if (!this.connected) {
       this.early.push(push);
       return;
     }
+    if (push.method === "levels") {
+      this.events.levels(push.data.levels);
+      return;
+    }
+    this.apply(push);
+    this.events.changed();
+  }
+
+  private apply(push: Exclude<Push, { method: "removed" | "levels" }>): void {
     switch (push.method) {
       case "participant_joined":
-        this.people.set(push.data.participant.id, push.data.participant);
+      case "participant_updated":
+        if (push.data.participant.id === this.self?.id) this.self = push.data.participant;
+        else this.people.set(push.data.participant.id, push.data.participant);
         break;
       case "participant_left":
         this.people.delete(push.data.participant_id);
         for (const producer of [...this.producers.values()]) {
           if (producer.participant === push.data.participant_id) this.forget(producer.id);
         }
+        break;
+      case "room_updated":
+        this.roomState = push.data;
         break;
       case "producer_added":
         this.meet(push.data.producer);
@@ -156,21 +266,18 @@ export class Visit {
       case "offer":
         this.recv?.answer(push.data.offer_id, push.data.sdp);
         break;
-      case "removed":
-        this.close();
-        this.events.removed(push.data.reason);
-        return;
       // The browser's own view of a link is as good as the server's, and it restarts what stays down.
       case "transport_connected":
       case "transport_failed":
         break;
     }
-    this.events.changed();
   }
 
   private meet(producer: ProducerInfo): void {
-    if (this.producers.has(producer.id) || producer.participant === this.joined?.participant_id) return;
+    if (this.producers.has(producer.id) || producer.participant === this.self?.id) return;
     this.producers.set(producer.id, producer);
+    // Who comes back consumes it already.
+    if (this.consumers.has(producer.id)) return;
     this.signalling
       .request("consume", { producer_id: producer.id })
       .then(({ consumer }) => {
@@ -204,10 +311,23 @@ export class Visit {
     }
   }
 
-  private lose(): void {
-    if (this.over) return;
-    this.close();
-    this.events.lost();
+  private lose(signalling: Signalling): void {
+    this.ifCurrent(signalling, () => {
+      if (this.over) return;
+      this.hangUp();
+      this.events.lost();
+    });
+  }
+
+  /** The socket ends; the media does not. */
+  private hangUp(): void {
+    this.connected = false;
+    clearInterval(this.heartbeat);
+    this.signalling.close();
+  }
+
+  private ifCurrent(signalling: Signalling, then: () => void): void {
+    if (this.signalling === signalling) then();
   }
 
   private report(error: unknown): void {

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Signal } from "@preact/signals";
 
-import { choices, explain, openBoth, openCamera, openMicrophone } from "../media/devices";
+import { choices, explain, openBoth, openCamera, openMicrophone, openScreen } from "../media/devices";
 import type { Device, DeviceChoice, DeviceTrouble } from "../media/devices";
 
 export class Input {
@@ -90,6 +90,9 @@ export class Inputs {
   /** Where the others are heard; `null` is the system's own choice. */
   readonly output: Signal<string | null> = signal(null);
 
+  /** What of the person's screen the others see; a second picture beside the camera. */
+  readonly screen: Signal<MediaStreamTrack | null> = signal(null);
+
   /** Counts how often everything was closed. */
   private visit = 0;
 
@@ -108,6 +111,26 @@ export class Inputs {
     await this.refresh();
   }
 
+  /** Begins or ends sharing; whether it began is told by `screen`. Fails when the browser cannot, not when the person declines. */
+  async toggleScreen(): Promise<void> {
+    if (this.screen.value !== null) return this.stopScreen();
+    const visit = this.visit;
+    try {
+      const track = await openScreen();
+      if (visit !== this.visit) return track.stop();
+      // The browser has a button of its own to end it.
+      track.onended = () => this.stopScreen();
+      this.screen.value = track;
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "NotAllowedError")) throw error;
+    }
+  }
+
+  private stopScreen(): void {
+    this.screen.value?.stop();
+    this.screen.value = null;
+  }
+
   async refresh(): Promise<void> {
     this.microphones.value = await choices("audioinput");
     this.cameras.value = await choices("videoinput");
@@ -118,6 +141,7 @@ export class Inputs {
     this.visit += 1;
     this.microphone.close();
     this.camera.close();
+    this.stopScreen();
   }
 
   private async openTogether(): Promise<boolean> {

@@ -5,15 +5,19 @@ import type { Signal } from "@preact/signals";
 
 import { Gateway } from "../api/gateway";
 import { Room } from "../room";
-import type { Quality, RoomView } from "../room";
+import type { Decisions, Level, Quality, RoomView } from "../room";
 import { forgetInvitation } from "../token";
 import type { Invitation } from "../token";
 import { Broadcast } from "./broadcast";
 import { Inputs } from "./inputs";
+import { localStore, Mix } from "./mix";
 import { report, warn } from "./toasts";
 
 /** Round trip and loss are looked at this often: fast enough to notice, slow enough to read. */
 const QUALITY_EVERY_MS = 2000;
+
+/** From here on somebody is heard rather than breathing. */
+const SOUNDING_DBOV = -45;
 
 export class Studio {
   readonly invitation: Invitation;
@@ -23,14 +27,17 @@ export class Studio {
   readonly quality: Signal<Quality> = signal({ roundTripMs: null, loss: null });
   /** Present for hosts once they are inside. */
   readonly broadcast: Signal<Broadcast | null> = signal(null);
-  /** Playback volume by participant, 0 to 1; who is not in it is heard as loud as they are. */
-  readonly volumes = signal<ReadonlyMap<string, number>>(new Map());
+  /** How loud we hear each of the others. */
+  readonly mix: Mix;
+  /** Tracks that sound now, as the gateway hears them. */
+  readonly sounding: Signal<ReadonlySet<string>> = signal(new Set());
 
   private readonly room: Room;
   private undo: (() => void)[] = [];
 
   constructor(invitation: Invitation) {
     this.invitation = invitation;
+    this.mix = new Mix(invitation.claims.room ?? "", localStore());
     this.gateway = new Gateway(invitation.token);
     const url = new URL("/media-relay", window.location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -42,6 +49,12 @@ export class Studio {
     return this.invitation.claims.role !== "viewer";
   }
 
+  /** Whether we may decide about the others. */
+  get isHost(): boolean {
+    const role = this.view.value.self?.role;
+    return role === "host" || role === "admin";
+  }
+
   join(): void {
     this.leaveQuietly();
     this.undo = [
@@ -50,8 +63,10 @@ export class Studio {
         if (view.phase.name === "inside") this.welcome(view);
       }),
       this.room.onTrouble((message) => warn(message)),
+      this.room.onLevels((levels) => this.hear(levels)),
       effect(() => this.room.setTrack("microphone", this.inputs.microphone.track.value)),
       effect(() => this.room.setTrack("camera", this.inputs.camera.track.value)),
+      effect(() => this.room.setTrack("screen", this.inputs.screen.value)),
       effect(() => this.room.setPaused("microphone", this.inputs.microphone.off.value)),
       this.every(QUALITY_EVERY_MS, () => this.measure()),
       this.on("online", () => this.room.retryNow()),
@@ -83,12 +98,25 @@ export class Studio {
     window.location.reload();
   }
 
-  setVolume(participant: string, volume: number): void {
-    this.volumes.value = new Map(this.volumes.value).set(participant, volume);
+  /** Asks the gateway for a host's decision; `doing` completes "Could not …". */
+  decide(doing: string, carryOut: (decide: Decisions) => Promise<void>): void {
+    carryOut(this.room.decide).catch((error: unknown) => report(doing, error));
+  }
+
+  shareScreen(): void {
+    this.inputs.toggleScreen().catch((error: unknown) => report("share your screen", error));
+  }
+
+  private hear(levels: readonly Level[]): void {
+    const loud = levels.filter(({ level }) => level >= SOUNDING_DBOV).map((each) => each.producer_id);
+    const before = this.sounding.value;
+    if (loud.length !== before.size || loud.some((id) => !before.has(id))) this.sounding.value = new Set(loud);
   }
 
   private welcome(view: RoomView): void {
-    const runs = view.self?.role === "host" || view.self?.role === "admin";
+    // The panel works with the token, which keeps its role whatever is decided in the room.
+    const role = this.invitation.claims.role ?? view.self?.role;
+    const runs = role === "host" || role === "admin";
     if (!runs || view.room === null || this.broadcast.value !== null) return;
     const broadcast = new Broadcast(this.gateway, view.room);
     this.broadcast.value = broadcast;

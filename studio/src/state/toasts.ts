@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 
 import { Problem } from "../api/problem";
+import { Refused } from "../room";
 
 export interface Toast {
   id: number;
@@ -38,6 +39,7 @@ export function warn(text: string, wayOut: string | null = null): void {
 export function report(doing: string, error: unknown): void {
   // What stands beside its field already need not stay here too.
   if (error instanceof Problem) show("bad", `Could not ${doing}: ${error.message}`, error.wayOut, error.fields.length > 0);
+  else if (error instanceof Refused) warn(`Could not ${doing}: ${error.message}.`);
   else warn(`Could not ${doing}.`, "Try again; if it stays, reload the page.");
 }
 

@@ -57,6 +57,25 @@ export const Headphones = icon(
     <rect x="16.5" y="14" width="4" height="6" rx="1.8" />
   </>,
 );
+export const Screen = icon(
+  <>
+    <rect x="3" y="4.5" width="18" height="12" rx="2.5" />
+    <path d="M9 20h6M12 13.5V8m-2.5 2.3L12 7.8l2.5 2.5" />
+  </>,
+);
+export const Lock = icon(
+  <>
+    <rect x="5" y="10.5" width="14" height="10" rx="2.5" />
+    <path d="M8 10.5V8a4 4 0 0 1 8 0v2.5" />
+  </>,
+);
+export const Unlocked = icon(
+  <>
+    <rect x="5" y="10.5" width="14" height="10" rx="2.5" />
+    <path d="M8 10.5V7.5a4 4 0 0 1 7.6-1.7" />
+  </>,
+);
+export const More = icon(<path d="M6 12h.1M12 12h.1M18 12h.1" />);
 export const Plus = icon(<path d="M12 5v14M5 12h14" />);
 export const Close = icon(<path d="m6 6 12 12M18 6 6 18" />);
 export const Download = icon(<path d="M12 4v11m-4-4 4 4 4-4M5 20h14" />);

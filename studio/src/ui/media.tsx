@@ -3,8 +3,16 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
+import { Boost } from "../media/boost";
+
 /** A picture without sound; sound has its own element, so that neither waits for the other. */
-export function Picture(props: { source: MediaStreamTrack | MediaStream; mirrored?: boolean; label: string }): JSX.Element {
+export function Picture(props: {
+  source: MediaStreamTrack | MediaStream;
+  mirrored?: boolean;
+  /** Nothing may be cut off: a screen, with text on it. */
+  whole?: boolean;
+  label: string;
+}): JSX.Element {
   const ref = useRef<HTMLVideoElement>(null);
   useEffect(() => {
     const video = ref.current;
@@ -19,7 +27,7 @@ export function Picture(props: { source: MediaStreamTrack | MediaStream; mirrore
   return (
     <video
       ref={ref}
-      class={props.mirrored ? "picture mirrored" : "picture"}
+      class={["picture", props.mirrored && "mirrored", props.whole && "whole"].filter(Boolean).join(" ")}
       autoPlay
       playsInline
       muted
@@ -29,8 +37,11 @@ export function Picture(props: { source: MediaStreamTrack | MediaStream; mirrore
   );
 }
 
-export function Sound({ stream, volume, output }: { stream: MediaStream; volume: number; output: string | null }): JSX.Element {
+/** A sound at `gain` times what was sent. Up to 1 the element itself does it; above, a gain node takes over. */
+export function Sound({ stream, gain, output }: { stream: MediaStream; gain: number; output: string | null }): JSX.Element {
   const ref = useRef<HTMLAudioElement>(null);
+  const boost = useRef<Boost | null>(null);
+  const boosted = gain > 1;
   useEffect(() => {
     const audio = ref.current;
     if (audio === null) return;
@@ -41,12 +52,32 @@ export function Sound({ stream, volume, output }: { stream: MediaStream; volume:
     };
   }, [stream]);
   useEffect(() => {
-    if (ref.current !== null) ref.current.volume = volume;
-  }, [volume]);
+    if (!boosted) return;
+    try {
+      boost.current = new Boost(stream);
+    } catch {
+      // Without Web Audio it stays as loud as it was sent.
+      return;
+    }
+    return () => {
+      boost.current?.close();
+      boost.current = null;
+    };
+  }, [stream, boosted]);
   useEffect(() => {
     const audio = ref.current;
+    if (audio === null) return;
+    // The element goes on playing, silent: Chromium gives a remote sound to Web Audio only while an element has it too.
+    audio.muted = boost.current !== null;
+    audio.volume = Math.min(1, gain);
+    boost.current?.set(gain);
+  }, [stream, gain]);
+  useEffect(() => {
+    const audio = ref.current;
+    if (audio === null || output === null) return;
     // An output that is gone leaves the sound where it is.
-    if (audio !== null && output !== null && "setSinkId" in audio) audio.setSinkId(output).catch(() => undefined);
-  }, [output]);
+    if ("setSinkId" in audio) audio.setSinkId(output).catch(() => undefined);
+    boost.current?.playOn(output);
+  }, [output, boosted]);
   return <audio ref={ref} autoPlay />;
 }

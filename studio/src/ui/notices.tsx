@@ -64,6 +64,7 @@ export function Goodbye({ studio, phase }: { studio: Studio; phase: Ending }): J
         </Notice>
       );
     case "refused":
+      if (phase.code in CLOSED_DOORS) return <ClosedDoor studio={studio} code={phase.code as ClosedDoor} />;
       return (
         <Notice title="This invitation does not open the room">
           <p>{phase.message}</p>
@@ -77,4 +78,44 @@ export function Goodbye({ studio, phase }: { studio: Studio; phase: Ending }): J
         </Notice>
       );
   }
+}
+
+type ClosedDoor = "room_full" | "room_locked" | "banned";
+
+/** The invitation is good, but the room takes nobody in. */
+const CLOSED_DOORS: Record<ClosedDoor, { title: string; text: string; mayOpen: boolean }> = {
+  room_full: {
+    title: "The room is full",
+    text: "Every place is taken. Your invitation is good: come in as soon as somebody leaves.",
+    mayOpen: true,
+  },
+  room_locked: {
+    title: "The room is locked",
+    text: "The host lets nobody in just now. Your invitation is good: ask the host to unlock the room.",
+    mayOpen: true,
+  },
+  banned: {
+    title: "You may not come back to this room",
+    text: "The host has banned you for as long as this room is open.",
+    mayOpen: false,
+  },
+};
+
+function ClosedDoor({ studio, code }: { studio: Studio; code: ClosedDoor }): JSX.Element {
+  const { title, text, mayOpen } = CLOSED_DOORS[code];
+  return (
+    <Notice title={title}>
+      <p data-testid={code}>{text}</p>
+      <div class="row">
+        {mayOpen && (
+          <button class="button primary" type="button" data-testid="try-again" onClick={() => studio.join()}>
+            Try again
+          </button>
+        )}
+        <button class="button" type="button" data-testid="rejoin" onClick={() => studio.returnToGreenRoom()}>
+          Back to the green room
+        </button>
+      </div>
+    </Notice>
+  );
 }

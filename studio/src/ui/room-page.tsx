@@ -4,13 +4,14 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
 import * as format from "../format";
+import { canShareScreen } from "../media/devices";
 import type { Links, LinkState, Phase } from "../room";
 import type { Studio } from "../state/studio";
 import { BroadcastPanel } from "./broadcast-panel";
 import { DeviceSettings } from "./device-settings";
 import { Dialog } from "./dialog";
 import { Toggles } from "./green-room";
-import { Antenna, Invite as InviteIcon, Leave, Mark, Settings } from "./icons";
+import { Antenna, Invite as InviteIcon, Leave, Lock, Mark, Screen, Settings, Unlocked } from "./icons";
 import { Invite } from "./invite";
 import { OnAir } from "./on-air";
 import { Stage } from "./stage";
@@ -32,14 +33,17 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
         <div class="room-title">
           <h1>{room}</h1>
           <span class="role">{self?.role}</span>
+          <RoomLock studio={studio} />
         </div>
         {broadcast !== null && <OnAir broadcast={broadcast} />}
         <Connection studio={studio} />
       </header>
       <Reconnecting studio={studio} phase={phase} />
+      <Decided studio={studio} phase={phase} />
       <Stage studio={studio} />
       <nav class="controls" aria-label="Controls">
         {studio.mayPlay && <Toggles studio={studio} />}
+        {studio.mayPlay && canShareScreen() && <ShareScreen studio={studio} />}
         <button
           class="button round"
           type="button"
@@ -83,6 +87,67 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
           <DeviceSettings inputs={studio.inputs} />
         </Dialog>
       )}
+    </div>
+  );
+}
+
+function ShareScreen({ studio }: { studio: Studio }): JSX.Element {
+  const shared = studio.inputs.screen.value !== null;
+  const label = shared ? "Stop sharing your screen" : "Share your screen";
+  return (
+    <button
+      class={shared ? "button round wide-button on" : "button round wide-button"}
+      type="button"
+      data-testid="share-screen"
+      aria-pressed={shared}
+      aria-label={label}
+      title={label}
+      onClick={() => studio.shareScreen()}
+    >
+      <Screen />
+    </button>
+  );
+}
+
+/** Everybody sees a locked door; hosts have the key. */
+function RoomLock({ studio }: { studio: Studio }): JSX.Element | null {
+  const { locked } = studio.view.value.state;
+  if (!studio.isHost) {
+    return locked ? (
+      <span class="role" data-testid="locked" title="Nobody else can come in">
+        locked
+      </span>
+    ) : null;
+  }
+  const label = locked ? "Unlock the room" : "Lock the room: nobody else can come in";
+  return (
+    <button
+      class={locked ? "button icon-only ghost locked" : "button icon-only ghost"}
+      type="button"
+      data-testid="lock"
+      aria-pressed={locked}
+      aria-label={label}
+      title={label}
+      onClick={() => studio.decide(locked ? "unlock the room" : "lock the room", (decide) => decide.lock(!locked))}
+    >
+      {locked ? <Lock /> : <Unlocked />}
+    </button>
+  );
+}
+
+/** What a host has decided about us, because no button of ours shows it. */
+function Decided({ studio, phase }: { studio: Studio; phase: Phase }): JSX.Element | null {
+  const { self } = studio.view.value;
+  if (self === null || phase.name !== "inside") return null;
+  const words = [
+    self.isolated && "Only the host sees and hears you now.",
+    self.audio_muted && "The host has muted you. You cannot unmute yourself; ask the host.",
+    self.video_muted && "The host has hidden your camera and screen.",
+  ].filter((text) => text !== false);
+  if (words.length === 0) return null;
+  return (
+    <div class="banner" role="status" data-testid="decided">
+      <p>{words.join(" ")}</p>
     </div>
   );
 }
