@@ -107,8 +107,13 @@ field() { node -e 'const path = process.argv[1].split("."); let v = JSON.parse(r
 } >"$work/replies.json"
 musician_url=$(api POST /rooms/demo/tokens '{"name":"Grace","role":"musician"}' | field studio_url)
 
-echo "e2e: two browsers, $seconds s on air" >&2
 [[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
+echo "e2e: a room and its host" >&2
+member() { api POST /rooms/demo/tokens "{\"name\":\"$1\",\"role\":\"musician\"}" | field studio_url; }
+HOST_URL=$host_url MUSICIAN_URL=$(member Edith) STRANGER_URL=$(member Linus) OUT=${JAMCAST_E2E_OUT:-$work/browsers} \
+  timeout 180 node "$here/house.mjs" >&2
+
+echo "e2e: two browsers, $seconds s on air" >&2
 GATEWAY_URL=$url HOST_URL=$host_url MUSICIAN_URL=$musician_url SECONDS_ON_AIR=$seconds OUT=${JAMCAST_E2E_OUT:-$work/browsers} \
   timeout 180 node "$here/first-broadcast.mjs" | tee "$work/browsers.json"
 sent_late_ms=$(field host_capture_offset.ms <"$work/browsers.json")

@@ -68,7 +68,12 @@ impl Stage {
     fn enter(&mut self, room: &str) -> usize {
         let room: RoomId = room.parse().expect("a slug");
         let participant = ParticipantId::generate();
-        let newcomer = Newcomer { participant, name: "Anna".to_owned(), role: RoomRole::Musician };
+        let newcomer = Newcomer {
+            participant,
+            user: "anna".parse().expect("a user"),
+            name: "Anna".to_owned(),
+            role: RoomRole::Musician,
+        };
         let (sender, events) = mpsc::channel(64);
         let joined: Result<Joined, _> =
             self.ask(&room, |reply| Request::Join { newcomer, events: sender, reply }).expect("answered at once");
