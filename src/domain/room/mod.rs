@@ -265,16 +265,15 @@ impl Room {
             .ok_or(RoomError::UnknownProducer)
     }
 
-    /// The codecs of everything a participant could consume, oldest producer first.
+    /// The codecs of everything a participant could get, oldest producer first.
     pub fn codecs_for(&self, participant: ParticipantId) -> Vec<Codec> {
-        self.producers.iter().filter(|p| p.info.participant != participant).map(|p| p.encoding.codec).collect()
+        self.available_to(participant).map(|p| p.encoding.codec).collect()
     }
 
-    /// The oldest producer of this codec that the participant does not consume yet.
+    /// The oldest producer of this codec that the participant could get and does not consume yet.
     pub fn unconsumed(&self, participant: ParticipantId, codec: Codec) -> Option<ProducerId> {
-        self.producers
-            .iter()
-            .filter(|p| p.info.participant != participant && p.encoding.codec == codec)
+        self.available_to(participant)
+            .filter(|p| p.encoding.codec == codec)
             .find(|p| p.consumers.iter().all(|consumer| consumer.participant != participant))
             .map(|p| p.info.id)
     }
@@ -450,6 +449,11 @@ impl Room {
             .iter_mut()
             .find(|p| p.info.id == id && p.info.participant == participant)
             .ok_or(RoomError::UnknownProducer)
+    }
+
+    fn available_to(&self, participant: ParticipantId) -> impl Iterator<Item = &Producer> {
+        let is_host = self.is_host(participant);
+        self.producers.iter().filter(move |p| p.info.participant != participant && (is_host || !p.isolated))
     }
 
     fn own_consumer(&mut self, participant: ParticipantId, id: ConsumerId) -> Result<&mut Consumer, RoomError> {

@@ -212,13 +212,15 @@ function Reconnecting({ studio, phase }: { studio: Studio; phase: Phase }): JSX.
     return () => clearInterval(timer);
   }, [waiting]);
   if (phase.name !== "reconnecting") return null;
+  const { send, recv } = studio.view.value.links;
+  const goesOn = send === "up" || recv === "up";
   const seconds = Math.ceil((phase.retryAt - now) / 1000);
   return (
     <div class="banner" role="alert" data-testid="reconnecting">
       <span class="spinner" aria-hidden="true" />
       <p>
         The connection was lost. {seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again…"}
-        <span class="quiet"> A broadcast goes on without you.</span>
+        <span class="quiet">{goesOn ? " You still see and hear each other." : " A broadcast goes on without you."}</span>
       </p>
       <button class="button small" type="button" onClick={() => studio.retryNow()}>
         Try now

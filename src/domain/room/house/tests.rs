@@ -161,6 +161,8 @@ fn who_is_isolated_is_heard_by_the_host_alone_and_not_in_the_programme() {
     assert!(!band.is_in_programme());
     assert_eq!(band.room.source(anna, SSRC).map(|producer| producer.is_in_programme()), Some(false));
 
+    let second = enter(&mut band.room, "Vito", RoomRole::Viewer);
+    assert_eq!(band.room.unconsumed(second, Codec::Opus), None, "no lane is spent on what is not heard");
     let late = Consumer::new(ConsumerId::generate(), ben, Outlet { peer: 2, lane: 0 }, Forwarder::new(48_000));
     band.room.consume(band.sound, late).expect("it is there");
     assert_eq!(band.hearers(2), [host], "consuming anew does not help");
@@ -169,6 +171,7 @@ fn who_is_isolated_is_heard_by_the_host_alone_and_not_in_the_programme() {
     band.order(ben, Order::Isolate { participant: anna, isolated: false }).expect("allowed");
     assert_eq!(band.hearers(4).len(), 4);
     assert!(band.is_in_programme());
+    assert_eq!(band.room.unconsumed(second, Codec::Opus), Some(band.sound));
 }
 
 #[test]
