@@ -7,6 +7,7 @@ mod gateway;
 mod instrument;
 mod keyframes;
 mod look;
+mod metronome;
 mod musician;
 mod peer;
 mod verdict;

@@ -8,14 +8,15 @@ use rtc::crypto::SignatureScheme;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::NackGeneratorBuilder;
 use rtc::interceptor::NackResponderBuilder;
+use rtc::interceptor::ReceiverReportBuilder;
 use rtc::interceptor::Registry;
+use rtc::interceptor::SenderReportBuilder;
 use rtc::interceptor::Slot;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::RTCPeerConnectionBuilder;
 use rtc::peer_connection::certificate::CertificateParams;
 use rtc::peer_connection::certificate::RTCCertificate;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
-use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::interceptor_registry::configure_simulcast_extension_headers;
 use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_receiver_only;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
@@ -33,6 +34,7 @@ use rtc::shared::error::Error;
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::sdp::MUSIC;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 /// Silence after which ICE says so: two and a half of a browser's consent checks (RFC 7675 section 5.1 sends one in 5 s, browsers
@@ -43,6 +45,9 @@ const FAILED_AFTER: Duration = Duration::from_secs(9);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// A packet asked for ten times in vain is lost; unlimited retries made storms.
 const MAX_NACKS: u16 = 10;
+/// Packets of a video kept for retransmission, a power of two: 0.8 s of 6 Mbit/s, several round trips. Each takes 130 bytes in every
+/// consumer beside the payload they share.
+const KEPT_FOR_NACK: u16 = 512;
 
 /// H.264 profiles taken: what browsers, OBS and GStreamer offer of baseline and constrained baseline, packetization-mode 1.
 const H264: [(u8, &str); 3] = [
@@ -71,7 +76,9 @@ impl Engine {
         Ok(Self { certificate, candidates, ice_lite })
     }
 
-    pub(super) fn build(&self, now: Instant) -> Result<RTCPeerConnection, Error> {
+    /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
+    /// direction needs.
+    pub(super) fn build(&self, now: Instant, transport: Transport) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
         // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
         media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
@@ -84,11 +91,15 @@ impl Engine {
             media.register_feedback(feedback, RtpCodecKind::Video);
         }
         configure_simulcast_extension_headers(&mut media)?;
-        let registry = Registry::new()
-            .with(Slot::NackResponder, NackResponderBuilder::new().build())
-            .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
-            .with(Slot::from(feedback::SLOT), Feedback::default());
-        let registry = configure_rtcp_reports(configure_twcc_receiver_only(registry, &mut media)?);
+        let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
+        let registry = match transport {
+            Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
+                .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
+                .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
+            Transport::Recv => registry
+                .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
+                .with(Slot::SenderReport, SenderReportBuilder::new().build()),
+        };
         let settings = SettingEngineBuilder::new()
             .with_lite(self.ice_lite)
             .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -20,6 +21,8 @@ use crate::proto::mixer::TappedPacket;
 
 /// Rounds of listening to peers in one turn; what they still have to say then waits for the next.
 const MAX_ROUNDS: usize = 8;
+/// Between the stack's sender reports.
+const REPORTS: Duration = Duration::from_secs(1);
 
 impl Host {
     /// One received datagram; [`Host::turn`] does what follows from it.
@@ -56,7 +59,9 @@ impl Host {
         for _ in 0..MAX_ROUNDS {
             let touched = self.dirty.clone();
             for key in touched {
-                self.listen(now, key);
+                if self.lines.get(&key).is_some_and(|line| line.is_touched) {
+                    self.listen(now, key);
+                }
             }
             let media = std::mem::take(&mut self.media);
             for kind in [MediaKind::Audio, MediaKind::Video] {
@@ -65,7 +70,7 @@ impl Host {
                         self.forward(now, *key, kind, packet);
                     }
                 }
-                self.flush();
+                self.flush(now);
             }
             self.recycle(media);
             if self.dirty.is_empty() {
@@ -200,7 +205,7 @@ impl Host {
     }
 
     /// Collects the datagrams of touched peers and sets their timers anew.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         for key in std::mem::take(&mut self.dirty) {
             let Some(line) = self.lines.get_mut(&key) else { continue };
             self.work.is_for(line.room);
@@ -208,6 +213,10 @@ impl Host {
             while let Some((to, datagram)) = line.peer.poll_transmit() {
                 self.demux.sent(key, to, &datagram);
                 self.outbox.push((to, datagram));
+            }
+            // Writing arms no timer but that of the reports, and those are a second apart.
+            if !std::mem::take(&mut line.is_touched) && line.timer.is_some_and(|at| at <= now + REPORTS) {
+                continue;
             }
             let timer = line.peer.poll_timeout();
             if timer != line.timer {

@@ -295,10 +295,11 @@ impl Host {
         participant: ParticipantId,
         transport: Transport,
     ) -> Result<u64, RoomError> {
-        let peer = Peer::new(now, &self.engine).map_err(refusal)?;
+        let peer = Peer::new(now, &self.engine, transport).map_err(refusal)?;
         let key = self.take_key();
         let deadline = Some(now + CONNECT_WITHIN);
-        let line = Line { peer, room, participant, transport, deadline, timer: None, is_dirty: false };
+        let line =
+            Line { peer, room, participant, transport, deadline, timer: None, is_touched: false, is_dirty: false };
         self.lines.insert(key, line);
         Ok(key)
     }
@@ -463,9 +464,9 @@ impl Host {
 
     /// Notes that a peer may have something to say or to send.
     pub(super) fn touch(&mut self, key: u64) {
-        if let Some(line) = self.lines.get_mut(&key)
-            && !line.is_dirty
-        {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        line.is_touched = true;
+        if !line.is_dirty {
             line.is_dirty = true;
             self.dirty.push(key);
         }

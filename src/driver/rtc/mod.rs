@@ -11,6 +11,7 @@ mod negotiate;
 mod peer;
 mod sdp;
 mod seat;
+mod sender;
 mod worker;
 
 use std::io;

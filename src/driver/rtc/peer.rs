@@ -15,6 +15,7 @@ use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::event::RTCTrackEvent;
 use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::message::TaggedRTCMessage;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCIceConnectionState;
 use rtc::peer_connection::state::RTCPeerConnectionState;
@@ -41,6 +42,7 @@ use crate::driver::rtc::engine;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::sdp;
 use crate::driver::rtc::sdp::Section;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
@@ -129,9 +131,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Instant, engine: &Engine) -> Result<Self, PeerError> {
+    pub(super) fn new(now: Instant, engine: &Engine, transport: Transport) -> Result<Self, PeerError> {
         Ok(Self {
-            pc: guarded(|| engine.build(now))?,
+            pc: guarded(|| engine.build(now, transport))?,
             candidates: engine.candidates.clone(),
             link: Link::New,
             ice_is_up: false,
@@ -374,7 +376,7 @@ impl Peer {
 
     /// Sends a packet on a lane with these numbers. Nothing happens while the lane is not open.
     pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media) {
-        let Some(Lane { transceiver, ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
+        let Some(Lane { ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
             return;
         };
         let packet = rtc::rtp::Packet {
@@ -389,8 +391,11 @@ impl Peer {
             },
             payload: media.0.payload.clone(),
         };
-        let sender = RTCRtpSenderId::from(*transceiver);
-        let written = guarded(|| self.pc.rtp_sender(sender).map_or(Ok(()), |mut sender| sender.write_rtp(now, packet)));
+        // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
+        // is not looked at.
+        let message = RTCMessage::RtpPacket(String::new(), packet);
+        let transport = TransportContext::default();
+        let written = guarded(|| self.pc.handle_write(TaggedRTCMessage { now, transport, message }));
         if let Err(error) = written {
             tracing::debug!(%error, "a forwarded packet was refused");
             self.broken |= matches!(error, PeerError::Panic);

@@ -78,6 +78,9 @@ pub(super) struct Line {
     pub(super) deadline: Option<Instant>,
     /// The timer that stands in the heap for it.
     pub(super) timer: Option<Instant>,
+    /// It may have something to say, and its timer may have moved: more happened than that packets were written to it.
+    pub(super) is_touched: bool,
+    /// It stands in the list of those to be flushed.
     pub(super) is_dirty: bool,
 }
 

@@ -75,7 +75,7 @@ impl Stage {
         joined.expect("a seat");
         let port = u16::try_from(self.clients.len()).expect("few") + 1000;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut peer = Peer::new(self.now, &engine(address)).expect("a peer");
+        let mut peer = Peer::new(self.now, &engine(address), Transport::Recv).expect("a peer");
         peer.open_lane(Codec::Opus, "stream").expect("a lane");
         self.clients.push(Client { room, participant, address, peer, events });
         self.clients.len() - 1

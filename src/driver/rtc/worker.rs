@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use quinn_udp::BATCH_SIZE;
 use quinn_udp::RecvMeta;
-use quinn_udp::Transmit;
 use quinn_udp::UdpSocketState;
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::sender::Sender;
 use crate::live::rooms::Command;
 
 /// How often keyframes due and participants gone are looked for.
@@ -37,7 +37,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub(super) struct Worker {
     host: Host,
     socket: UdpSocket,
-    state: UdpSocketState,
+    sender: Sender,
     /// Candidates advertised; the first stands for datagrams to an address that is not among them (behind NAT).
     candidates: Vec<SocketAddr>,
     commands: mpsc::Receiver<Command>,
@@ -58,7 +58,7 @@ impl Worker {
             }
         }
         let candidates = host.engine.candidates.clone();
-        Ok(Self { host, socket: UdpSocket::from_std(socket)?, state, candidates, commands })
+        Ok(Self { host, socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), candidates, commands })
     }
 
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
@@ -112,7 +112,7 @@ impl Worker {
             let mut slots: Vec<IoSliceMut<'_>> = buffer.chunks_mut(SLOT).map(IoSliceMut::new).collect();
             let received = self
                 .socket
-                .try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), &mut slots, &mut meta));
+                .try_io(Interest::READABLE, || self.sender.state().recv((&self.socket).into(), &mut slots, &mut meta));
             let Ok(received) = received else { return };
             let now = Instant::now();
             self.host.arrival_us = monotonic_us();
@@ -133,14 +133,8 @@ impl Worker {
         *known.unwrap_or(&self.candidates[0])
     }
 
-    /// A full socket buffer loses datagrams like any full queue on the way.
     fn send(&mut self) {
-        for (destination, datagram) in self.host.outbox.drain(..) {
-            let transmit = Transmit { destination, ecn: None, contents: &datagram, segment_size: None, src_ip: None };
-            if self.state.try_send((&self.socket).into(), &transmit).is_err() {
-                self.host.counters.datagrams_dropped += 1;
-            }
-        }
+        self.host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut self.host.outbox);
     }
 }
 

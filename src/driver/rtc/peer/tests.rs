@@ -10,6 +10,7 @@ use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
 use crate::driver::rtc::peer::Peer;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 const STEP: Duration = Duration::from_millis(10);
@@ -21,7 +22,7 @@ fn peer(now: Instant, port: u16) -> (SocketAddr, Peer) {
 fn peer_with(now: Instant, port: u16, ice_lite: bool) -> (SocketAddr, Peer) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let engine = Engine::new(vec![address], ice_lite).expect("a certificate");
-    (address, Peer::new(now, &engine).expect("a peer"))
+    (address, Peer::new(now, &engine, Transport::Recv).expect("a peer"))
 }
 
 fn carry(now: Instant, from: &mut (SocketAddr, Peer), to: &mut (SocketAddr, Peer)) {
