@@ -1,5 +1,6 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
 
+pub mod delay;
 pub mod forwarder;
 pub mod keyframe;
 pub mod producer;
