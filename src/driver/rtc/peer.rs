@@ -394,8 +394,7 @@ impl Peer {
         // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
         // is not looked at.
         let message = RTCMessage::RtpPacket(String::new(), packet);
-        let transport = TransportContext::default();
-        let written = guarded(|| self.pc.handle_write(TaggedRTCMessage { now, transport, message }));
+        let written = guarded(|| self.pc.handle_write(TaggedRTCMessage { now, message }));
         if let Err(error) = written {
             tracing::debug!(%error, "a forwarded packet was refused");
             self.broken |= matches!(error, PeerError::Panic);
