@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn places_are_limited_in_all_and_per_caller_and_come_back() {
         let places = Places::new("jamcast_test_places", 3, 2);
-        let first = places.take(Some("anna")).ok().expect("free");
-        let _second = places.take(Some("anna")).ok().expect("free");
+        let first = places.take(Some("anna")).expect("free");
+        let _second = places.take(Some("anna")).expect("free");
         assert_eq!(places.take(Some("anna")).err(), Some(Full::Caller));
-        let _third = places.take(Some("ben")).ok().expect("free");
+        let _third = places.take(Some("ben")).expect("free");
         assert_eq!(places.take(None).err(), Some(Full::Process));
         drop(first);
         assert!(places.take(Some("anna")).is_ok());

@@ -152,14 +152,14 @@ async fn a_websocket_counts_for_the_caller_that_a_trusted_proxy_names() {
     let listener = listener::Config { max_connections_per_ip: 1, ..listener::Config::default() };
     let trusted_proxies = vec!["127.0.0.1".parse().expect("a network")];
     let proxied = served(Config { ws: ws.clone(), trusted_proxies, ..Config::default() }).await;
-    let _anna = proxied.signal("203.0.113.1").await.ok().expect("the first of its address");
-    let _ben = proxied.signal("203.0.113.2").await.ok().expect("the first of another address");
+    let _anna = proxied.signal("203.0.113.1").await.expect("the first of its address");
+    let _ben = proxied.signal("203.0.113.2").await.expect("the first of another address");
     assert_eq!(proxied.signal("203.0.113.1").await.err(), Some(429));
     assert_eq!(proxied.signal("203.0.113.3, 203.0.113.2").await.err(), Some(429), "the proxy's word is the last one");
 
     // Without a trusted proxy the header is the caller's invention. And a WebSocket gives its HTTP connection's place back.
     let open = served(Config { ws, listener, ..Config::default() }).await;
-    let _anna = open.signal("203.0.113.1").await.ok().expect("the first of its address");
+    let _anna = open.signal("203.0.113.1").await.expect("the first of its address");
     assert_eq!(open.signal("203.0.113.2").await.err(), Some(429));
 }
 
@@ -168,7 +168,7 @@ async fn a_shutdown_ends_resting_connections_and_sockets() {
     let served = served(Config::default()).await;
     let mut resting = served.connect().await;
     assert!(answers(&mut resting).await);
-    let _socket = served.signal("").await.ok().expect("opens");
+    let _socket = served.signal("").await.expect("opens");
     served.world.gateway.shutdown.cancel();
     timeout(PATIENCE, served.task).await.expect("it ends").expect("no panic");
     to_the_end(&mut resting).await;
