@@ -37,6 +37,7 @@ const FLAT_NAMES: &[(&str, &str)] = &[
     ("LOG_LEVEL", "log.level"),
     ("METRICS_ENABLED", "http.metrics_enabled"),
     ("DATABASE_URL", "data.database_url"),
+    ("TURN_SECRET", "http.turn.secret"),
 ];
 
 /// The whole configuration.
@@ -145,7 +146,11 @@ impl Config {
             nested = nested.with_list_parse_key(key);
         }
         let loaded = sources.add_source(nested).build().map_err(|error| ConfigError(error.to_string()))?;
-        loaded.try_deserialize().map_err(|error| ConfigError(error.to_string()))
+        let config: Self = loaded.try_deserialize().map_err(|error| ConfigError(error.to_string()))?;
+        match config.http.complaint() {
+            None => Ok(config),
+            Some(complaint) => Err(ConfigError(complaint)),
+        }
     }
 
     /// The database: the configured one, or SQLite in the data folder.
@@ -184,6 +189,7 @@ mod tests {
             ("LOG_LEVEL", "debug"),
             ("FFMPEG_PATH", "/opt/ffmpeg"),
             ("JWT_SECRET", "canary-canary-canary-canary-canary"),
+            ("TURN_SECRET", "12345-canary"),
         ])
         .expect("these can be used");
         assert_eq!(config.streams.max_concurrent_streams, 3);
@@ -193,6 +199,7 @@ mod tests {
         assert!(!config.http.metrics_enabled);
         assert_eq!(config.log.level, "debug");
         assert_eq!(config.tools.ffmpeg_path.as_deref(), Some(Path::new("/opt/ffmpeg")));
+        assert!(config.http.turn.secret.is_some());
         assert!(!format!("{config:?}").contains("canary"));
     }
 

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::domain::network::Network;
 use crate::proto::signal::IceServer;
+use crate::web::ice;
 use crate::web::limits;
 use crate::web::listener;
 use crate::web::whip;
@@ -40,6 +41,7 @@ pub struct Config {
     pub whip: whip::Config,
     /// STUN and TURN servers told to everybody who enters a room.
     pub ice_servers: Vec<IceServer>,
+    pub turn: ice::Config,
 }
 
 impl Default for Config {
@@ -58,6 +60,7 @@ impl Default for Config {
             ws: ws::Config::default(),
             whip: whip::Config::default(),
             ice_servers: Vec::new(),
+            turn: ice::Config::default(),
         }
     }
 }
@@ -66,6 +69,11 @@ impl Config {
     /// A link to the studio. The token is in the fragment, which browsers never send to a server.
     pub fn studio_url(&self, room_token: &str) -> String {
         format!("{}/#token={room_token}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// What is wrong with values that are well-formed each for itself; names the key.
+    pub fn complaint(&self) -> Option<String> {
+        ice::complaint(&self.ice_servers, &self.turn)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod api;
 pub mod auth;
 pub mod config;
 pub mod extract;
+pub mod ice;
 pub mod limits;
 pub mod listener;
 pub mod observe;
@@ -49,8 +50,8 @@ use crate::live::registry::StreamError;
 use crate::live::rooms::Rooms;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
-use crate::proto::signal::IceServer;
 use crate::web::config::Config;
+use crate::web::ice::IceServers;
 use crate::web::limits::Limits;
 use crate::web::problem::Problem;
 use crate::web::problem::fault_status;
@@ -106,7 +107,7 @@ pub fn router(gateway: &Gateway) -> Router {
 
 /// The ways into a room: signalling, WHIP and WHEP.
 fn rooms(gateway: &Gateway) -> Router {
-    let ice_servers: Arc<[IceServer]> = gateway.config.ice_servers.clone().into();
+    let ice_servers = IceServers::new(&gateway.config.ice_servers, &gateway.config.turn);
     let signalling = ws::routes(ws::State {
         rooms: gateway.rooms.clone(),
         identity: gateway.identity.clone(),

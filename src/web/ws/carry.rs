@@ -1,6 +1,7 @@
 //! From the participant's words to the room's and back: each call carried out, each event told.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
@@ -76,7 +77,7 @@ async fn join(state: &State, token: &Hidden) -> Result<(Joined, Arrival), Failur
         room: grant.room.clone(),
         name: grant.name.clone(),
         role: grant.role,
-        ice_servers: state.ice_servers.to_vec(),
+        ice_servers: state.ice_servers.of(seat.participant, SystemTime::now()),
         heartbeat_ms: state.config.ping_interval_ms,
         participants: found.participants.into_iter().map(participant).collect(),
         producers: found.producers.into_iter().map(producer).collect(),

@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::port::Identity;
 use crate::live::rooms::Rooms;
-use crate::proto::signal::IceServer;
 use crate::proto::signal::Limits;
 use crate::proto::signal::MAX_MESSAGE;
 use crate::proto::signal::SUB_PROTOCOL;
+use crate::web::ice::IceServers;
 use crate::web::limits::network_of;
 use crate::web::places::Full;
 use crate::web::places::Places;
@@ -93,7 +93,7 @@ pub struct State {
     pub identity: Arc<dyn Identity>,
     pub config: Arc<Config>,
     /// STUN and TURN servers told to everybody who joins.
-    pub ice_servers: Arc<[IceServer]>,
+    pub ice_servers: IceServers,
     /// Ends every conversation.
     pub shutdown: CancellationToken,
 }
