@@ -31,7 +31,7 @@ ENV JAMCAST__DATA__FOLDER=/data \
     JAMCAST__HTTP__METRICS_LISTEN=0.0.0.0:9464 \
     JAMCAST__DEMO__ENABLED=false \
     MALLOC_ARENA_MAX=2
-EXPOSE 8080/tcp 9464/tcp 40000-40007/udp
+EXPOSE 8080/tcp 9464/tcp 40000/tcp 40000-40007/udp
 HEALTHCHECK --interval=10s --timeout=3s CMD ["curl", "-fsS", "http://127.0.0.1:8080/readyz"]
 ENTRYPOINT ["jamcast"]
 CMD ["serve"]

@@ -156,7 +156,8 @@ pub enum Event {
     },
     /// ICE and DTLS of a transport are up.
     TransportConnected(Transport),
-    /// No packet of the peer for longer than ICE allows; it may come back by an ICE restart.
+    /// No packet of the peer for six seconds, and said again when ICE gives up. It may come back by itself, and then
+    /// [`Event::TransportConnected`] says so; an ICE restart is surer. On the *recv* transport the room offers one.
     TransportFailed(Transport),
     /// The participant is out of the room, and why; no event follows.
     Removed {

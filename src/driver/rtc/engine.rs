@@ -1,5 +1,6 @@
 //! What every peer connection of a worker is built from: certificate, candidates, codecs, interceptors and timeouts.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
@@ -33,6 +34,7 @@ use rtc::shared::error::Error;
 
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
@@ -56,10 +58,48 @@ const H264: [(u8, &str); 3] = [
     (106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f"),
 ];
 
+/// Where browsers reach this worker: over UDP at a port of its own, over TCP at the port of all workers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidates {
+    pub(super) udp: Vec<SocketAddr>,
+    pub(super) tcp: Vec<SocketAddr>,
+}
+
+impl Candidates {
+    /// The candidate a datagram was sent to. The first stands for addresses that are not among them: behind NAT, the machine's own
+    /// is not what was announced.
+    pub(super) fn local(&self, protocol: Protocol, ip: Option<IpAddr>) -> SocketAddr {
+        let candidates = match protocol {
+            Protocol::Udp => &self.udp,
+            Protocol::Tcp => &self.tcp,
+        };
+        let known = candidates.iter().find(|candidate| Some(candidate.ip()) == ip);
+        *known.unwrap_or(&candidates[0])
+    }
+
+    /// As values of SDP `candidate` attributes, the most wanted first.
+    fn described(&self) -> Vec<String> {
+        let udp = self.udp.iter().map(|address| (address, "udp", HOST, ""));
+        let tcp = self.tcp.iter().map(|address| (address, "tcp", HOST_OVER_TCP, " tcptype passive"));
+        let describe = |(index, (address, protocol, preference, role)): (usize, (&SocketAddr, _, usize, _))| {
+            // RFC 8445 section 5.1.2.1.
+            let priority = (preference << 24) | ((65_535 - index) << 8) | 255;
+            let (ip, port) = (address.ip(), address.port());
+            format!("candidate:{} 1 {protocol} {priority} {ip} {port} typ host{role}", index + 1)
+        };
+        udp.chain(tcp).enumerate().map(describe).collect()
+    }
+}
+
+/// Type preferences (RFC 8445 section 5.1.2.2). TCP makes music wait for every lost packet, so that anything is better, also a relay's
+/// UDP; browsers rank their own candidates alike.
+const HOST: usize = 126;
+const HOST_OVER_TCP: usize = 90;
+
 /// The recipe for the peer connections of one worker.
 pub(super) struct Engine {
     certificate: RTCCertificate,
-    pub(super) candidates: Vec<SocketAddr>,
+    pub(super) candidates: Candidates,
     ice_lite: bool,
 }
 
@@ -68,12 +108,16 @@ impl Engine {
     ///
     /// # Errors
     /// No crypto provider, or no key from it.
-    pub(super) fn new(candidates: Vec<SocketAddr>, ice_lite: bool) -> Result<Self, Error> {
+    pub(super) fn new(candidates: Candidates, ice_lite: bool) -> Result<Self, Error> {
         let provider = rtc::crypto::default_provider().map_err(|error| Error::Other(error.to_string()))?;
         let params =
             CertificateParams::new(vec!["jamcast".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
         Ok(Self { certificate, candidates, ice_lite })
+    }
+
+    pub(super) fn described_candidates(&self) -> Vec<String> {
+        self.candidates.described()
     }
 
     /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its

@@ -11,6 +11,8 @@ use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Media;
 use crate::live::rooms::Event;
@@ -26,7 +28,7 @@ const REPORTS: Duration = Duration::from_secs(1);
 
 impl Host {
     /// One received datagram; [`Host::turn`] does what follows from it.
-    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: Remote, datagram: &[u8]) {
         let Some(key) = self.demux.route(from, datagram) else { return };
         let Some(line) = self.lines.get_mut(&key) else { return };
         self.work.is_for(line.room);
@@ -123,7 +125,10 @@ impl Host {
                     self.tell(room, participant, Event::TransportConnected(transport));
                     self.request_keyframes_due(now, room);
                 }
-                Heard::Failed => self.tell(room, participant, Event::TransportFailed(transport)),
+                Heard::Quiet | Heard::Failed => {
+                    self.tell(room, participant, Event::TransportFailed(transport));
+                    self.restart_if_ours(room, participant, transport);
+                }
                 Heard::Closed => {
                     self.tell(room, participant, Event::TransportFailed(transport));
                     self.close_line(key);
@@ -212,7 +217,10 @@ impl Host {
             line.is_dirty = false;
             while let Some((to, datagram)) = line.peer.poll_transmit() {
                 self.demux.sent(key, to, &datagram);
-                self.outbox.push((to, datagram));
+                match to.protocol {
+                    Protocol::Udp => self.outbox.push((to.address, datagram)),
+                    Protocol::Tcp => self.tcp_outbox.push((to.address, datagram)),
+                }
             }
             // Writing arms no timer but that of the reports, and those are a second apart.
             if !std::mem::take(&mut line.is_touched) && line.timer.is_some_and(|at| at <= now + REPORTS) {

@@ -19,6 +19,8 @@ use crate::driver::rtc::containment::Work;
 use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
@@ -63,6 +65,7 @@ pub(super) struct Host {
     pub(super) timers: BinaryHeap<Reverse<(Instant, u64)>>,
     pub(super) dirty: Vec<u64>,
     pub(super) outbox: Vec<(SocketAddr, BytesMut)>,
+    pub(super) tcp_outbox: Vec<(SocketAddr, BytesMut)>,
     pub(super) heard: Vec<Heard>,
     pub(super) media: Vec<(u64, Media)>,
     /// When the datagrams being handled were received, microseconds of the monotonic clock.
@@ -86,19 +89,20 @@ pub(super) struct TapEnd {
 }
 
 impl Host {
-    pub(super) fn new(config: Config, engine: Engine) -> Self {
+    pub(super) fn new(config: Config, engine: Engine, demux: Demux) -> Self {
         Self {
             config,
             engine,
             names: HashMap::new(),
             rooms: HashMap::new(),
             lines: HashMap::new(),
-            demux: Demux::default(),
+            demux,
             counters: Counters::default(),
             work: Work::default(),
             timers: BinaryHeap::new(),
             dirty: Vec::new(),
             outbox: Vec::new(),
+            tcp_outbox: Vec::new(),
             heard: Vec::new(),
             media: Vec::new(),
             arrival_us: 0,
@@ -324,8 +328,8 @@ impl Host {
     pub(super) fn close_line(&mut self, key: u64) {
         let Some(mut line) = self.lines.remove(&key) else { return };
         line.peer.close();
-        while let Some(datagram) = line.peer.poll_transmit() {
-            self.outbox.push(datagram);
+        while let Some((to, datagram)) = line.peer.poll_transmit() {
+            self.post(to, datagram);
         }
         self.demux.forget(key);
         let Some(hosted) = self.rooms.get_mut(&line.room) else { return };
@@ -343,6 +347,14 @@ impl Host {
     pub(super) fn close(&mut self) {
         let keys: Vec<u64> = self.lines.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close_line(key));
+    }
+
+    /// Puts a datagram where it leaves from.
+    pub(super) fn post(&mut self, to: Remote, datagram: BytesMut) {
+        match to.protocol {
+            Protocol::Udp => self.outbox.push((to.address, datagram)),
+            Protocol::Tcp => self.tcp_outbox.push((to.address, datagram)),
+        }
     }
 
     pub(super) fn leave(&mut self, room: u64, participant: ParticipantId) {
@@ -525,11 +537,14 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::driver::rtc::engine::Candidates;
     use crate::model::role::RoomRole;
 
     fn host() -> Host {
-        let engine = Engine::new(vec![SocketAddr::from(([127, 0, 0, 1], 1))], false).expect("a certificate");
-        Host::new(Config::default(), engine)
+        let engine =
+            Engine::new(Candidates { udp: vec![SocketAddr::from(([127, 0, 0, 1], 1))], tcp: Vec::new() }, false)
+                .expect("a certificate");
+        Host::new(Config::default(), engine, Demux::default())
     }
 
     fn name() -> RoomId {

@@ -160,9 +160,12 @@ export class Visit {
         this.close();
         this.events.removed(push.data.reason);
         return;
-      // The browser's own view of a link is as good as the server's, and it restarts what stays down.
-      case "transport_connected":
       case "transport_failed":
+        // The gateway may hear nothing where the browser thinks all is well: it stays with a path that the browser has left.
+        // It offers the restart of what it sends itself.
+        if (push.data.transport === "send") this.send?.recover();
+        break;
+      case "transport_connected":
         break;
     }
     this.events.changed();

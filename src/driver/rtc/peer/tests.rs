@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
 use crate::driver::rtc::peer::Peer;
@@ -21,14 +23,14 @@ fn peer(now: Instant, port: u16) -> (SocketAddr, Peer) {
 
 fn peer_with(now: Instant, port: u16, ice_lite: bool) -> (SocketAddr, Peer) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let engine = Engine::new(vec![address], ice_lite).expect("a certificate");
+    let engine = Engine::new(Candidates { udp: vec![address], tcp: Vec::new() }, ice_lite).expect("a certificate");
     (address, Peer::new(now, &engine, Transport::Recv).expect("a peer"))
 }
 
 fn carry(now: Instant, from: &mut (SocketAddr, Peer), to: &mut (SocketAddr, Peer)) {
     while let Some((destination, datagram)) = from.1.poll_transmit() {
-        if destination == to.0 {
-            to.1.receive(now, to.0, from.0, datagram);
+        if destination == Remote::udp(to.0) {
+            to.1.receive(now, to.0, Remote::udp(from.0), datagram);
         }
     }
 }
@@ -51,7 +53,7 @@ fn dtls_that_comes_before_ice_is_kept_for_it_in_a_bounded_place() {
     let answer = answerer.1.answer(start, &offer, |_| None).expect("an answer");
     offerer.1.accept(start, &answer).expect("acceptable");
     for _ in 0..2 * MAX_HELD {
-        answerer.1.receive(start, answerer.0, offerer.0, BytesMut::from(&[22, 254, 253, 0][..]));
+        answerer.1.receive(start, answerer.0, Remote::udp(offerer.0), BytesMut::from(&[22, 254, 253, 0][..]));
     }
     assert_eq!(answerer.1.held.len(), MAX_HELD);
     for step in 0..50u32 {
@@ -97,7 +99,7 @@ fn a_client_that_is_ready_first_does_not_wait_for_its_handshake_timer() {
             late.push((now + delay, datagram));
         }
         for (_, datagram) in late.extract_if(.., |(at, _)| *at <= now) {
-            server.1.receive(now, server.0, client.0, datagram);
+            server.1.receive(now, server.0, Remote::udp(client.0), datagram);
         }
         carry(now, &mut server, &mut client);
         if connected_after.is_none() && client.1.is_connected() && server.1.is_connected() {
