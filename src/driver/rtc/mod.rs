@@ -1,5 +1,7 @@
 //! The SFU's workers: one thread and one UDP socket each, a room lives on one worker.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare;
 mod containment;
 mod counters;
 mod demux;
@@ -9,6 +11,7 @@ mod flow;
 mod host;
 mod negotiate;
 mod peer;
+mod repetition;
 mod sdp;
 mod seat;
 mod sender;
