@@ -33,7 +33,7 @@ use crate::peer::Picture;
 const AT_A_TIME: usize = 8;
 
 /// Growth between two rounds that is the allocator's noise, KB.
-const NOISE_KB: u64 = 4 * 1024;
+const NOISE_KB: u64 = 2 * 1024;
 
 /// What a process holds.
 struct Holding {
@@ -141,7 +141,7 @@ async fn settled(gateway: &Gateway) -> Result<Holding> {
     let count = || Ok::<_, anyhow::Error>(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count());
     let mut descriptors = count()?;
     // Sockets of those who left without a word are noticed at their next turn.
-    for _ in 0..20 {
+    for _ in 0..8 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         descriptors = descriptors.min(count()?);
     }
