@@ -66,13 +66,7 @@ struct Progress {
 impl Decoder {
     /// Takes a seat in the programme and waits for packets.
     pub(super) fn start(programme: &Programme, track: SourceTrack, purpose: Use) -> Result<Self, Error> {
-        let (what, description) = match track.codec {
-            Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
-            Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
-            Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
-        };
-        let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
-        let pipeline = launch(what, &fill(description, &holes))?;
+        let pipeline = pipeline(track)?;
         programme.share_clock_with(&pipeline);
         let entry: AppSrc = named(&pipeline, "in")?;
         let exit: AppSink = named(&pipeline, "out")?;
@@ -94,7 +88,7 @@ impl Decoder {
             }
         };
         let decoder = Self { pipeline, bus, entry, seat, progress, setting };
-        match play(what, &decoder.pipeline) {
+        match play("decoder", &decoder.pipeline) {
             Ok(()) => Ok(decoder),
             Err(error) => {
                 decoder.stop(programme);
@@ -160,6 +154,17 @@ impl Decoder {
         stop("decoder", &self.pipeline);
         programme.leave(self.seat);
     }
+}
+
+/// A pipeline that takes a track's packets at `in` and gives what they hold at `out`.
+pub(super) fn pipeline(track: SourceTrack) -> Result<gst::Pipeline, Error> {
+    let (what, description) = match track.codec {
+        Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
+        Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
+        Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
+    };
+    let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
+    launch(what, &fill(description, &holes))
 }
 
 fn listen_for_keyframe_requests(entry: &AppSrc, progress: &Arc<Progress>) {

@@ -4,6 +4,8 @@
 //! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound, [`programme`] composes, mixes and encodes, [`feed`]
 //! and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare;
 mod conductor;
 mod decoder;
 mod error;

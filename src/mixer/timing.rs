@@ -28,6 +28,9 @@ const NEW_TIMELINE: i64 = SECOND;
 /// A sender report that places media this far from its arrival is not believed.
 const BELIEVABLE: i64 = SECOND;
 
+/// 36 years. A sender that leaps for hours gets this far from where it began; sums of a few such times still fit.
+const FAR: i64 = 1 << 60;
+
 /// A media time that jumps this far against its arrival is a sender that began anew.
 const JUMP: i64 = 2 * SECOND;
 
@@ -125,8 +128,8 @@ impl TrackClock {
 
     fn target(&self, shared: &SharedClock, lag: i64) -> i64 {
         let own = self.arrival.least().unwrap_or(lag);
-        let reported = self.report.zip(shared.offset.least()).map(|(report, offset)| report + offset);
-        reported.filter(|shift| (shift - own).abs() < BELIEVABLE).unwrap_or(own) + PLAYOUT
+        let reported = self.report.zip(shared.offset.least()).map(|(report, offset)| report.saturating_add(offset));
+        reported.filter(|shift| shift.saturating_sub(own).saturating_abs() < BELIEVABLE).unwrap_or(own) + PLAYOUT
     }
 
     fn glide_to(&mut self, target: i64, now: i64) -> i64 {
@@ -160,7 +163,7 @@ impl TrackClock {
 
     fn nanoseconds(&self, ticks: i64) -> i64 {
         let product = i128::from(ticks) * i128::from(SECOND) / i128::from(self.rate);
-        i64::try_from(product).unwrap_or(i64::MAX / 4)
+        product.clamp(-i128::from(FAR), i128::from(FAR)) as i64
     }
 }
 
@@ -320,6 +323,26 @@ mod tests {
         clock.sender_report(0, 0);
         let due = clock.due(&mut shared, SECOND, 0);
         assert_eq!(due, SECOND + PLAYOUT);
+    }
+
+    #[test]
+    fn a_sender_that_leaps_for_hours_overflows_nothing() {
+        for leap in [0x7fff_ffff_u32, 0x8000_0001] {
+            let mut shared = SharedClock::default();
+            let mut clocks = [TrackClock::new(48_000), TrackClock::new(90_000)];
+            for n in 0..500_000_u32 {
+                for clock in &mut clocks {
+                    if n % 500 == 0 {
+                        clock.sender_report(if n % 1000 == 0 { u64::MAX } else { 0 }, leap.wrapping_mul(n));
+                    }
+                    clock.due(&mut shared, i64::from(n) * MILLISECOND, leap.wrapping_mul(n));
+                }
+            }
+            let arrival = 1000 * SECOND;
+            let last = clocks[0].due(&mut shared, arrival, 7);
+            let next = clocks[0].due(&mut shared, arrival + 20 * MILLISECOND, 7 + 960);
+            assert!((next - last - 20 * MILLISECOND).abs() <= MILLISECOND, "its time goes on: {last} to {next}");
+        }
     }
 
     #[test]

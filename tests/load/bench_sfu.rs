@@ -124,7 +124,7 @@ async fn window(pid: u32, received: &AtomicU64) -> Result<f64> {
 }
 
 /// Resident memory of a process, KB.
-fn resident_kb(pid: u32) -> Result<u64> {
+pub(crate) fn resident_kb(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process's status has its memory")?;

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use crate::domain::room::KeyframeRequest;
 use crate::domain::room::Release;
+use crate::domain::room::flood::Allowance;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
+use crate::domain::room::keyframe::pleas_of_one;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
 use crate::domain::room::words::ProducerInfo;
@@ -59,6 +61,7 @@ pub struct Consumer {
     pub outlet: Outlet,
     pub(super) paused: bool,
     pub(super) forwarder: Forwarder,
+    pub(super) pleas: Allowance,
 }
 
 impl Producer {
@@ -101,7 +104,7 @@ impl Producer {
         };
         match self.throttle.plead(now) {
             Plea::Send => (Plea::Send, Some(request)),
-            Plea::Coalesced => (Plea::Coalesced, None),
+            plea @ (Plea::Coalesced | Plea::Refused) => (plea, None),
         }
     }
 
@@ -135,7 +138,7 @@ impl Producer {
 impl Consumer {
     /// A consumer whose packets go on with the numbers of `forwarder`.
     pub fn new(id: ConsumerId, participant: ParticipantId, outlet: Outlet, forwarder: Forwarder) -> Self {
-        Self { id, participant, outlet, paused: false, forwarder }
+        Self { id, participant, outlet, paused: false, forwarder, pleas: pleas_of_one() }
     }
 
     /// The numbers a packet leaves with; `None` keeps it back.

@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub(super) duplicates: u64,
     pub(super) keyframes_sent: u64,
     pub(super) keyframes_coalesced: u64,
+    pub(super) keyframes_refused: u64,
+    pub(super) repetitions_refused: u64,
     pub(super) datagrams_dropped: u64,
     pub(super) panics: u64,
     /// Participants of this worker as last published, for the gauge all workers share.
@@ -48,6 +50,8 @@ impl Counters {
         metrics::counter!("jamcast_keyframe_requests_total", "result" => "sent").increment(self.keyframes_sent);
         metrics::counter!("jamcast_keyframe_requests_total", "result" => "coalesced")
             .increment(self.keyframes_coalesced);
+        metrics::counter!("jamcast_keyframe_requests_total", "result" => "refused").increment(self.keyframes_refused);
+        metrics::counter!("jamcast_refused_retransmissions_total").increment(self.repetitions_refused);
         metrics::counter!("jamcast_udp_dropped_datagrams_total").increment(self.datagrams_dropped);
         metrics::counter!("jamcast_media_panics_total").increment(self.panics);
         let gauge = metrics::gauge!("jamcast_participants");

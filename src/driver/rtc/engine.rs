@@ -35,6 +35,9 @@ use rtc::shared::error::Error;
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::repetition;
+use crate::driver::rtc::repetition::Refused;
+use crate::driver::rtc::repetition::Repetitions;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
@@ -121,8 +124,13 @@ impl Engine {
     }
 
     /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
-    /// direction needs.
-    pub(super) fn build(&self, now: Instant, transport: Transport) -> Result<RTCPeerConnection, Error> {
+    /// direction needs. `refused` counts the repetitions that the remote end asks for in vain.
+    pub(super) fn build(
+        &self,
+        now: Instant,
+        transport: Transport,
+        refused: &Refused,
+    ) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
         // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
         media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
@@ -141,6 +149,7 @@ impl Engine {
                 .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => registry
+                .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused)))
                 .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
                 .with(Slot::SenderReport, SenderReportBuilder::new().build()),
         };

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::host::Host;
@@ -87,6 +88,10 @@ impl Host {
         let (room, participant, transport) = (line.room, line.participant, line.transport);
         self.work.is_for(room);
         line.peer.poll(now, &mut heard);
+        let refused = line.peer.take_refused();
+        if refused > 0 {
+            self.refused_repetitions(now, room, participant, refused);
+        }
         let mut changed = false;
         for heard in heard.drain(..) {
             match heard {
@@ -109,7 +114,11 @@ impl Host {
                     let outlet = crate::domain::room::producer::Outlet { peer: key, lane };
                     if let Some(hosted) = self.rooms.get_mut(&room) {
                         let plea = hosted.room.plead_at_outlet(now, outlet);
-                        self.plead(now, room, plea);
+                        if plea.0 == Plea::Refused {
+                            self.refused_keyframe(now, room, participant);
+                        } else {
+                            self.plead(now, room, plea);
+                        }
                     }
                 }
                 Heard::Source { mid, ssrc } => {

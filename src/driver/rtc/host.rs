@@ -188,9 +188,7 @@ impl Host {
                 seat.is_lost = false;
             }
             None => {
-                hosted
-                    .seats
-                    .insert(participant, Seat { events, send: None, recv: None, silent_since: None, is_lost: false });
+                hosted.seats.insert(participant, Seat::new(events));
             }
         }
         Ok(joined)
@@ -454,6 +452,23 @@ impl Host {
         }
     }
 
+    /// A consumer's plea that was one too many.
+    pub(super) fn refused_keyframe(&mut self, now: Instant, room: u64, participant: ParticipantId) {
+        self.counters.keyframes_refused += 1;
+        if let Some(refused) = self.seat(room, participant).ok().and_then(|seat| seat.pleas_refused.note(now, 1)) {
+            tracing::warn!(%participant, refused, "a participant floods keyframe requests; most of them are ignored");
+        }
+    }
+
+    /// Packets that a participant wanted again beyond its due.
+    pub(super) fn refused_repetitions(&mut self, now: Instant, room: u64, participant: ParticipantId, refused: u64) {
+        self.counters.repetitions_refused += refused;
+        let seat = self.seat(room, participant).ok();
+        if let Some(refused) = seat.and_then(|seat| seat.repetitions_refused.note(now, refused)) {
+            tracing::warn!(%participant, refused, "a participant floods NACKs; it gets as many packets again as it was sent");
+        }
+    }
+
     fn close_room_if_unused(&mut self, key: u64) {
         let Some(hosted) = self.rooms.get_mut(&key) else { return };
         hosted.taps.retain(|tap| !tap.media.is_closed());
@@ -633,6 +648,43 @@ mod tests {
         host.tick(start + Duration::from_secs(60));
         assert_eq!(host.participants(), 1);
         assert!(host.lines.is_empty());
+    }
+
+    /// Lines of log as they are written.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_floods_is_named_in_one_line() {
+        let now = Instant::now();
+        let mut host = host();
+        let (mallory, _events) = enter(&mut host, now);
+        let key = host.names[&name()];
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..10_000 {
+                host.refused_keyframe(now, key, mallory);
+                host.refused_repetitions(now, key, mallory, 100);
+            }
+        });
+        let log = String::from_utf8(log.0.lock().expect("nobody panicked").clone()).expect("text");
+        for flood in ["floods keyframe requests", "floods NACKs"] {
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(flood)).collect();
+            assert!(matches!(lines[..], [line] if line.contains(&mallory.to_string())), "{lines:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The SFU's workers: one thread and one UDP socket each, a room lives on one worker.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare;
 mod containment;
 mod counters;
 mod demux;
@@ -10,6 +12,7 @@ mod host;
 mod negotiate;
 mod path;
 mod peer;
+mod repetition;
 mod sdp;
 mod seat;
 mod sender;

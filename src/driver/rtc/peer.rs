@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -43,6 +44,7 @@ use crate::driver::rtc::engine;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::sdp;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
@@ -138,13 +140,15 @@ pub(super) struct Peer {
     remote_ufrag: String,
     candidates_taken: HashSet<String>,
     credentials: Option<(String, String)>,
+    refused: Refused,
     broken: bool,
 }
 
 impl Peer {
     pub(super) fn new(now: Instant, engine: &Engine, transport: Transport) -> Result<Self, PeerError> {
+        let refused = Refused::default();
         Ok(Self {
-            pc: guarded(|| engine.build(now, transport))?,
+            pc: guarded(|| engine.build(now, transport, &refused))?,
             candidates: engine.described_candidates(),
             link: Link::New,
             ice_is_up: false,
@@ -158,6 +162,7 @@ impl Peer {
             remote_ufrag: String::new(),
             candidates_taken: HashSet::new(),
             credentials: None,
+            refused,
             broken: false,
         })
     }
@@ -327,6 +332,11 @@ impl Peer {
     /// How packets with this payload type are to be read.
     pub(super) fn encoding(&self, payload_type: u8) -> Option<Encoding> {
         self.sections.iter().flat_map(|s| &s.encodings).find(|e| e.payload_type == payload_type).copied()
+    }
+
+    /// Repetitions asked for and not granted since the last call of this.
+    pub(super) fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Ordering::Relaxed)
     }
 
     /// The user fragment and password under which the remote end may come, as last described.
@@ -593,7 +603,7 @@ impl Peer {
 }
 
 impl Media {
-    fn new(mut packet: rtc::rtp::Packet) -> Self {
+    pub(super) fn new(mut packet: rtc::rtp::Packet) -> Self {
         let header = &mut packet.header;
         header.extension = false;
         header.extensions.clear();

@@ -7,10 +7,16 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::driver::rtc::engine::Candidates;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use rtc::rtp_transceiver::RTCRtpReceiverId;
+
+use crate::domain::room::forwarder::Outgoing;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
+use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
@@ -119,4 +125,40 @@ fn a_broken_description_breaks_nothing() {
     for offer in ["", "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", &"m=audio 9 x 0\r\n".repeat(65), &"x".repeat(300_000)] {
         assert!(fresh.answer(now, offer, |_| None).is_err());
     }
+}
+
+#[test]
+fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
+    let start = Instant::now();
+    let (mut sender, mut receiver) = (peer(start, 1), peer(start, 2));
+    let lane = sender.1.open_lane(Codec::Vp8, "stream").expect("a lane");
+    let offer = sender.1.offer(start, false).expect("an offer");
+    let answer = receiver.1.answer(start, &offer, |_| None).expect("an answer");
+    sender.1.accept(start, &answer).expect("acceptable");
+    let mut now = start;
+    let mut go_on = |sender: &mut (SocketAddr, Peer), receiver: &mut (SocketAddr, Peer)| {
+        now += STEP;
+        tend(now, &mut sender.1);
+        tend(now, &mut receiver.1);
+        carry(now, sender, receiver);
+        carry(now, receiver, sender);
+        now
+    };
+    for seq in 0..200 {
+        let now = go_on(&mut sender, &mut receiver);
+        let payload = vec![0x10, 0, 7, 7].into();
+        let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() });
+        sender.1.write(now, lane, Outgoing { seq, timestamp: 7 }, &media);
+    }
+    let (media_ssrc, transceiver) = *receiver.1.sources.first().expect("packets came");
+    let pair = |index: u16| NackPair { packet_id: index * 17, lost_packets: 0xffff };
+    for _ in 0..100 {
+        let nack = TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks: (0..11).map(pair).collect() };
+        let mut asks = receiver.1.pc.rtp_receiver(RTCRtpReceiverId::from(transceiver)).expect("a receiver");
+        asks.write_rtcp(now, vec![Box::new(nack)]).expect("sent");
+    }
+    carry(now, &mut receiver, &mut sender);
+    let repeated = std::iter::from_fn(|| sender.1.poll_transmit()).count();
+    assert!((100..=1024 + 200).contains(&repeated), "{repeated} packets were sent again");
+    assert!(sender.1.take_refused() > 10_000, "18 700 were asked for");
 }
