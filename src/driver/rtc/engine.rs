@@ -1,6 +1,8 @@
 //! What every peer connection of a worker is built from: certificate, candidates, codecs, interceptors and timeouts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -33,6 +35,8 @@ use rtc::shared::error::Error;
 
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::resent;
+use crate::driver::rtc::resent::Resent;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
@@ -61,6 +65,8 @@ pub(super) struct Engine {
     certificate: RTCCertificate,
     pub(super) candidates: Vec<SocketAddr>,
     ice_lite: bool,
+    /// Packets sent again because a receiver asked for them, of all peers so far.
+    pub(super) resent: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -73,7 +79,7 @@ impl Engine {
         let params =
             CertificateParams::new(vec!["jamcast".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, candidates, ice_lite })
+        Ok(Self { certificate, candidates, ice_lite, resent: Arc::default() })
     }
 
     /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
@@ -98,6 +104,7 @@ impl Engine {
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => registry
                 .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
+                .with(Slot::from(resent::SLOT), Resent::new(Arc::clone(&self.resent)))
                 .with(Slot::SenderReport, SenderReportBuilder::new().build()),
         };
         let settings = SettingEngineBuilder::new()

@@ -2,6 +2,7 @@
 
 mod containment;
 mod counters;
+mod delay;
 mod demux;
 mod engine;
 mod feedback;
@@ -9,6 +10,7 @@ mod flow;
 mod host;
 mod negotiate;
 mod peer;
+mod resent;
 mod sdp;
 mod seat;
 mod sender;
@@ -28,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::room::Limits;
+use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::worker::Worker;
@@ -149,25 +152,26 @@ pub fn start(config: &Config, shutdown: &CancellationToken) -> Result<(Rooms, Wo
         return Err(Error::NoAddress);
     }
     let count = config.worker_count();
-    let mut senders = Vec::with_capacity(count);
+    let (senders, commands): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMAND_QUEUE)).unzip();
+    let rooms = Rooms::new(senders);
     let mut workers = Workers { threads: Vec::with_capacity(count), addresses: Vec::with_capacity(count) };
-    for index in 0..count {
+    for (index, commands) in commands.into_iter().enumerate() {
         let (bound, socket) = open_socket(config, index)?;
         let candidates = addresses.iter().map(|ip| SocketAddr::new(*ip, bound.port())).collect();
         let engine = Engine::new(candidates, config.ice_lite).map_err(|error| Error::Certificate(error.to_string()))?;
-        let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let host = Host::new(config.clone(), engine);
+        let mut host = Host::new(config.clone(), engine);
+        host.counters = Counters::new(index);
+        host.keeper = rooms.keeper(index);
         let shutdown = shutdown.clone();
         let thread = std::thread::Builder::new()
             .name(format!("media-{index}"))
             .spawn(move || run(host, socket, commands, shutdown))
             .map_err(Error::Spawn)?;
-        senders.push(sender);
         workers.threads.push(thread);
         workers.addresses.push(bound);
     }
     tracing::info!(workers = count, ?addresses, bound = ?workers.addresses, "the SFU listens");
-    Ok((Rooms::new(senders), workers))
+    Ok((rooms, workers))
 }
 
 fn run(

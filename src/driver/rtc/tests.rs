@@ -116,7 +116,7 @@ impl Stage {
             }
             self.host.contained(now, |host| host.run_timers(now));
             self.host.contained(now, |host| host.tick(now));
-            self.host.contained(now, |host| host.turn(now));
+            self.host.contained(now, |host| host.turn(now, |_| {}));
             for (to, datagram) in std::mem::take(&mut self.host.outbox) {
                 if let Some(client) = self.clients.iter_mut().find(|c| c.address == to && !self.silent) {
                     client.peer.receive(now, to, GATEWAY, BytesMut::from(&datagram[..]));

@@ -4,6 +4,7 @@ use std::io;
 use std::io::IoSliceMut;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -94,16 +95,23 @@ impl Worker {
                 tick = now + TICK;
             }
             if now >= publish {
-                let participants = self.host.participants();
-                self.host.counters.publish(participants);
+                self.publish(self.host.participants());
                 publish = now + PUBLISH;
             }
-            self.host.contained(now, |host| host.turn(now));
+            let (sender, socket) = (&mut self.sender, &self.socket);
+            self.host.contained(now, |host| host.turn(now, |host| send(host, sender, socket)));
             self.send();
+            self.host.counters.end_turn();
         }
         self.host.close();
         self.send();
-        self.host.counters.publish(0);
+        self.publish(0);
+    }
+
+    fn publish(&mut self, participants: usize) {
+        let resent = self.host.engine.resent.load(Ordering::Relaxed);
+        let cpu = self.host.counters.publish(participants, resent);
+        self.host.keeper.measured(cpu, PUBLISH);
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
@@ -116,6 +124,7 @@ impl Worker {
             let Ok(received) = received else { return };
             let now = Instant::now();
             self.host.arrival_us = monotonic_us();
+            self.host.counters.begin_turn(now);
             for (meta, slot) in meta.iter().zip(&slots).take(received) {
                 let local = self.local(meta.dst_ip);
                 self.host.contained(now, |host| {
@@ -134,8 +143,14 @@ impl Worker {
     }
 
     fn send(&mut self) {
-        self.host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut self.host.outbox);
+        send(&mut self.host, &mut self.sender, &self.socket);
     }
+}
+
+/// Hands what waits to the kernel.
+fn send(host: &mut Host, sender: &mut Sender, socket: &UdpSocket) {
+    host.counters.datagrams_dropped += sender.send(socket, &mut host.outbox);
+    host.counters.sent(Instant::now);
 }
 
 /// Microseconds of the machine's monotonic clock, which the mixer process shares.
