@@ -14,10 +14,14 @@ use rtc::shared::marshal::Unmarshal;
 use tokio::sync::oneshot;
 
 use crate::driver::rtc::Config;
+use crate::driver::rtc::demux::Demux;
+use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer;
+use crate::driver::rtc::tcp::Directory;
 use crate::live::rooms::Command;
 use crate::live::rooms::Reply;
 use crate::live::rooms::Request;
@@ -33,8 +37,8 @@ pub(crate) struct Bare {
 impl Default for Bare {
     fn default() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let engine = Engine::new(vec![address], false).expect("a certificate");
-        Self { host: Host::new(Config::default(), engine), address }
+        let engine = Engine::new(Candidates { udp: vec![address], tcp: Vec::new() }, false).expect("a certificate");
+        Self { host: Host::new(Config::default(), engine, Demux::new(Directory::default(), 0)), address }
     }
 }
 
@@ -56,14 +60,14 @@ impl Bare {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        self.host.receive(now, self.address, from, datagram);
+        self.host.receive(now, self.address, Remote::udp(from), datagram);
     }
 
     /// What a worker does between two reads of its socket; gives what it would send.
     pub(crate) fn turn(&mut self, now: Instant) -> Vec<(SocketAddr, BytesMut)> {
         self.host.run_timers(now);
         self.host.tick(now);
-        self.host.turn(now);
+        self.host.turn(now, |_| {});
         std::mem::take(&mut self.host.outbox)
     }
 

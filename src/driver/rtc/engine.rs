@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -38,6 +40,8 @@ use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::repetition;
 use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::repetition::Repetitions;
+use crate::driver::rtc::resent;
+use crate::driver::rtc::resent::Resent;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
@@ -104,6 +108,8 @@ pub(super) struct Engine {
     certificate: RTCCertificate,
     pub(super) candidates: Candidates,
     ice_lite: bool,
+    /// Packets sent again because a receiver asked for them, of all peers so far.
+    pub(super) resent: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -116,7 +122,7 @@ impl Engine {
         let params =
             CertificateParams::new(vec!["jamcast".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, candidates, ice_lite })
+        Ok(Self { certificate, candidates, ice_lite, resent: Arc::default() })
     }
 
     pub(super) fn described_candidates(&self) -> Vec<String> {
@@ -151,6 +157,7 @@ impl Engine {
             Transport::Recv => registry
                 .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused)))
                 .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
+                .with(Slot::from(resent::SLOT), Resent::new(Arc::clone(&self.resent)))
                 .with(Slot::SenderReport, SenderReportBuilder::new().build()),
         };
         let settings = SettingEngineBuilder::new()

@@ -24,6 +24,8 @@ use crate::proto::mixer::TappedPacket;
 
 /// Rounds of listening to peers in one turn; what they still have to say then waits for the next.
 const MAX_ROUNDS: usize = 8;
+/// Received packets forwarded before the outbox is emptied: a frame's worth of one camera, so that a listener's share leaves in one call.
+const BURST: usize = 16;
 /// Between the stack's sender reports.
 const REPORTS: Duration = Duration::from_secs(1);
 
@@ -57,8 +59,9 @@ impl Host {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Listens to the peers that were touched, forwards their media and collects what is to be sent.
-    pub(super) fn turn(&mut self, now: Instant) {
+    /// Listens to the peers that were touched, forwards their media and has `send` empty the outbox again and again: audio leaves before
+    /// video is encrypted, and what waits in memory is bounded however much came at once.
+    pub(super) fn turn(&mut self, now: Instant, mut send: impl FnMut(&mut Self)) {
         for _ in 0..MAX_ROUNDS {
             let touched = self.dirty.clone();
             for key in touched {
@@ -68,13 +71,18 @@ impl Host {
             }
             let media = std::mem::take(&mut self.media);
             for kind in [MediaKind::Audio, MediaKind::Video] {
-                for (key, packet) in &media {
-                    if self.kind(*key, packet) == Some(kind) {
-                        self.forward(now, *key, kind, packet);
+                for burst in media.chunks(BURST) {
+                    for (key, packet) in burst {
+                        if self.kind(*key, packet) == Some(kind) {
+                            self.forward(now, *key, kind, packet);
+                        }
                     }
+                    self.flush(now);
+                    send(self);
                 }
-                self.flush(now);
             }
+            self.flush(now);
+            send(self);
             self.recycle(media);
             if self.dirty.is_empty() {
                 break;

@@ -33,6 +33,7 @@ use crate::live::rooms::Change;
 use crate::live::rooms::Command;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
+use crate::live::rooms::Keeper;
 use crate::live::rooms::Newcomer;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
@@ -70,6 +71,10 @@ pub(super) struct Host {
     pub(super) media: Vec<(u64, Media)>,
     /// When the datagrams being handled were received, microseconds of the monotonic clock.
     pub(super) arrival_us: u64,
+    /// Its word to those who send it rooms.
+    pub(super) keeper: Keeper,
+    /// Rooms closed but not given up yet.
+    closed: Vec<RoomId>,
     next_key: u64,
     next_track: u32,
 }
@@ -106,6 +111,8 @@ impl Host {
             heard: Vec::new(),
             media: Vec::new(),
             arrival_us: 0,
+            keeper: Keeper::default(),
+            closed: Vec::new(),
             next_key: 0,
             next_track: 0,
         }
@@ -383,6 +390,8 @@ impl Host {
             self.settle(now, room);
             self.close_room_if_unused(room);
         }
+        let (keeper, names) = (&self.keeper, &self.names);
+        self.closed.retain(|room| !names.contains_key(room) && !keeper.give_up(room));
     }
 
     /// Who sends without trouble loses only the receiving transport that did not connect; the next wish to consume opens another.
@@ -482,6 +491,7 @@ impl Host {
         // Track numbers are never used twice, not even by a room of the same name.
         self.next_track = self.next_track.max(hosted.room.next_track());
         self.names.remove(&hosted.name);
+        self.closed.push(hosted.name.clone());
         Some(hosted)
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod bare;
 mod containment;
 mod counters;
+mod delay;
 mod demux;
 mod engine;
 mod feedback;
@@ -13,6 +14,7 @@ mod negotiate;
 mod path;
 mod peer;
 mod repetition;
+mod resent;
 mod sdp;
 mod seat;
 mod sender;
@@ -35,6 +37,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::room::Limits;
+use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
@@ -192,19 +195,21 @@ pub fn start(config: &Config, shutdown: &CancellationToken) -> Result<(Rooms, Wo
     let at = |bound: SocketAddr| addresses.iter().map(move |ip| SocketAddr::new(*ip, bound.port())).collect();
     let directory = Directory::default();
     let count = config.worker_count();
-    let (mut senders, mut doors) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (senders, commands): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMAND_QUEUE)).unzip();
+    let rooms = Rooms::new(senders);
+    let mut doors = Vec::with_capacity(count);
     let mut workers = Workers { threads: Vec::new(), addresses: Vec::with_capacity(count), tcp_address };
-    for index in 0..count {
+    for (index, commands) in commands.into_iter().enumerate() {
         let (bound, socket) = open_socket(config, index)?;
         let candidates = Candidates { udp: at(bound), tcp: tcp_address.map_or_else(Vec::new, at) };
         let engine = Engine::new(candidates, config.ice_lite).map_err(|error| Error::Certificate(error.to_string()))?;
-        let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
         let (door, arrivals) = mpsc::channel(tcp::ARRIVALS);
-        let host = Host::new(config.clone(), engine, Demux::new(directory.clone(), index));
+        let mut host = Host::new(config.clone(), engine, Demux::new(directory.clone(), index));
+        host.counters = Counters::new(index);
+        host.keeper = rooms.keeper(index);
         let shutdown = shutdown.clone();
         let work = async move || Worker::new(host, socket, Streams::new(arrivals), commands)?.run(shutdown).await;
         workers.threads.push(spawn(format!("media-{index}"), work)?);
-        senders.push(sender);
         doors.push(door);
         workers.addresses.push(bound);
     }
@@ -214,7 +219,7 @@ pub fn start(config: &Config, shutdown: &CancellationToken) -> Result<(Rooms, Wo
         workers.threads.push(spawn("media-tcp".to_owned(), async move || listener.run(shutdown).await)?);
     }
     tracing::info!(workers = count, ?addresses, bound = ?workers.addresses, tcp = ?tcp_address, "the SFU listens");
-    Ok((Rooms::new(senders), workers))
+    Ok((rooms, workers))
 }
 
 /// A thread with a runtime of its own. What was moved into its work ends with it, and its queues close: that is how everybody else

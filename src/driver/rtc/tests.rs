@@ -127,7 +127,7 @@ impl Stage {
             }
             self.host.contained(now, |host| host.run_timers(now));
             self.host.contained(now, |host| host.tick(now));
-            self.host.contained(now, |host| host.turn(now));
+            self.host.contained(now, |host| host.turn(now, |_| {}));
             let over_tcp = std::mem::take(&mut self.host.tcp_outbox);
             self.sent_over_tcp += over_tcp.len();
             for (to, datagram) in std::mem::take(&mut self.host.outbox).into_iter().chain(over_tcp) {

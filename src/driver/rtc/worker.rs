@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::IoSliceMut;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -41,11 +42,15 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 pub(super) struct Worker {
     host: Host,
+    udp: Udp,
+    streams: Streams,
+    commands: mpsc::Receiver<Command>,
+}
+
+struct Udp {
     socket: UdpSocket,
     sender: Sender,
     is_ipv6: bool,
-    streams: Streams,
-    commands: mpsc::Receiver<Command>,
 }
 
 impl Worker {
@@ -68,7 +73,8 @@ impl Worker {
             }
         }
         let is_ipv6 = socket.local_addr()?.is_ipv6();
-        Ok(Self { host, socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), is_ipv6, streams, commands })
+        let udp = Udp { socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), is_ipv6 };
+        Ok(Self { host, udp, streams, commands })
     }
 
     /// # Errors
@@ -90,7 +96,7 @@ impl Worker {
                         self.host.contained(now, |host| host.handle(now, command));
                     }
                 }
-                ready = self.socket.readable() => {
+                ready = self.udp.socket.readable() => {
                     ready?;
                     self.receive(&mut buffer);
                 }
@@ -110,30 +116,38 @@ impl Worker {
                 tick = now + TICK;
             }
             if now >= publish {
-                let participants = self.host.participants();
-                self.host.counters.publish(participants);
+                self.publish(self.host.participants());
                 self.sweep_streams();
                 publish = now + PUBLISH;
             }
-            self.host.contained(now, |host| host.turn(now));
+            let udp = &mut self.udp;
+            self.host.contained(now, |host| host.turn(now, |host| udp.send(host)));
             self.send();
+            self.host.counters.end_turn();
         }
         self.host.close();
         self.send();
-        self.host.counters.publish(0);
+        self.publish(0);
         Ok(())
+    }
+
+    fn publish(&mut self, participants: usize) {
+        let resent = self.host.engine.resent.load(Ordering::Relaxed);
+        let cpu = self.host.counters.publish(participants, resent);
+        self.host.keeper.measured(cpu, PUBLISH);
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
         for _ in 0..MAX_BATCHES {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let mut slots: Vec<IoSliceMut<'_>> = buffer.chunks_mut(SLOT).map(IoSliceMut::new).collect();
-            let received = self
-                .socket
-                .try_io(Interest::READABLE, || self.sender.state().recv((&self.socket).into(), &mut slots, &mut meta));
+            let Udp { socket, sender, .. } = &self.udp;
+            let received =
+                socket.try_io(Interest::READABLE, || sender.state().recv(socket.into(), &mut slots, &mut meta));
             let Ok(received) = received else { return };
             let now = Instant::now();
             self.host.arrival_us = monotonic_us();
+            self.host.counters.begin_turn(now);
             for (meta, slot) in meta.iter().zip(&slots).take(received) {
                 let local = self.host.engine.candidates.local(Protocol::Udp, meta.dst_ip.map(|ip| ip.to_canonical()));
                 self.host.contained(now, |host| {
@@ -161,13 +175,21 @@ impl Worker {
     }
 
     fn send(&mut self) {
-        if self.is_ipv6 {
-            self.host.outbox.iter_mut().for_each(|(to, _)| *to = for_socket(*to, true));
-        }
-        self.host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut self.host.outbox);
+        self.udp.send(&mut self.host);
         for (destination, datagram) in self.host.tcp_outbox.drain(..) {
             self.host.counters.datagrams_dropped += u64::from(!self.streams.send(Remote::tcp(destination), datagram));
         }
+    }
+}
+
+impl Udp {
+    /// Hands what waits to the kernel.
+    fn send(&mut self, host: &mut Host) {
+        if self.is_ipv6 {
+            host.outbox.iter_mut().for_each(|(to, _)| *to = for_socket(*to, true));
+        }
+        host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut host.outbox);
+        host.counters.sent(Instant::now);
     }
 }
 
