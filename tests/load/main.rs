@@ -6,6 +6,7 @@ mod demo;
 mod gateway;
 mod instrument;
 mod keyframes;
+mod latency;
 mod look;
 mod metronome;
 mod musician;
@@ -66,6 +67,8 @@ enum Task {
         #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 50, 100])]
         listeners: Vec<usize>,
     },
+    /// Delay from publisher to subscriber over emulated networks; takes a release build and a network namespace.
+    Latency(latency::Plan),
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -111,6 +114,10 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchSfu { gateway, listeners } => {
             bench_sfu::run(&gateway, &listeners).await?;
+            Ok(true)
+        }
+        Task::Latency(plan) => {
+            latency::run(&plan).await?;
             Ok(true)
         }
         Task::Play { gateway, room, token, seconds } => {
