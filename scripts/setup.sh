@@ -13,6 +13,7 @@ media_packages=(
   ffmpeg
 )
 test_packages=(chromium nginx-light libnginx-mod-rtmp libnginx-mod-stream postgresql openssl curl shellcheck coturn iproute2 procps)
+bench_packages=(iproute2 util-linux janus)
 
 # Installs the Debian packages named that are not here. On other systems says what to install and stops.
 need_packages() {

@@ -7,6 +7,7 @@ mod demo;
 mod gateway;
 mod instrument;
 mod keyframes;
+mod latency;
 mod look;
 mod metronome;
 mod musician;
@@ -76,6 +77,8 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         joins: usize,
     },
+    /// Delay from publisher to subscriber over emulated networks; takes a release build and a network namespace.
+    Latency(latency::Plan),
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -124,6 +127,10 @@ async fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::Churn { gateway, joins } => churn::run(&gateway, joins).await,
+        Task::Latency(plan) => {
+            latency::run(&plan).await?;
+            Ok(true)
+        }
         Task::Play { gateway, room, token, seconds } => {
             let mut musicians = Vec::new();
             for part in demo::band() {
