@@ -251,6 +251,10 @@ fn carry_sound(
         if let (Some(output), Ok(due)) = (output.get_mut(), u64::try_from(piece.due)) {
             output.set_pts(gst::ClockTime::from_nseconds(due));
             output.set_duration(gst::ClockTime::from_nseconds(piece.duration().cast_unsigned()));
+            if piece.begins {
+                // Or the audio mixer would take it for the end of what came before, and drop up to a second of it as late.
+                output.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
+            }
         }
         entry.push_buffer(output)
     };
