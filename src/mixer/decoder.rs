@@ -35,6 +35,10 @@ use crate::model::scene::SourceTrack;
 /// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
 const MOST_PIXELS: u32 = 4096;
 
+/// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds: 312 samples at 48 kHz of libopus'
+/// looking ahead. RTP has no pre-skip to say so.
+const OPUS_DELAY: i64 = 6_500_000;
+
 /// What a decoder is to do with what it decodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
@@ -245,10 +249,14 @@ fn carry_sound(
             strip.set(setting);
         }
         let input = read_samples(buffer).ok_or(gst::FlowError::Error)?;
-        let Some(piece) = strip.process(due.nseconds().cast_signed(), &input) else { return Ok(gst::FlowSuccess::Ok) };
+        let heard = strip.process(due.nseconds().cast_signed() - OPUS_DELAY, &input);
+        // What was due before the programme began has no place in it.
+        let Some((piece, due)) = heard.and_then(|piece| u64::try_from(piece.due).ok().map(|due| (piece, due))) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
         let bytes: Vec<u8> = piece.samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
         let mut output = gst::Buffer::from_mut_slice(bytes);
-        if let (Some(output), Ok(due)) = (output.get_mut(), u64::try_from(piece.due)) {
+        if let Some(output) = output.get_mut() {
             output.set_pts(gst::ClockTime::from_nseconds(due));
             output.set_duration(gst::ClockTime::from_nseconds(piece.duration().cast_unsigned()));
             if piece.begins {
