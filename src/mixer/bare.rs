@@ -35,7 +35,7 @@ impl Track {
     pub(crate) fn new(codec: Codec) -> Self {
         Self {
             shared: SharedClock::default(),
-            clock: TrackClock::new(codec.clock_rate()),
+            clock: TrackClock::new(codec.kind(), codec.clock_rate()),
             packets: Reorder::new(),
             taken: 0,
             given: 0,
@@ -51,7 +51,7 @@ impl Track {
     }
 
     pub(crate) fn sender_report(&mut self, ntp: u64, rtp: u32) {
-        self.clock.sender_report(ntp, rtp);
+        self.clock.sender_report(&mut self.shared, ntp, rtp);
     }
 
     /// Takes out what is due.

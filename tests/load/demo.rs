@@ -107,17 +107,7 @@ fn expected(seconds: f64, gap: bool) -> Expected {
         })
         .collect();
     let gap = gap.then_some(MIXER_GAP);
-    Expected {
-        width,
-        height,
-        fps: 30.0,
-        seconds,
-        keyframe_interval: 2.0,
-        gap,
-        in_step_after: 0.0,
-        settle: (3.0, 1.0),
-        parts,
-    }
+    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, gap, settle: (3.0, 1.0), parts }
 }
 
 async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<Value> {

@@ -78,7 +78,8 @@ mod tests {
     fn every_delay_ends_up_between_the_ends_of_its_bucket() {
         for micros in (1..5000).chain([65_535, 65_536, 1 << 20]) {
             let index = bucket(Duration::from_micros(micros));
-            let start = if index % STEPS == 0 { (1_u64 << (index / STEPS)) as f64 / 1e6 } else { end(index - 1) };
+            let start =
+                if index.is_multiple_of(STEPS) { (1_u64 << (index / STEPS)) as f64 / 1e6 } else { end(index - 1) };
             let seconds = micros as f64 / 1e6;
             assert!(start <= seconds + 1e-9 && seconds < end(index), "{micros} µs in {start} to {}", end(index));
         }
