@@ -12,7 +12,8 @@ media_packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
   ffmpeg
 )
-test_packages=(chromium nginx-light libnginx-mod-rtmp libnginx-mod-stream postgresql openssl curl shellcheck)
+test_packages=(chromium nginx-light libnginx-mod-rtmp libnginx-mod-stream postgresql openssl curl shellcheck coturn iproute2 procps)
+bench_packages=(iproute2 util-linux janus)
 
 # Installs the Debian packages named that are not here. On other systems says what to install and stops.
 need_packages() {

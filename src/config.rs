@@ -21,7 +21,8 @@ use crate::web;
 pub const DEFAULT: &str = include_str!("../config/default.toml");
 
 /// Keys whose value in the environment is a list with commas.
-const LISTS: &[&str] = &["publish.allowed_hosts", "rtc.announced_ips", "http.ws.allowed_origins"];
+const LISTS: &[&str] =
+    &["publish.allowed_hosts", "http.trusted_proxies", "rtc.announced_ips", "http.ws.allowed_origins"];
 
 /// The names from before there was a configuration file, and the key each sets. They win over everything else.
 const FLAT_NAMES: &[(&str, &str)] = &[
@@ -36,6 +37,7 @@ const FLAT_NAMES: &[(&str, &str)] = &[
     ("LOG_LEVEL", "log.level"),
     ("METRICS_ENABLED", "http.metrics_enabled"),
     ("DATABASE_URL", "data.database_url"),
+    ("TURN_SECRET", "http.turn.secret"),
 ];
 
 /// The whole configuration.
@@ -46,6 +48,7 @@ pub struct Config {
     pub data: Data,
     pub auth: Auth,
     pub demo: Demo,
+    #[serde(default)]
     pub tools: Tools,
     pub http: web::config::Config,
     pub rtc: driver::rtc::Config,
@@ -90,10 +93,11 @@ pub struct Demo {
     pub ingest_listen: SocketAddr,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tools {
-    pub ffmpeg_path: PathBuf,
+    #[serde(default)]
+    pub ffmpeg_path: Option<PathBuf>,
 }
 
 /// Sending to destinations.
@@ -142,7 +146,11 @@ impl Config {
             nested = nested.with_list_parse_key(key);
         }
         let loaded = sources.add_source(nested).build().map_err(|error| ConfigError(error.to_string()))?;
-        loaded.try_deserialize().map_err(|error| ConfigError(error.to_string()))
+        let config: Self = loaded.try_deserialize().map_err(|error| ConfigError(error.to_string()))?;
+        match config.http.complaint() {
+            None => Ok(config),
+            Some(complaint) => Err(ConfigError(complaint)),
+        }
     }
 
     /// The database: the configured one, or SQLite in the data folder.
@@ -181,6 +189,7 @@ mod tests {
             ("LOG_LEVEL", "debug"),
             ("FFMPEG_PATH", "/opt/ffmpeg"),
             ("JWT_SECRET", "canary-canary-canary-canary-canary"),
+            ("TURN_SECRET", "12345-canary"),
         ])
         .expect("these can be used");
         assert_eq!(config.streams.max_concurrent_streams, 3);
@@ -189,7 +198,8 @@ mod tests {
         assert_eq!((config.http.limits.window_ms, config.http.limits.max), (1000, 2));
         assert!(!config.http.metrics_enabled);
         assert_eq!(config.log.level, "debug");
-        assert_eq!(config.tools.ffmpeg_path, Path::new("/opt/ffmpeg"));
+        assert_eq!(config.tools.ffmpeg_path.as_deref(), Some(Path::new("/opt/ffmpeg")));
+        assert!(config.http.turn.secret.is_some());
         assert!(!format!("{config:?}").contains("canary"));
     }
 
@@ -203,6 +213,54 @@ mod tests {
         .expect("these can be used");
         assert_eq!(config.server.listen.port(), 0);
         assert_eq!(config.publish.allowed_hosts.len(), 2);
+    }
+
+    /// Names and values of the variables that the Dockerfile and the compose file set, with something for those they demand.
+    fn variables_of_the_container() -> Vec<(String, String)> {
+        let dockerfile = include_str!("../Dockerfile").split_once("ENV ").expect("ENV").1;
+        let dockerfile =
+            dockerfile.split_once("EXPOSE").expect("EXPOSE").0.lines().filter_map(|line| line.split_once('='));
+        let compose = include_str!("../docker-compose.yml").split_once("environment:\n").expect("environment").1;
+        let compose =
+            compose.split_once("    ports:").expect("ports").0.lines().filter_map(|line| line.split_once(": "));
+        let value = |text: &str| {
+            let text = text.trim().trim_end_matches('\\').trim().trim_matches('"');
+            match text.strip_prefix("${").and_then(|inner| inner.strip_suffix('}')) {
+                Some(inner) => match inner.split_once(":-") {
+                    Some((_, default)) => default.to_owned(),
+                    None if inner.starts_with("PUBLIC_IP:?") => "192.0.2.1".to_owned(),
+                    None => "x".repeat(32),
+                },
+                None => text.to_owned(),
+            }
+        };
+        dockerfile.chain(compose).map(|(name, text)| (name.trim().to_owned(), value(text))).collect()
+    }
+
+    #[test]
+    fn the_container_sets_variables_that_exist() {
+        let foreign = ["MALLOC_ARENA_MAX", "XDG_CACHE_HOME"];
+        let variables: Vec<_> =
+            variables_of_the_container().into_iter().filter(|(name, _)| !foreign.contains(&name.as_str())).collect();
+        for (name, _) in &variables {
+            let known = name.starts_with("JAMCAST__") || FLAT_NAMES.iter().any(|(flat, _)| flat == name);
+            assert!(known, "{name} is no variable of ours");
+        }
+        let borrowed: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let config = load(&borrowed).expect("the container starts");
+        assert!(!config.demo.enabled && config.server.listen.ip().is_unspecified());
+        // Every worker has a UDP port, and the compose file publishes as many.
+        assert!(include_str!("../docker-compose.yml").contains("40000-40007:40000-40007/udp"));
+        assert!(
+            borrowed.contains(&("JAMCAST__RTC__WORKERS", "8"))
+                && borrowed.contains(&("JAMCAST__RTC__UDP_PORT", "40000"))
+        );
+    }
+
+    #[test]
+    fn ci_runs_the_script_that_everybody_runs() {
+        assert!(include_str!("../.github/workflows/ci.yml").contains("run: .ci/run"));
+        assert!(include_str!("../.ci/run").contains("/../scripts/test\""));
     }
 
     #[test]

@@ -8,6 +8,9 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod driver;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod hostile;
 pub mod live;
 pub mod mixer;
 pub mod model;

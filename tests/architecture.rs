@@ -18,6 +18,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["model", "proto", "domain", "live", "driver", "web", "telemetry"]),
     ("app", &["model", "proto", "domain", "live", "driver", "web", "telemetry", "config"]),
     ("cli", &["model", "proto", "domain", "live", "driver", "web", "telemetry", "config", "app", "mixer"]),
+    // Not part of the product: bad input for the rooms that take any.
+    ("hostile", &["model", "proto", "domain", "live", "driver", "mixer"]),
     ("main", &["cli"]),
 ];
 

@@ -89,6 +89,7 @@ pub(super) async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Res
     let row = DestinationRow {
         id,
         owner,
+        room: None,
         name: DESTINATION.to_owned(),
         platform: "custom".to_owned(),
         endpoint,

@@ -57,6 +57,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// When something that the gateway cannot be without does not start; the message says what.
 pub async fn serve(mut config: Config) -> Result<()> {
     raise_descriptor_limit();
+    if let Some(path) = &config.tools.ffmpeg_path {
+        info!(path = %path.display(), "FFMPEG_PATH is taken and not used: this gateway mixes with GStreamer");
+    }
     let shutdown = CancellationToken::new();
     let tracker = TaskTracker::new();
     private_folder(&config.data.folder)?;
@@ -108,7 +111,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     };
     let web_config = Arc::new(config.http.clone());
     let gateway = Gateway {
-        registry: registry.clone(),
+        registry,
         rooms,
         store: store.clone(),
         vault,
@@ -118,18 +121,22 @@ pub async fn serve(mut config: Config) -> Result<()> {
         metrics,
         config: web_config.clone(),
         recordings: recordings.into(),
-        drain: shutdown.clone(),
+        draining: shutdown.child_token(),
+        shutdown: shutdown.clone(),
     };
     announce(&config, &identity, metrics_listener.as_ref())?;
     if let Some(listener) = metrics_listener {
         let router = web::ops::ops_router(&gateway);
-        tracker.spawn(serve_http(listener, router, shutdown.clone()));
+        let (config, shutdown) = (web_config.clone(), shutdown.clone());
+        tracker.spawn(async move { web::listener::serve(listener, router, &config, shutdown).await });
     }
-    tracker.spawn(serve_http(listener, web::router(&gateway), shutdown.clone()));
+    let router = web::router(&gateway);
+    let until = shutdown.clone();
+    tracker.spawn(async move { web::listener::serve(listener, router, &web_config, until).await });
 
     stop_signal().await?;
     info!("stopping: streams are drained");
-    let left = registry.drain(DRAIN).await;
+    let left = gateway.drain(DRAIN).await;
     if left > 0 {
         warn!(streams = left, "these streams did not end in time");
     }
@@ -218,13 +225,6 @@ fn announce(config: &Config, identity: &Tokens, metrics: Option<&TcpListener>) -
 /// An address that a browser on this machine can open.
 fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()) } else { address }
-}
-
-async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await {
-        tracing::error!(%error, "the HTTP listener ended");
-    }
 }
 
 /// Histograms keep every sample until they are drained; without this, a gateway that nobody scrapes would grow.

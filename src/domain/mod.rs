@@ -4,6 +4,7 @@ pub mod access;
 pub mod destination;
 pub mod layout;
 pub mod lifecycle;
+pub mod network;
 pub mod platform;
 pub mod policy;
 pub mod room;

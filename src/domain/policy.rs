@@ -13,6 +13,9 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::domain::network::Network;
+use crate::domain::network::within;
+
 /// What the operator allows beyond the public internet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,12 +160,6 @@ fn embedded(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
 }
 
-/// Whether the first `prefix` bits of two addresses of `width` bits are equal.
-fn within(address: u128, network: u128, prefix: u8, width: u8) -> bool {
-    // A shift by the whole width of the type would overflow, and a prefix of 0 covers everything.
-    prefix == 0 || (address ^ network) >> (width - prefix) == 0
-}
-
 /// What an operator allows: a host name, an address or a network, each at one port or at every port.
 ///
 /// `ingest.example`, `ingest.example:1935`, `127.0.0.1`, `127.0.0.1:1935`, `10.1.0.0/16`, `10.1.0.0/16:1935`, `fd00::/8`,
@@ -178,10 +175,7 @@ pub struct HostRule {
 enum HostPattern {
     /// Lower case, without the final dot.
     Name(String),
-    Network {
-        address: IpAddr,
-        prefix: u8,
-    },
+    Network(Network),
 }
 
 /// A rule of `allowed_hosts` cannot be read.
@@ -198,11 +192,7 @@ impl HostRule {
         }
         match &self.host {
             HostPattern::Name(name) => host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name),
-            HostPattern::Network { address: network, prefix } => match (address, network) {
-                (IpAddr::V4(a), IpAddr::V4(n)) => within(a.to_bits().into(), n.to_bits().into(), *prefix, 32),
-                (IpAddr::V6(a), IpAddr::V6(n)) => within(a.to_bits(), n.to_bits(), *prefix, 128),
-                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-            },
+            HostPattern::Network(network) => network.contains(address),
         }
     }
 }
@@ -228,15 +218,8 @@ impl TryFrom<String> for HostRule {
 
 impl HostPattern {
     fn parse(text: &str) -> Option<Self> {
-        if let Some((address, prefix)) = text.split_once('/') {
-            let address: IpAddr = address.parse().ok()?;
-            let prefix: u8 = prefix.parse().ok()?;
-            let width = if address.is_ipv4() { 32 } else { 128 };
-            return (prefix <= width).then_some(Self::Network { address, prefix });
-        }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            let address = address.to_canonical();
-            return Some(Self::Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } });
+        if let Ok(network) = text.parse() {
+            return Some(Self::Network(network));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let well_formed = (1..=253).contains(&name.len())

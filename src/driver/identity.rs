@@ -125,15 +125,15 @@ impl Tokens {
 
 impl Identity for Tokens {
     fn principal(&self, token: &str) -> Result<Principal, TokenError> {
-        let Claims { sub: user, grant, .. } = self.check(token)?;
+        let Claims { sub: user, grant, exp: expires_at_s, .. } = self.check(token)?;
         match grant {
-            Grant::Api { role } => Ok(Principal { user, role, room: None }),
+            Grant::Api { role } => Ok(Principal { user, role, room: None, expires_at_s }),
             Grant::Room { room, role, .. } => {
                 let role = match role {
                     RoomRole::Viewer | RoomRole::Musician => ApiRole::Viewer,
                     RoomRole::Host | RoomRole::Admin => ApiRole::Streamer,
                 };
-                Ok(Principal { user, role, room: Some(room) })
+                Ok(Principal { user, role, room: Some(room), expires_at_s })
             }
             Grant::Other => Err(TokenError::WrongAudience),
         }
@@ -259,8 +259,9 @@ mod tests {
     #[test]
     fn an_api_token_names_its_user_and_role() {
         let token = tokens().mint_api(&user("ann"), ApiRole::Admin, 60);
-        let expected = Principal { user: user("ann"), role: ApiRole::Admin, room: None };
-        assert_eq!(tokens().principal(&token), Ok(expected));
+        let principal = tokens().principal(&token).expect("accepted");
+        assert_eq!((principal.user, principal.role, principal.room), (user("ann"), ApiRole::Admin, None));
+        assert!((55..=65).contains(&(principal.expires_at_s - jsonwebtoken::get_current_timestamp())));
         assert_eq!(tokens().room_grant(&token), Err(TokenError::WrongAudience));
     }
 

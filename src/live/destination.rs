@@ -33,6 +33,7 @@ use crate::live::port::DialError;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DestinationState;
 use crate::model::media::EncodedFrame;
+use crate::model::media::MediaKind;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::model::spec::ProgrammeSpec;
@@ -127,6 +128,7 @@ impl Destination {
             state: DestinationState::Connecting,
             hint: None,
             retry_in_ms: None,
+            first_video_ms: None,
             reconnects: 0,
             bytes_sent: 0,
             frames_sent: 0,
@@ -143,6 +145,7 @@ impl Destination {
             dial,
             subscription,
             snapshot: publish,
+            first_video: FirstVideo::Awaited { since: now() },
             stop: stop.clone(),
         };
         let task = tracker.spawn(actor.run());
@@ -182,7 +185,21 @@ struct Actor {
     subscription: Subscription,
     machine: decisions::Destination,
     snapshot: watch::Sender<DestinationSnapshot>,
+    first_video: FirstVideo,
     stop: CancellationToken,
+}
+
+/// How far the first picture is.
+#[derive(Clone, Copy)]
+enum FirstVideo {
+    Awaited {
+        since: Instant,
+    },
+    /// On its way through the socket.
+    Offered {
+        since: Instant,
+    },
+    Taken,
 }
 
 /// Why an attempt is over.
@@ -259,6 +276,9 @@ impl Actor {
             if let Some(end) = self.drain(wire) {
                 return end;
             }
+            if !wire.is_busy() {
+                self.note_first_video();
+            }
             let due = [wire.publisher.poll_timeout(), self.machine.poll_timeout()].into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
@@ -312,6 +332,12 @@ impl Actor {
         let before = wire.publisher.frames();
         wire.publisher.handle(now(), Input::Frame(frame));
         let sent = wire.publisher.frames() - before;
+        if let FirstVideo::Awaited { since } = self.first_video
+            && sent > 0
+            && frame.kind == MediaKind::Video
+        {
+            self.first_video = FirstVideo::Offered { since };
+        }
         if sent > 0 {
             self.machine.handle(now(), Seen::Offered);
             self.snapshot.send_if_modified(|snapshot| {
@@ -319,6 +345,15 @@ impl Actor {
                 false
             });
             counter!("jamcast_destination_frames_total").increment(sent);
+        }
+    }
+
+    /// The socket has taken all there was: the first picture too, if it was among that.
+    fn note_first_video(&mut self) {
+        if let FirstVideo::Offered { since } = self.first_video {
+            self.first_video = FirstVideo::Taken;
+            let took = u64::try_from(now().saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+            self.snapshot.send_modify(|snapshot| snapshot.first_video_ms = Some(took));
         }
     }
 

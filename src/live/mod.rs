@@ -2,6 +2,7 @@
 
 pub mod destination;
 pub mod fanout;
+mod placement;
 pub mod port;
 pub mod registry;
 pub mod rooms;

@@ -9,6 +9,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+use crate::live::snapshot::Outcome;
 use crate::live::snapshot::StreamState;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
@@ -194,6 +195,8 @@ pub trait Store: Send + Sync {
     async fn stream_by_idempotency_key(&self, owner: &UserId, key: &str) -> Result<Option<StreamRow>, StoreError>;
     async fn streams(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<StreamRow>, StoreError>;
     async fn set_stream_state(&self, id: StreamId, change: &StateChange) -> Result<(), StoreError>;
+    /// Keeps the last numbers of a stream that is over.
+    async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError>;
     /// `false` if there is no such stream. Its recordings stay.
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError>;
 
@@ -232,6 +235,8 @@ pub struct RoomRow {
 pub struct DestinationRow {
     pub id: DestinationId,
     pub owner: UserId,
+    /// The room it was made in and belongs to; one of the whole account has none.
+    pub room: Option<RoomId>,
     pub name: String,
     pub platform: String,
     pub endpoint: RtmpEndpoint,
@@ -240,7 +245,7 @@ pub struct DestinationRow {
     pub created_at_ms: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StreamRow {
     pub id: StreamId,
     pub owner: UserId,
@@ -255,6 +260,8 @@ pub struct StreamRow {
     pub created_at_ms: i64,
     pub started_at_ms: Option<i64>,
     pub ended_at_ms: Option<i64>,
+    /// Set once it is over; a stream that never ran, or died with its gateway, has none.
+    pub outcome: Option<Outcome>,
 }
 
 /// A stream's new state in the store; times that are `None` stay as they are.

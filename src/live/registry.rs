@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -248,6 +249,7 @@ impl Registry {
             created_at_ms: now_ms(),
             started_at_ms: None,
             ended_at_ms: None,
+            outcome: None,
         };
         if let Some(earlier) = self.created_before(&row).await? {
             return Ok(earlier);
@@ -309,6 +311,7 @@ impl Registry {
     /// [`StreamError`]: unknown, running or over; the room or the gateway is busy; streaming is off; a destination or its key is
     /// not there any more.
     pub async fn start(&self, id: StreamId) -> Result<StreamSnapshot, StreamError> {
+        let asked_at = Instant::now();
         let row = self.row(id).await?;
         if !self.inner.config.streaming_enabled {
             return Err(StreamError::Disabled);
@@ -326,7 +329,7 @@ impl Registry {
             views.push(idle(&stored));
             destinations.push(self.opened(stored)?);
         }
-        Ok(claim.run(row, views, destinations))
+        Ok(claim.run(asked_at, row, views, destinations))
     }
 
     /// Asks a stream to end and returns at once; one that has ended already stays as it is.
@@ -376,6 +379,15 @@ impl Registry {
         }
     }
 
+    /// The stream that sends to this destination now, if there is one.
+    pub fn sending_to(&self, destination: DestinationId) -> Option<StreamId> {
+        let sends = |snapshot: StreamSnapshot| {
+            !is_over(snapshot.state) && snapshot.destinations.iter().any(|view| view.id == destination)
+        };
+        let board = self.board();
+        board.running.iter().find(|(_, (_, handle))| sends(handle.snapshot())).map(|(id, _)| *id)
+    }
+
     /// Streams that run now.
     pub fn active(&self) -> usize {
         self.board().active().count()
@@ -422,12 +434,16 @@ impl Registry {
         Ok((DestinationSpec { id: row.id, name: row.name, platform: row.platform, endpoint: row.endpoint }, key))
     }
 
-    /// A stream that does not run; a destination that was deleted since is left out.
+    /// A stream that does not run: with its last numbers if it ran, and otherwise with those destinations that are still there.
     async fn resting(
         &self,
         row: &StreamRow,
         known: &mut HashMap<DestinationId, Option<DestinationSnapshot>>,
     ) -> Result<StreamSnapshot, StreamError> {
+        if let Some(outcome) = &row.outcome {
+            let idle = snapshot_of(row, outcome.destinations.clone());
+            return Ok(StreamSnapshot { stats: outcome.stats.clone(), ..idle });
+        }
         let mut views = Vec::with_capacity(row.destinations.len());
         for &id in &row.destinations {
             let view = match known.entry(id) {
@@ -524,6 +540,7 @@ impl Claim<'_> {
     /// Turns the claim into a running stream.
     fn run(
         self,
+        asked_at: Instant,
         row: StreamRow,
         views: Vec<DestinationSnapshot>,
         destinations: Vec<(DestinationSpec, StreamKey)>,
@@ -533,6 +550,7 @@ impl Claim<'_> {
         let sender = registry.take_waiting(self.id).unwrap_or_else(|| watch::Sender::new(first.clone()));
         sender.send_replace(first.clone());
         let plan = Plan {
+            asked_at,
             destinations,
             limits: registry.limits(),
             destination_config: registry.inner.config.destination.clone(),
@@ -570,6 +588,7 @@ fn idle(row: &DestinationRow) -> DestinationSnapshot {
         state: DestinationState::Stopped,
         hint: None,
         retry_in_ms: None,
+        first_video_ms: None,
         reconnects: 0,
         bytes_sent: 0,
         frames_sent: 0,

@@ -1,9 +1,11 @@
 //! The rooms as the rest of the gateway sees them: a typed handle to the SFU's workers, and the tap a stream listens with.
 
-use std::hash::BuildHasher;
-use std::hash::BuildHasherDefault;
-use std::hash::DefaultHasher;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -25,6 +27,7 @@ pub use crate::domain::room::words::RoomState;
 pub use crate::domain::room::words::Roster;
 pub use crate::domain::room::words::TapTrack;
 pub use crate::domain::room::words::TrackSource;
+use crate::live::placement::Placement;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
@@ -36,10 +39,23 @@ use crate::proto::mixer::TappedPacket;
 /// [`RoomError::Overloaded`] instead of waiting.
 pub const COMMAND_QUEUE: usize = 1024;
 
-/// A cloneable handle to all rooms; a room lives on one worker, chosen by its name.
+/// A cloneable handle to all rooms; a room lives on one worker, the least loaded when it opened.
 #[derive(Clone)]
 pub struct Rooms {
-    workers: Arc<[mpsc::Sender<Command>]>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    workers: Vec<mpsc::Sender<Command>>,
+    /// Held while a command is sent, so that no room is given up with a command for it on its way.
+    placement: Mutex<Placement>,
+}
+
+/// What a worker holds of the rooms' handle: it says what it bears and which rooms it has closed.
+#[derive(Default)]
+pub struct Keeper {
+    shared: Weak<Shared>,
+    worker: usize,
 }
 
 /// What a worker is asked to do.
@@ -176,7 +192,8 @@ pub enum Event {
     Levels(Arc<[ProducerLevel]>),
     /// ICE and DTLS of a transport are up.
     TransportConnected(Transport),
-    /// No packet of the peer for longer than ICE allows; it may come back by an ICE restart.
+    /// No packet of the peer for six seconds, and said again when ICE gives up. It may come back by itself, and then
+    /// [`Event::TransportConnected`] says so; an ICE restart is surer. On the *recv* transport the room offers one.
     TransportFailed(Transport),
     /// The participant is out of the room, and why; no event follows.
     Removed {
@@ -207,33 +224,104 @@ impl Rooms {
     /// A handle to these workers; there must be at least one.
     pub fn new(workers: Vec<mpsc::Sender<Command>>) -> Self {
         assert!(!workers.is_empty(), "the SFU has at least one worker");
-        Self { workers: workers.into() }
+        let placement = Mutex::new(Placement::new(workers.len()));
+        Self { shared: Arc::new(Shared { workers, placement }) }
     }
 
     /// Sends a request whose answer comes through the sender made here.
     ///
     /// # Errors
-    /// What the room answers, or [`RoomError::Overloaded`] when its worker does not take or answer the request.
+    /// What the room answers, [`RoomError::NotJoined`] when there is none, or [`RoomError::Overloaded`] when its worker does not take or answer the request.
     pub async fn ask<T>(&self, room: &RoomId, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, RoomError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command { room: room.clone(), request: request(reply) };
-        self.worker(room).try_send(command).map_err(|_| RoomError::Overloaded)?;
+        self.send(room, request(reply))?;
         answer.await.map_err(|_| RoomError::Overloaded)?
     }
 
     /// Sends a request that has no answer; one that finds the queue full is lost, which all such requests allow.
     pub fn tell(&self, room: &RoomId, request: Request) {
-        let _lost_if_full = self.worker(room).try_send(Command { room: room.clone(), request });
+        let _lost_if_full = self.send(room, request);
     }
 
     /// Workers that ended; their rooms cannot be entered any more.
     pub fn dead_workers(&self) -> usize {
-        self.workers.iter().filter(|worker| worker.is_closed()).count()
+        self.shared.workers.iter().filter(|worker| worker.is_closed()).count()
     }
 
-    fn worker(&self, room: &RoomId) -> &mpsc::Sender<Command> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(room);
-        let index = usize::try_from(hash % self.workers.len() as u64).expect("smaller than a usize");
-        &self.workers[index]
+    /// What this worker is to hold.
+    pub fn keeper(&self, worker: usize) -> Keeper {
+        Keeper { shared: Arc::downgrade(&self.shared), worker }
+    }
+
+    fn send(&self, room: &RoomId, request: Request) -> Result<(), RoomError> {
+        let opens = matches!(request, Request::Join { .. } | Request::Tap { .. });
+        let workers = &self.shared.workers;
+        let mut placement = self.shared.placement();
+        let known = placement.find(room);
+        let worker = match known {
+            Some(worker) => worker,
+            None if opens => placement.open(room, |worker| !workers[worker].is_closed()),
+            None => return Err(RoomError::NotJoined),
+        };
+        let sent = workers[worker].try_send(Command { room: room.clone(), request });
+        if sent.is_err() && known.is_none() {
+            placement.close(room);
+        }
+        sent.map_err(|_| RoomError::Overloaded)
+    }
+}
+
+impl Shared {
+    fn placement(&self) -> MutexGuard<'_, Placement> {
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper {
+    /// What the worker used of its core in `period`.
+    pub fn measured(&self, cpu: Duration, period: Duration) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.placement().measured(self.worker, cpu, period);
+        }
+    }
+
+    /// Gives a room up that the worker has closed. `false` while commands wait at the worker, for one may open the room again.
+    pub fn give_up(&self, room: &RoomId) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return true };
+        let mut placement = shared.placement();
+        let queue = &shared.workers[self.worker];
+        let is_empty = queue.capacity() == queue.max_capacity();
+        if is_empty {
+            placement.close(room);
+        }
+        is_empty
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(rooms: &Rooms, room: &RoomId) {
+        rooms.tell(room, Request::Tap { reply: oneshot::channel().0 });
+    }
+
+    #[tokio::test]
+    async fn a_room_is_not_given_up_while_a_command_that_may_open_it_again_waits() {
+        let (first, mut commands) = mpsc::channel(4);
+        let (second, _others) = mpsc::channel(4);
+        let rooms = Rooms::new(vec![first, second]);
+        let keeper = rooms.keeper(0);
+        let room: RoomId = "jam".parse().expect("a slug");
+        let absent = rooms.ask(&room, |reply| Request::RestartIce { participant: ParticipantId::generate(), reply });
+        assert!(matches!(absent.await, Err(RoomError::NotJoined)), "nobody opened it");
+        enter(&rooms, &room);
+        assert!(!keeper.give_up(&room));
+        keeper.measured(Duration::from_millis(900), Duration::from_secs(1));
+        enter(&rooms, &room);
+        assert!(commands.try_recv().is_ok() && commands.try_recv().is_ok(), "it stays where it is");
+        assert!(keeper.give_up(&room));
+        enter(&rooms, &room);
+        assert!(commands.try_recv().is_err(), "opened anew it goes to the other worker, which has less to do");
     }
 }

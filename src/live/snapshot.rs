@@ -61,6 +61,8 @@ pub struct DestinationSnapshot {
     pub hint: Option<String>,
     /// Milliseconds to the next attempt, in `backoff` and `rejected`.
     pub retry_in_ms: Option<u64>,
+    /// Milliseconds from when it began to dial to when its first picture was taken by the connection.
+    pub first_video_ms: Option<u64>,
     pub reconnects: u64,
     pub bytes_sent: u64,
     pub frames_sent: u64,
@@ -93,11 +95,21 @@ pub struct StreamSnapshot {
     pub stats: StreamStats,
 }
 
+/// The last numbers of a stream, kept in the store when it is over. Members may be added with a default and never taken away.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub stats: StreamStats,
+    pub destinations: Vec<DestinationSnapshot>,
+}
+
 /// Counters of a stream since its start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct StreamStats {
     /// Milliseconds since it went live.
     pub duration_ms: u64,
+    /// Milliseconds from the request to start to the first picture that a destination's connection took.
+    pub first_video_ms: Option<u64>,
     pub video_frames: u64,
     pub audio_frames: u64,
     /// Encoded video frames a second over the last seconds.

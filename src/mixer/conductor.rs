@@ -17,6 +17,7 @@ use crate::mixer::recorder::Recorder;
 use crate::mixer::strip::Setting;
 use crate::mixer::timing::SharedClock;
 use crate::model::id::SourceId;
+use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
 use crate::model::scene::Scene;
 use crate::model::scene::Source;
@@ -31,6 +32,9 @@ use crate::proto::mixer::ToMixer;
 
 /// Sources in one programme; a tile of a sixteenth is as small as a face can be, and 16 is what two cores decode.
 const MOST_SOURCES: usize = 16;
+
+/// Tracks whose sender reports are remembered: all of the programme's, and as many that the next scene brings.
+const MOST_REPORTS: usize = 4 * MOST_SOURCES;
 
 /// Longest added delay, as the scene promises.
 const MOST_DELAY_MS: u32 = 2000;
@@ -66,6 +70,9 @@ struct Show {
     inputs: Vec<Input>,
     /// Clocks of the sources, shared by their tracks.
     clocks: BTreeMap<SourceId, SharedClock>,
+    /// The newest sender report of each track, for inputs that are built later: a picture that is placed again, or one whose report
+    /// came before its scene.
+    reports: BTreeMap<TrackId, (u64, u32)>,
     recording: Option<String>,
     recorder: Option<Recorder>,
     closing: Vec<Recorder>,
@@ -138,6 +145,7 @@ impl Show {
             spec: spec.clone(),
             inputs: Vec::new(),
             clocks: BTreeMap::new(),
+            reports: BTreeMap::new(),
             recording: None,
             recorder: None,
             closing: Vec::new(),
@@ -150,8 +158,11 @@ impl Show {
     fn control(&mut self, control: &Control) {
         match control {
             Control::SenderReport { track, ntp, rtp } => {
+                if self.reports.len() < MOST_REPORTS || self.reports.contains_key(track) {
+                    self.reports.insert(*track, (*ntp, *rtp));
+                }
                 for input in self.inputs.iter_mut().filter(|input| input.track().track == *track) {
-                    input.sender_report(*ntp, *rtp);
+                    input.sender_report(self.clocks.entry(input.source()).or_default(), *ntp, *rtp);
                 }
             }
             Control::ForceKeyframe => self.programme.force_keyframe(),
@@ -184,10 +195,17 @@ impl Show {
             input.stop(&self.programme);
         }
         self.clocks.retain(|id, _| scene.sources.iter().any(|source| source.id == *id));
+        self.reports.retain(|track, _| scene.sources.iter().any(|source| source.has(*track)));
         for (id, track, purpose) in wanted {
             match self.inputs.iter_mut().find(|input| input.track().track == track.track) {
                 Some(input) => input.adjust(purpose),
-                None => self.inputs.push(Input::new(id, track, purpose, now, &self.outbox)),
+                None => {
+                    let mut input = Input::new(id, track, purpose, now, &self.outbox);
+                    if let Some((ntp, rtp)) = self.reports.get(&track.track) {
+                        input.sender_report(self.clocks.entry(id).or_default(), *ntp, *rtp);
+                    }
+                    self.inputs.push(input);
+                }
             }
         }
         self.record(scene.recording.as_deref());

@@ -35,6 +35,10 @@ use crate::model::scene::SourceTrack;
 /// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
 const MOST_PIXELS: u32 = 4096;
 
+/// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds: 312 samples at 48 kHz of libopus'
+/// looking ahead. RTP has no pre-skip to say so.
+const OPUS_DELAY: i64 = 6_500_000;
+
 /// What a decoder is to do with what it decodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
@@ -66,13 +70,7 @@ struct Progress {
 impl Decoder {
     /// Takes a seat in the programme and waits for packets.
     pub(super) fn start(programme: &Programme, track: SourceTrack, purpose: Use) -> Result<Self, Error> {
-        let (what, description) = match track.codec {
-            Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
-            Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
-            Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
-        };
-        let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
-        let pipeline = launch(what, &fill(description, &holes))?;
+        let pipeline = pipeline(track)?;
         programme.share_clock_with(&pipeline);
         let entry: AppSrc = named(&pipeline, "in")?;
         let exit: AppSink = named(&pipeline, "out")?;
@@ -94,7 +92,7 @@ impl Decoder {
             }
         };
         let decoder = Self { pipeline, bus, entry, seat, progress, setting };
-        match play(what, &decoder.pipeline) {
+        match play("decoder", &decoder.pipeline) {
             Ok(()) => Ok(decoder),
             Err(error) => {
                 decoder.stop(programme);
@@ -162,6 +160,17 @@ impl Decoder {
     }
 }
 
+/// A pipeline that takes a track's packets at `in` and gives what they hold at `out`.
+pub(super) fn pipeline(track: SourceTrack) -> Result<gst::Pipeline, Error> {
+    let (what, description) = match track.codec {
+        Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
+        Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
+        Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
+    };
+    let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
+    launch(what, &fill(description, &holes))
+}
+
 fn listen_for_keyframe_requests(entry: &AppSrc, progress: &Arc<Progress>) {
     let Some(pad) = entry.static_pad("src") else { return };
     let progress = Arc::clone(progress);
@@ -209,14 +218,15 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
 ///
 /// The compositor crashes on an interlaced source beside progressive ones. Shown as if it were progressive such a picture has combed
 /// edges, and the programme goes on. Half a chroma sample to the left is invisible; converting every picture for it would cost more
-/// than decoding.
+/// than decoding. The colours are those of BT.601 when they leave the pipelines.
 fn relabelled(caps: &gst::CapsRef) -> Option<gst::Caps> {
     let said = caps.structure(0)?;
     let mut told = gst::Structure::builder(said.name().as_str())
         .field("chroma-site", "mpeg2")
         .field("interlace-mode", "progressive")
+        .field("colorimetry", "bt601")
         .build();
-    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio", "colorimetry"] {
+    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio"] {
         if let Ok(value) = said.value(field) {
             told.set_value(field, value.clone());
         }
@@ -245,12 +255,20 @@ fn carry_sound(
             strip.set(setting);
         }
         let input = read_samples(buffer).ok_or(gst::FlowError::Error)?;
-        let Some(piece) = strip.process(due.nseconds().cast_signed(), &input) else { return Ok(gst::FlowSuccess::Ok) };
+        let heard = strip.process(due.nseconds().cast_signed() - OPUS_DELAY, &input);
+        // What was due before the programme began has no place in it.
+        let Some((piece, due)) = heard.and_then(|piece| u64::try_from(piece.due).ok().map(|due| (piece, due))) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
         let bytes: Vec<u8> = piece.samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
         let mut output = gst::Buffer::from_mut_slice(bytes);
-        if let (Some(output), Ok(due)) = (output.get_mut(), u64::try_from(piece.due)) {
+        if let Some(output) = output.get_mut() {
             output.set_pts(gst::ClockTime::from_nseconds(due));
             output.set_duration(gst::ClockTime::from_nseconds(piece.duration().cast_unsigned()));
+            if piece.begins {
+                // Or the audio mixer would take it for the end of what came before, and drop up to a second of it as late.
+                output.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
+            }
         }
         entry.push_buffer(output)
     };

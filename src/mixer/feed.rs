@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use gstreamer as gst;
 
+use crate::mixer::limiter;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::recorder::Tap;
 use crate::model::media::CodecConfig;
@@ -20,6 +21,9 @@ const PENDING: usize = 128;
 /// How much later a sound leaves the AAC encoder and a decoder than it went in: 1600 samples at 48 kHz, measured with an impulse.
 /// RTMP has no edit list to say so, so the frames are dated back, or every sound would lag behind its picture.
 const AAC_DELAY_US: u64 = 33_333;
+
+/// The same for the limiter's look ahead.
+const LIMITER_DELAY_US: u64 = limiter::DELAY as u64 * 1_000_000 / 48_000;
 
 /// Shared by the two encoders' threads and the conductor.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ fn read(kind: MediaKind, sample: &gst::Sample, base_time: gst::ClockTime) -> Opt
             (pts_us, buffer.dts().and_then(micros).unwrap_or(pts_us))
         }
         MediaKind::Audio => {
-            let pts_us = micros(buffer.pts()?)?.checked_sub(AAC_DELAY_US)?;
+            let pts_us = micros(buffer.pts()?)?.checked_sub(AAC_DELAY_US + LIMITER_DELAY_US)?;
             (pts_us, pts_us)
         }
     };

@@ -83,7 +83,7 @@ impl Input {
             source,
             track,
             purpose,
-            clock: TrackClock::new(track.codec.clock_rate()),
+            clock: TrackClock::new(track.codec.kind(), track.codec.clock_rate()),
             packets: Reorder::new(),
             decoding: Decoding::Failed { again_at: now },
             rebuild_after: REBUILD_FIRST,
@@ -119,8 +119,8 @@ impl Input {
         }
     }
 
-    pub(super) fn sender_report(&mut self, ntp: u64, rtp: u32) {
-        self.clock.sender_report(ntp, rtp);
+    pub(super) fn sender_report(&mut self, shared: &mut SharedClock, ntp: u64, rtp: u32) {
+        self.clock.sender_report(shared, ntp, rtp);
     }
 
     /// Takes a packet from the tap; anything that is not this track's media is left.

@@ -1,14 +1,18 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound, [`programme`] composes, mixes and encodes, [`feed`]
-//! and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
+//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound, [`programme`] composes, mixes and encodes, [`master`]
+//! keeps the mix from clipping, [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare;
 mod conductor;
 mod decoder;
 mod error;
 mod feed;
 mod input;
+mod limiter;
+mod master;
 mod outbox;
 mod packet;
 mod programme;

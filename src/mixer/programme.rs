@@ -14,6 +14,7 @@ use gstreamer_app::AppSrc;
 
 use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
+use crate::mixer::master;
 use crate::mixer::template::fill;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
@@ -109,6 +110,9 @@ impl Programme {
             overruns,
             pipeline,
         };
+        let mixed =
+            programme.sounds.static_pad("src").ok_or_else(|| build_error("sounds", &"a mixer without an exit"))?;
+        master::limit(&mixed);
         programme.hold_mixers_open()?;
         play("programme", &programme.pipeline)?;
         Ok(programme)

@@ -5,6 +5,8 @@
 
 use std::f32::consts::FRAC_PI_2;
 
+use crate::mixer::timing::YOUNG;
+
 /// Samples a second of the whole audio path.
 const RATE: i64 = 48_000;
 const SECOND: i64 = 1_000_000_000;
@@ -14,6 +16,12 @@ const RAMP: u32 = 480;
 
 /// A piece whose time is this far from the end of the last is a break. Jitter of the timing stays far below.
 const BREAK: i64 = 40_000_000;
+
+/// The same while the timing still steps to its place; it steps by more than this.
+const YOUNG_BREAK: i64 = 4_000_000;
+
+/// A hole up to this long is filled with silence; after a longer one the sound begins anew.
+const LONGEST_HOLE: i64 = SECOND;
 
 /// Below this error the samples are passed on untouched.
 const EXACT: i64 = 500_000;
@@ -37,6 +45,8 @@ pub(super) struct Piece {
     /// When its first sample is due, in the time the input came with, nanoseconds.
     pub due: i64,
     pub samples: Vec<[f32; 2]>,
+    /// It does not follow the last piece without a gap.
+    pub begins: bool,
 }
 
 impl Piece {
@@ -63,6 +73,12 @@ pub(super) struct Strip {
     /// When the next sample to come out is due, and where between two input samples it lies.
     next: Option<i64>,
     phase: f64,
+    /// Input was left out since the last piece.
+    skipped: bool,
+    /// How much was heard since the sound began, nanoseconds.
+    heard: i64,
+    /// The last sample that came out.
+    ending: [f32; 2],
     /// The last three input samples, for interpolation across pieces.
     tail: [[f32; 2]; 3],
 }
@@ -78,6 +94,9 @@ impl Strip {
             ramp_left: 0,
             next: None,
             phase: 0.0,
+            skipped: false,
+            heard: 0,
+            ending: [0.0; 2],
             tail: [[0.0; 2]; 3],
         }
     }
@@ -103,18 +122,23 @@ impl Strip {
         let mut due = due + self.delay;
         let expected = self.next.unwrap_or(due);
         let silent = self.level == SILENCE && self.ramp_left == 0;
-        if due < expected - if silent { 0 } else { BREAK } {
-            // Sound for a time that has been played already: a shortened delay, or a sender that repeats itself.
+        let most = if self.heard < YOUNG { YOUNG_BREAK } else { BREAK };
+        if due < expected - if silent || self.skipped { 0 } else { most } {
+            // Sound for a time that has been played already: a shortened delay, or a sender that repeats itself. What is begun
+            // is skipped to its end, or the rest would be stretched away in seconds.
             let skip = samples_in(expected - due).min(input.len());
             input = &input[skip..];
             due += duration_of(skip);
+            self.skipped |= skip > 0;
             if input.is_empty() {
                 return None;
             }
         }
         let away = (due - expected).abs();
-        if self.next.is_none() || away > BREAK || (silent && away > EXACT) {
-            self.next = Some(due);
+        let begins = self.next.is_none() || away > LONGEST_HOLE;
+        let breaks = begins || self.skipped || away > most || (silent && away > EXACT);
+        self.skipped = false;
+        if breaks {
             self.phase = 0.0;
             self.tail = [input.first().copied().unwrap_or_default(); 3];
             self.level = SILENCE;
@@ -122,13 +146,23 @@ impl Strip {
         } else if silent && self.delay == self.setting.delay {
             self.glide_to(matrix(&self.setting));
         }
-        let start = self.next.unwrap_or(due);
-        let mut samples = self.stretch(input, due - start);
-        for sample in &mut samples {
+        let start = if begins { due } else { expected };
+        let hole = if breaks { samples_in(due - start) } else { 0 };
+        let mut samples = vec![[0.0; 2]; hole];
+        self.stretch(input, if breaks { 0 } else { due - start }, &mut samples);
+        for sample in &mut samples[hole..] {
             *sample = self.apply(*sample);
         }
-        self.next = Some(start + duration_of(samples.len()));
-        Some(Piece { due: start, samples })
+        if begins {
+            self.heard = 0;
+        } else if breaks {
+            fade_out(self.ending, &mut samples);
+        }
+        self.ending = samples.last().copied().unwrap_or(self.ending);
+        let piece = Piece { due: start, samples, begins };
+        self.heard += piece.duration();
+        self.next = Some(start + piece.duration());
+        Some(piece)
     }
 
     fn glide_to(&mut self, goal: Matrix) {
@@ -148,13 +182,13 @@ impl Strip {
     }
 
     /// Reads `input` a little faster or slower, so that an error of `late` nanoseconds is gone in about a second.
-    fn stretch(&mut self, input: &[[f32; 2]], late: i64) -> Vec<[f32; 2]> {
+    fn stretch(&mut self, input: &[[f32; 2]], late: i64, samples: &mut Vec<[f32; 2]>) {
         let correction = if late.abs() < EXACT { 0.0 } else { late as f64 / SECOND as f64 };
         // Late input must fill more time, so it is read more slowly.
         let step = 1.0 - correction.clamp(-MOST_STRETCH, MOST_STRETCH);
         let at = |index: usize| if index < 3 { self.tail[index] } else { input[index - 3] };
         let available = input.len() as f64;
-        let mut samples = Vec::with_capacity(input.len() + 8);
+        samples.reserve(input.len() + 8);
         let mut position = self.phase;
         while position < available {
             let index = position as usize;
@@ -165,7 +199,14 @@ impl Strip {
         self.phase = position - available;
         let count = input.len();
         self.tail = [at(count), at(count + 1), at(count + 2)];
-        samples
+    }
+}
+
+/// Lets a sound that was cut off at `ending` fade away over what comes after it, so that the cut is no click.
+fn fade_out(ending: [f32; 2], samples: &mut [[f32; 2]]) {
+    for (n, sample) in samples.iter_mut().take(RAMP as usize).enumerate() {
+        let level = 1.0 - (n + 1) as f32 / RAMP as f32;
+        *sample = [sample[0] + ending[0] * level, sample[1] + ending[1] * level];
     }
 }
 
@@ -307,5 +348,52 @@ mod tests {
         }
         assert!(shifted.contains(&300_000_000));
         assert_eq!(shifted.last(), Some(&100_000_000));
+    }
+
+    /// Plays a tone through a strip, each piece `shift(step)` away from its time. Yields step, start and length of what came out, and
+    /// all samples from the first on, without a gap.
+    fn shifted(steps: i64, shift: impl Fn(i64) -> i64) -> (Vec<(i64, i64)>, Vec<[f32; 2]>) {
+        let mut strip = Strip::new(PLAIN);
+        let (mut errors, mut heard) = (Vec::new(), Vec::new());
+        for step in 0..steps {
+            let due = step * PIECE + shift(step);
+            let Some(piece) = strip.process(due, &tone(step as usize * 960, 960)) else { continue };
+            let played = duration_of(heard.len());
+            assert!(step == 0 || (piece.due - played).abs() < 50_000, "not contiguous at {step}");
+            assert_eq!(piece.begins, step == 0);
+            heard.extend(piece.samples);
+            // A piece that fits ends where its input ends.
+            errors.push((step, duration_of(heard.len()) - due - PIECE));
+        }
+        (errors, heard)
+    }
+
+    #[test]
+    fn a_young_sound_steps_to_its_place_without_a_click() {
+        for by in [-90_000_000, -30_000_000, 30_000_000, 300_000_000] {
+            let (errors, heard) = shifted(50, |step| if step < 20 { 0 } else { by });
+            let worst = errors.iter().filter(|(step, _)| *step > 25).map(|(_, error)| error.abs()).max();
+            assert!(worst < Some(100_000), "{worst:?} ns off after a step of {by}");
+            assert_eq!(clicks(&heard, 0.07), 0, "after a step of {by}");
+        }
+    }
+
+    #[test]
+    fn an_older_sound_is_stretched_to_a_near_place_and_steps_to_a_far_one() {
+        let (errors, heard) = shifted(400, |step| if step < 200 { 0 } else { 20_000_000 });
+        let off = |at: usize| errors[at].1.abs();
+        assert!(off(220) > 15_000_000 && off(399) < 2_000_000, "{} and {}", off(220), off(399));
+        assert_eq!(clicks(&heard, 0.04), 0);
+        let (errors, heard) = shifted(250, |step| if step < 200 { 0 } else { -60_000_000 });
+        assert!(errors.iter().filter(|(step, _)| *step > 204).all(|(_, error)| error.abs() < 100_000), "{errors:?}");
+        assert_eq!(clicks(&heard, 0.07), 0);
+    }
+
+    #[test]
+    fn a_sound_after_a_long_hole_begins_anew() {
+        let mut strip = Strip::new(PLAIN);
+        assert!(strip.process(0, &tone(0, 960)).is_some_and(|piece| piece.begins));
+        let piece = strip.process(3 * SECOND, &tone(0, 960)).expect("heard");
+        assert_eq!((piece.due, piece.begins, piece.samples.len()), (3 * SECOND, true, 960));
     }
 }

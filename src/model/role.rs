@@ -39,6 +39,8 @@ pub struct Principal {
     pub role: ApiRole,
     /// Set for a host's room token: everything this caller does is limited to this room.
     pub room: Option<RoomId>,
+    /// When the token ends, seconds since the Unix epoch.
+    pub expires_at_s: u64,
 }
 
 /// What a checked room token allows.

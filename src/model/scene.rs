@@ -37,6 +37,13 @@ pub struct Source {
     pub delay_ms: u32,
 }
 
+impl Source {
+    /// Whether this is one of its tracks.
+    pub fn has(&self, track: TrackId) -> bool {
+        self.video.iter().chain(&self.audio).any(|own| own.track == track)
+    }
+}
+
 /// A tapped track as a source's video or audio. A source whose codec changes gets a new track number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceTrack {

@@ -10,6 +10,13 @@ use bytes::BytesMut;
 /// Deeper nesting than any server sends; it bounds the recursion of the decoder.
 const MAX_DEPTH: usize = 16;
 
+/// More values than any command has, and than the keyframe index that some encoders put into an hour's metadata. A member of three
+/// bytes takes 56 in memory, so that without this a message of 4 MB could cost us 75 MB.
+const MAX_VALUES: usize = 10_000;
+
+/// More bytes than any command or metadata has; the media of an RTMP stream is never decoded here.
+const MAX_BYTES: usize = 256 * 1024;
+
 const NUMBER: u8 = 0x00;
 const BOOLEAN: u8 = 0x01;
 const STRING: u8 = 0x02;
@@ -42,6 +49,10 @@ pub enum AmfError {
     Truncated,
     #[error("AMF0 values are nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    #[error("a message holds more than {MAX_VALUES} AMF0 values")]
+    TooMany,
+    #[error("AMF0 data of more than {MAX_BYTES} bytes is not decoded")]
+    TooLarge,
     #[error("AMF0 marker {0:#04x} is not known")]
     UnknownMarker(u8),
 }
@@ -125,7 +136,10 @@ fn put_members(out: &mut BytesMut, members: &[(String, Value)]) {
 /// # Errors
 /// [`AmfError`]; nothing of a broken message is returned, because RTMP has no use for half a command.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
-    let mut cursor = Cursor { rest: bytes };
+    if bytes.len() > MAX_BYTES {
+        return Err(AmfError::TooLarge);
+    }
+    let mut cursor = Cursor { rest: bytes, values_left: MAX_VALUES };
     let mut values = Vec::new();
     while !cursor.rest.is_empty() {
         values.push(cursor.value(0)?);
@@ -135,6 +149,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
 
 struct Cursor<'a> {
     rest: &'a [u8],
+    /// Values that this message may still hold.
+    values_left: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -159,6 +175,7 @@ impl<'a> Cursor<'a> {
         if depth >= MAX_DEPTH {
             return Err(AmfError::TooDeep);
         }
+        self.values_left = self.values_left.checked_sub(1).ok_or(AmfError::TooMany)?;
         let [marker] = self.array()?;
         Ok(match marker {
             NUMBER => Value::Number(f64::from_be_bytes(self.array()?)),
@@ -241,13 +258,71 @@ mod tests {
 
     #[test]
     fn nesting_ends_before_the_stack_does() {
-        let hostile = [OBJECT, 0, 1, b'a'].repeat(100_000);
+        let hostile = [OBJECT, 0, 1, b'a'].repeat(MAX_BYTES / 4);
         assert_eq!(decode(&hostile), Err(AmfError::TooDeep));
-        let arrays = [STRICT_ARRAY, 0xff, 0xff, 0xff, 0xff].repeat(100_000);
+        let arrays = [STRICT_ARRAY, 0xff, 0xff, 0xff, 0xff].repeat(MAX_BYTES / 5);
         assert_eq!(decode(&arrays), Err(AmfError::TooDeep));
     }
 
+    /// Values in here, and bytes that they take in memory.
+    fn cost(value: &Value) -> (usize, usize) {
+        let own = match value {
+            Value::String(text) => text.capacity(),
+            Value::Object(members) | Value::EcmaArray(members) => {
+                members.capacity() * size_of::<(String, Value)>()
+                    + members.iter().map(|(name, _)| name.capacity()).sum::<usize>()
+            }
+            Value::Array(values) => values.capacity() * size_of::<Value>(),
+            Value::Number(_) | Value::Boolean(_) | Value::Null | Value::Undefined => 0,
+        };
+        let inner: Vec<&Value> = match value {
+            Value::Object(members) | Value::EcmaArray(members) => members.iter().map(|(_, value)| value).collect(),
+            Value::Array(values) => values.iter().collect(),
+            Value::Number(_) | Value::Boolean(_) | Value::String(_) | Value::Null | Value::Undefined => Vec::new(),
+        };
+        inner.into_iter().map(cost).fold((1, own), |(count, bytes), (more, its)| (count + more, bytes + its))
+    }
+
+    #[test]
+    fn breadth_ends_before_the_memory_does() {
+        let flat = vec![NULL; MAX_VALUES];
+        assert_eq!(decode(&flat).map(|values| values.len()), Ok(MAX_VALUES));
+        assert_eq!(decode(&[flat.as_slice(), &[NULL]].concat()), Err(AmfError::TooMany));
+        let mut array = vec![STRICT_ARRAY, 0xff, 0xff, 0xff, 0xff];
+        array.resize(MAX_BYTES, NULL);
+        assert_eq!(decode(&array), Err(AmfError::TooMany));
+        let mut object = vec![OBJECT];
+        object.extend([0, 0, NULL].repeat(MAX_BYTES / 3 - 1));
+        assert_eq!(decode(&object), Err(AmfError::TooMany));
+        assert_eq!(decode(&vec![NULL; MAX_BYTES + 1]), Err(AmfError::TooLarge));
+    }
+
+    /// Long runs of what is short on the wire: the most that a hostile publisher gets out of its bytes.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(vec![NULL]),
+            Just(vec![OBJECT]),
+            Just(vec![0, 0, NULL]),
+            Just(vec![0, 0, OBJECT_END]),
+            Just(vec![STRICT_ARRAY, 0, 1, 0, 0]),
+            Just(vec![0, 1, b'a', OBJECT]),
+            Just(vec![STRING, 0, 3, 0xff, 0xff, 0xff]),
+        ];
+        let runs = proptest::collection::vec((piece, 1_usize..9_000), 1..8);
+        runs.prop_map(|runs| runs.into_iter().flat_map(|(piece, times)| piece.repeat(times)).collect())
+    }
+
     proptest! {
+        #[test]
+        fn no_message_costs_more_than_its_bounds(bytes in hostile()) {
+            if let Ok(values) = decode(&bytes) {
+                let (count, memory) = values.iter().map(cost).fold((0, 0), |(n, m), (more, its)| (n + more, m + its));
+                prop_assert!(count <= MAX_VALUES);
+                // Vectors grow by doubling, and each broken byte of a text becomes the three of U+FFFD.
+                prop_assert!(memory <= 2 * MAX_VALUES * size_of::<(String, Value)>() + 4 * bytes.len() + 4 * 56 * count, "{memory} bytes");
+            }
+        }
+
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);

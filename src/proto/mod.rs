@@ -5,4 +5,5 @@ pub mod flv;
 pub mod mixer;
 pub mod rtmp;
 pub mod signal;
+pub mod turn;
 pub mod whip;

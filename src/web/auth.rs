@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::extract::FromRequestParts;
@@ -17,12 +18,12 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::domain::access;
+use crate::domain::network::Network;
 use crate::model::id::RoomId;
 use crate::model::id::UserId;
-use crate::model::role::ApiRole;
 use crate::model::role::Principal;
 use crate::web::Gateway;
-use crate::web::config::Config;
 use crate::web::limits;
 use crate::web::limits::Exhausted;
 use crate::web::problem::Problem;
@@ -33,37 +34,41 @@ pub struct Caller(pub Principal);
 impl Caller {
     /// Whose rows to list: everybody's for an admin, otherwise the caller's own.
     pub fn scope(&self) -> Option<&UserId> {
-        (self.0.role != ApiRole::Admin).then_some(&self.0.user)
+        access::lists_of(&self.0)
     }
 
-    /// Whether the caller sees a row of this owner.
-    pub fn owns(&self, owner: &UserId) -> bool {
-        self.0.role == ApiRole::Admin || self.0.user == *owner
+    /// Whether the caller sees what belongs to this owner and, if any, to this room.
+    pub fn sees(&self, owner: &UserId, room: Option<&RoomId>) -> bool {
+        access::may_read(&self.0, owner, room)
     }
 
-    /// Whether the caller sees a row of this owner that belongs to this room.
-    pub fn owns_in(&self, owner: &UserId, room: &RoomId) -> bool {
-        self.owns(owner) && self.0.room.as_ref().is_none_or(|limit| limit == room)
+    /// Whether the caller may change it too.
+    pub fn manages(&self, owner: &UserId, room: Option<&RoomId>) -> bool {
+        access::may_manage(&self.0, owner, room)
     }
 
     /// # Errors
     /// 403 for a caller that may only read.
     pub fn may_write(&self) -> Result<(), Problem> {
-        match self.0.role {
-            ApiRole::Streamer | ApiRole::Admin => Ok(()),
-            ApiRole::Viewer => Err(forbidden("a viewer may look at this but not change it")),
-        }
+        if access::may_create(&self.0) { Ok(()) } else { Err(forbidden("a viewer may look at this but not change it")) }
     }
 
     /// # Errors
     /// 403 for a caller that may only read, and for a room token, whose power ends at its room.
-    pub fn may_write_beyond_a_room(&self) -> Result<(), Problem> {
+    pub fn may_create_rooms(&self) -> Result<(), Problem> {
         self.may_write()?;
-        match self.0.room {
-            None => Ok(()),
-            Some(_) => Err(forbidden("a room token cannot do this; use an API token")),
-        }
+        if access::may_create_rooms(&self.0) { Ok(()) } else { Err(beyond_its_room()) }
     }
+
+    /// # Errors
+    /// 403 for a caller that may use this and not change it.
+    pub fn may_manage(&self, owner: &UserId, room: Option<&RoomId>) -> Result<(), Problem> {
+        if self.manages(owner, room) { Ok(()) } else { Err(beyond_its_room()) }
+    }
+}
+
+fn beyond_its_room() -> Problem {
+    forbidden("a room token cannot do this, its power ends at its room; use an API token of the account")
 }
 
 fn forbidden(detail: &str) -> Problem {
@@ -84,7 +89,7 @@ pub async fn require(State(gateway): State<Gateway>, mut request: Request, next:
     let principal = match authenticate(&gateway, request.headers()) {
         Ok(principal) => principal,
         Err(refused) => {
-            let address = caller_address(&gateway.config, request.headers(), request.extensions());
+            let address = caller_address(request.extensions());
             return match gateway.limits.anonymous.check(limits::network_of(address)) {
                 Ok(_) => refused.into_response(),
                 Err(exhausted) => too_many(exhausted),
@@ -138,16 +143,38 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The caller's address: of the connection, or what the nearest proxy says when there is one. A request without either shares the
-/// budget of the unspecified address.
-pub fn caller_address(config: &Config, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
-    let forwarded = || {
-        let value = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-        value.rsplit(',').next()?.trim().parse().ok()
-    };
-    let connected = || extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    let told = if config.trust_forwarded_for { forwarded() } else { None };
-    told.or_else(connected).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+/// The layer around everything: behind a trusted proxy, the connection's address becomes that of whom the proxy speaks for.
+pub async fn see_through_proxies(State(proxies): State<Arc<[Network]>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+    if let Some(peer) = peer {
+        let caller = behind(&proxies, peer, request.headers());
+        if caller != peer {
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(caller, 0)));
+        }
+    }
+    next.run(request).await
+}
+
+/// Each proxy adds whom it heard from at the end of `X-Forwarded-For`. What a trusted one says is believed, so that the first address
+/// from the end that is no trusted proxy is the caller's, and what stands before it is the caller's invention.
+fn behind(proxies: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let values = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default());
+    let told: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+    let mut caller = peer;
+    for entry in told.into_iter().rev() {
+        if !proxies.iter().any(|proxy| proxy.contains(caller)) {
+            break;
+        }
+        let Ok(address) = entry.trim().parse() else { break };
+        caller = address;
+    }
+    caller
+}
+
+/// The caller's address; requests without one share the budget of the unspecified address.
+fn caller_address(extensions: &Extensions) -> IpAddr {
+    let connected = extensions.get::<ConnectInfo<SocketAddr>>();
+    connected.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }
 
 #[cfg(test)]
@@ -156,38 +183,32 @@ mod tests {
 
     use super::*;
 
-    fn caller(role: ApiRole, room: Option<&str>) -> Caller {
-        let room = room.map(|name| name.parse().expect("a room name"));
-        Caller(Principal { user: "anna".parse().expect("a user"), role, room })
-    }
-
-    #[test]
-    fn a_room_token_sees_its_room_only() {
-        let anna: UserId = "anna".parse().expect("a user");
-        let (jam, other): (RoomId, RoomId) = ("jam".parse().expect("a room"), "other".parse().expect("a room"));
-        let host = caller(ApiRole::Streamer, Some("jam"));
-        assert!(host.owns_in(&anna, &jam));
-        assert!(!host.owns_in(&anna, &other));
-        assert!(!host.owns_in(&"ben".parse().expect("a user"), &jam));
-        assert!(host.may_write().is_ok());
-        assert_eq!(host.may_write_beyond_a_room().expect_err("beyond").status, 403);
-    }
-
-    #[test]
-    fn an_admin_sees_everybody_and_a_viewer_changes_nothing() {
-        assert!(caller(ApiRole::Admin, None).owns(&"ben".parse().expect("a user")));
-        assert_eq!(caller(ApiRole::Admin, None).scope(), None);
-        assert_eq!(caller(ApiRole::Viewer, None).may_write().expect_err("a viewer").status, 403);
-    }
-
     #[test]
     fn only_a_trusted_proxy_names_the_caller() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9, 192.0.2.7"));
-        let open = Config::default();
-        let proxied = Config { trust_forwarded_for: true, ..Config::default() };
-        assert_eq!(caller_address(&open, &headers, &Extensions::new()), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        assert_eq!(caller_address(&proxied, &headers, &Extensions::new()), IpAddr::from([192, 0, 2, 7]));
+        let proxies = ["10.0.0.0/8", "::1"].map(|text| text.parse().expect("a network"));
+        // Columns: the connection's address, lines of the header, the caller.
+        let table: [(&str, &[&str], &str); 10] = [
+            ("192.0.2.9", &["203.0.113.9"], "192.0.2.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            ("::1", &["2001:db8::7"], "2001:db8::7"),
+            ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            // The caller invented the first; the proxy added the last.
+            ("10.0.0.1", &["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["198.51.100.1", "203.0.113.9"], "203.0.113.9"),
+            // Two proxies, one behind the other.
+            ("10.0.0.1", &["198.51.100.1, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            ("10.0.0.1", &["garbage"], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.9, garbage, 10.0.0.2"], "10.0.0.2"),
+        ];
+        for (peer, lines, caller) in table {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", HeaderValue::from_static(line));
+            }
+            let peer = peer.parse().expect("an address");
+            assert_eq!(behind(&proxies, peer, &headers).to_string(), caller, "{peer} {lines:?}");
+        }
     }
 
     #[test]

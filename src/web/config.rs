@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use url::Url;
 
+use crate::domain::network::Network;
 use crate::proto::signal::IceServer;
+use crate::web::ice;
 use crate::web::limits;
+use crate::web::listener;
 use crate::web::whip;
 use crate::web::ws;
 
@@ -29,14 +32,16 @@ pub struct Config {
     pub metrics_enabled: bool,
     /// A listener of its own for `/metrics`; without one they are served beside everything else.
     pub metrics_listen: Option<SocketAddr>,
-    /// Whether the gateway stands behind a proxy that adds the caller's address to `X-Forwarded-For`. Without such a proxy it must
-    /// stay off, or callers choose their own address.
-    pub trust_forwarded_for: bool,
+    /// Proxies before the gateway that add the caller's address to `X-Forwarded-For`; from anybody else that header counts for
+    /// nothing, or callers could choose their own address.
+    pub trusted_proxies: Vec<Network>,
+    pub listener: listener::Config,
     pub limits: limits::Config,
     pub ws: ws::Config,
     pub whip: whip::Config,
     /// STUN and TURN servers told to everybody who enters a room.
     pub ice_servers: Vec<IceServer>,
+    pub turn: ice::Config,
 }
 
 impl Default for Config {
@@ -49,11 +54,13 @@ impl Default for Config {
             events_max_ms: 15 * 60 * 1000,
             metrics_enabled: true,
             metrics_listen: None,
-            trust_forwarded_for: false,
+            trusted_proxies: Vec::new(),
+            listener: listener::Config::default(),
             limits: limits::Config::default(),
             ws: ws::Config::default(),
             whip: whip::Config::default(),
             ice_servers: Vec::new(),
+            turn: ice::Config::default(),
         }
     }
 }
@@ -62,6 +69,11 @@ impl Config {
     /// A link to the studio. The token is in the fragment, which browsers never send to a server.
     pub fn studio_url(&self, room_token: &str) -> String {
         format!("{}/#token={room_token}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// What is wrong with values that are well-formed each for itself; names the key.
+    pub fn complaint(&self) -> Option<String> {
+        ice::complaint(&self.ice_servers, &self.turn)
     }
 }
 

@@ -21,6 +21,9 @@ use governor::state::keyed::DashMapStateStore;
 use serde::Deserialize;
 
 use crate::model::id::UserId;
+use crate::web::places::Full;
+use crate::web::places::Place;
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 
 /// Callers remembered per class; each takes under 300 bytes. When more than these are active at once, those beyond share one budget,
@@ -29,6 +32,12 @@ const MAX_CALLERS: usize = 50_000;
 
 /// Checks between two sweeps that forget callers whose budget is full again.
 const SWEEP_EVERY: u64 = 1024;
+
+/// Event streams of all users at once; each takes under 20 KiB.
+const MAX_EVENT_STREAMS: usize = 5_000;
+
+/// When to try again for an event stream, seconds.
+const EVENTS_RETRY_AFTER_S: u64 = 10;
 
 /// Budgets of one window.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,11 +51,13 @@ pub struct Config {
     pub read_max: u32,
     /// Requests without a valid token from one address in a window; what guessing tokens is allowed to cost us.
     pub anonymous_max: u32,
+    /// Event streams open at once for one user. A studio has one; every host of a room counts as its owner.
+    pub events_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window_ms: 60_000, max: 10, read_max: 600, anonymous_max: 60 }
+        Self { window_ms: 60_000, max: 10, read_max: 600, anonymous_max: 60, events_max: 32 }
     }
 }
 
@@ -55,6 +66,7 @@ pub struct Limits {
     pub creations: Class<UserId>,
     pub requests: Class<UserId>,
     pub anonymous: Class<IpAddr>,
+    events: Places<UserId>,
 }
 
 impl Limits {
@@ -64,7 +76,25 @@ impl Limits {
             creations: Class::new("stream_creations", config.max, window),
             requests: Class::new("requests", config.read_max, window),
             anonymous: Class::new("anonymous", config.anonymous_max, window),
+            events: Places::new("jamcast_http_event_streams", MAX_EVENT_STREAMS, config.events_max),
         }
+    }
+
+    /// A place for one more stream of events to this user.
+    ///
+    /// # Errors
+    /// 429 when the user has as many open as one may, 503 when all users together do.
+    pub fn event_stream(&self, user: &UserId) -> Result<Place<UserId>, Problem> {
+        self.events.take(Some(user.clone())).map_err(|full| {
+            let (status, detail) = match full {
+                Full::Caller => {
+                    (StatusCode::TOO_MANY_REQUESTS, "you have too many event streams open; close one first")
+                }
+                Full::Process => (StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open; try again soon"),
+            };
+            metrics::counter!("jamcast_http_rate_limited_total", "class" => "event_streams").increment(1);
+            Problem::new(status, "too_many_event_streams", detail).with_retry_after(EVENTS_RETRY_AFTER_S)
+        })
     }
 }
 

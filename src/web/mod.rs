@@ -4,9 +4,12 @@ pub mod api;
 pub mod auth;
 pub mod config;
 pub mod extract;
+pub mod ice;
 pub mod limits;
+pub mod listener;
 pub mod observe;
 pub mod ops;
+pub mod places;
 pub mod problem;
 mod seat;
 pub mod studio;
@@ -36,6 +39,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::domain::network::Network;
 use crate::live::port::Dial;
 use crate::live::port::Identity;
 use crate::live::port::Store;
@@ -46,8 +50,8 @@ use crate::live::registry::StreamError;
 use crate::live::rooms::Rooms;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
-use crate::proto::signal::IceServer;
 use crate::web::config::Config;
+use crate::web::ice::IceServers;
 use crate::web::limits::Limits;
 use crate::web::problem::Problem;
 use crate::web::problem::fault_status;
@@ -70,8 +74,19 @@ pub struct Gateway {
     pub config: Arc<Config>,
     /// Folder the recordings are in.
     pub recordings: Arc<Path>,
-    /// Cancelled when the gateway shuts down: it is not ready from then on, and event streams end.
-    pub drain: CancellationToken,
+    /// Cancelled as soon as the gateway is told to stop: it is not ready from then on, while broadcasts are brought to their end.
+    pub draining: CancellationToken,
+    /// Cancelled when they have ended: event streams, sockets and the listeners go.
+    pub shutdown: CancellationToken,
+}
+
+impl Gateway {
+    /// Tells load balancers to send new work elsewhere, stops every stream, and waits for them to end; tells how many had not when
+    /// `deadline` had passed. Everything else is served meanwhile.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.draining.cancel();
+        self.registry.drain(deadline).await
+    }
 }
 
 /// Everything that is served at the public address.
@@ -92,20 +107,20 @@ pub fn router(gateway: &Gateway) -> Router {
 
 /// The ways into a room: signalling, WHIP and WHEP.
 fn rooms(gateway: &Gateway) -> Router {
-    let ice_servers: Arc<[IceServer]> = gateway.config.ice_servers.clone().into();
+    let ice_servers = IceServers::new(&gateway.config.ice_servers, &gateway.config.turn);
     let signalling = ws::routes(ws::State {
         rooms: gateway.rooms.clone(),
         identity: gateway.identity.clone(),
         config: Arc::new(gateway.config.ws.clone()),
         ice_servers: ice_servers.clone(),
-        shutdown: gateway.drain.clone(),
+        shutdown: gateway.shutdown.clone(),
     });
     signalling.merge(whip::routes(whip::State {
         rooms: gateway.rooms.clone(),
         identity: gateway.identity.clone(),
         config: Arc::new(gateway.config.whip.clone()),
         ice_servers,
-        shutdown: gateway.drain.clone(),
+        shutdown: gateway.shutdown.clone(),
     }))
 }
 
@@ -120,7 +135,10 @@ fn wrap(routes: Router, config: &Config) -> Router {
     for (name, value) in security_headers(config) {
         routes = routes.layer(SetResponseHeaderLayer::if_not_present(name, value));
     }
-    routes.layer(middleware::from_fn(observe::observe))
+    let proxies: Arc<[Network]> = config.trusted_proxies.clone().into();
+    routes
+        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(proxies, auth::see_through_proxies))
 }
 
 /// The API's description, rendered once.

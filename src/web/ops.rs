@@ -63,7 +63,7 @@ async fn live() -> Json<Value> {
 
 async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, Problem> {
     let unready = |code, detail| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail));
-    if gateway.drain.is_cancelled() {
+    if gateway.draining.is_cancelled() {
         return unready("draining", "the gateway is shutting down and takes no new work");
     }
     if gateway.rooms.dead_workers() > 0 {

@@ -17,8 +17,8 @@ const token = `x.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.x`
 const viewer = `x.${Buffer.from(JSON.stringify({ ...claims, role: "viewer" })).toString("base64url")}.x`;
 
 const destinations = [
-  { id: "dst_1", name: "X.com", platform: "x", url: "rtmps://va.pscp.tv:443/x", key_hint: "••••7k", owner: "ella", created_at: "" },
-  { id: "dst_2", name: "YouTube backup", platform: "youtube", url: "rtmps://a.rtmps.youtube.com/live2", key_hint: "••••q2", owner: "ella", created_at: "" },
+  { id: "dst_1", name: "X.com", platform: "x", url: "rtmps://va.pscp.tv:443/x", key_hint: "••••7k", owner: "ella", room: null, may_change: false, created_at: "" },
+  { id: "dst_2", name: "YouTube backup", platform: "youtube", url: "rtmps://a.rtmps.youtube.com/live2", key_hint: "••••q2", owner: "ella", room: "jam", may_change: true, created_at: "" },
 ];
 const platforms = ["X.com", "YouTube", "Twitch", "Facebook", "Kick", "Custom"].map((title) => ({
   name: title.toLowerCase().replace(".com", ""),

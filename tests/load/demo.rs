@@ -43,6 +43,9 @@ pub(crate) async fn run(gateway: &Path, seconds: u64, kill_mixer: bool) -> Resul
     let kills = u64::from(kill_mixer);
     let restarts = stats["stats"]["mixer_restarts"].as_u64();
     verdict.note(restarts == Some(kills), format!("{} mixer restarts", restarts.unwrap_or_default()));
+    let first = stats["stats"]["first_video_ms"].as_u64();
+    verdict
+        .note(first.is_some(), format!("first picture at the ingest {} ms after Go live", first.unwrap_or_default()));
     let recordings = files(&folder.join("recordings"), "mp4")?;
     verdict.note(recordings.len() as u64 == 1 + kills, format!("{} parts of the recording", recordings.len()));
     let length = seconds as f64 / recordings.len() as f64 - 2.0;
@@ -104,17 +107,7 @@ fn expected(seconds: f64, gap: bool) -> Expected {
         })
         .collect();
     let gap = gap.then_some(MIXER_GAP);
-    Expected {
-        width,
-        height,
-        fps: 30.0,
-        seconds,
-        keyframe_interval: 2.0,
-        gap,
-        in_step_after: 0.0,
-        settle: (3.0, 1.0),
-        parts,
-    }
+    Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, gap, settle: (3.0, 1.0), parts }
 }
 
 async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<Value> {

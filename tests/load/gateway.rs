@@ -36,6 +36,7 @@ impl Gateway {
             .env("JAMCAST__SERVER__LISTEN", "127.0.0.1:0")
             .env("JAMCAST__HTTP__METRICS_LISTEN", "127.0.0.1:0")
             .env("JAMCAST__RTC__UDP_PORT", "0")
+            .env("JAMCAST__RTC__TCP_PORT", "0")
             .env("JAMCAST__DEMO__INGEST_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -205,18 +205,15 @@ impl Programme {
         10.0 * mean.max(1e-12).log10()
     }
 
-    /// How much later than its flash in `region` each beep of `hz` is heard: median seconds over all pairs, and how many pairs.
-    /// Positive means that the sound is late. Flashes before `from` (seconds of the programme) do not count.
-    pub(crate) fn av_offset(&self, region: Region, hz: f64, from: f64) -> Option<(f64, usize)> {
-        let flashes: Vec<f64> = self.flashes(region).into_iter().filter(|flash| *flash >= from).collect();
+    /// How much later than its flash in `region` each beep of `hz` is heard, seconds, in the order of the flashes. Positive means that
+    /// the sound is late.
+    pub(crate) fn av_offsets(&self, region: Region, hz: f64) -> Vec<f64> {
         let beeps = self.beeps(hz);
-        let mut offsets: Vec<f64> = flashes
+        self.flashes(region)
             .iter()
             .filter_map(|flash| beeps.iter().map(|beep| beep - flash).min_by(|a, b| a.abs().total_cmp(&b.abs())))
             .filter(|offset| offset.abs() < 0.4)
-            .collect();
-        offsets.sort_by(f64::total_cmp);
-        offsets.get(offsets.len() / 2).map(|median| (*median, offsets.len()))
+            .collect()
     }
 
     /// Times at which the region turns bright.

@@ -2,11 +2,14 @@
 
 mod bench_mixer;
 mod bench_sfu;
+mod churn;
 mod demo;
 mod gateway;
 mod instrument;
 mod keyframes;
+mod latency;
 mod look;
+mod metronome;
 mod musician;
 mod peer;
 mod verdict;
@@ -65,6 +68,17 @@ enum Task {
         #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 50, 100])]
         listeners: Vec<usize>,
     },
+    /// A thousand participants come and go: exit code 0 only if the gateway's memory and descriptors are flat afterwards.
+    Churn {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Participants of one round, a tenth as many of them again with media; there are three rounds.
+        #[arg(long, default_value_t = 1000)]
+        joins: usize,
+    },
+    /// Delay from publisher to subscriber over emulated networks; takes a release build and a network namespace.
+    Latency(latency::Plan),
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -110,6 +124,11 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchSfu { gateway, listeners } => {
             bench_sfu::run(&gateway, &listeners).await?;
+            Ok(true)
+        }
+        Task::Churn { gateway, joins } => churn::run(&gateway, joins).await,
+        Task::Latency(plan) => {
+            latency::run(&plan).await?;
             Ok(true)
         }
         Task::Play { gateway, room, token, seconds } => {

@@ -92,7 +92,7 @@ async fn carry(local: Arc<TrackLocalStaticRTP>, mut packets: mpsc::Receiver<Byte
     }
 }
 
-fn track(kind: RtpCodecKind, codec: RTCRtpCodec) -> Arc<TrackLocalStaticRTP> {
+pub(crate) fn track(kind: RtpCodecKind, codec: RTCRtpCodec) -> Arc<TrackLocalStaticRTP> {
     let ssrc = u32::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..4].try_into().expect("four bytes"));
     Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
         "band".to_owned(),

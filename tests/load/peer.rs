@@ -7,6 +7,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use async_trait::async_trait;
+use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::interceptor::Slot;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
@@ -14,7 +15,10 @@ use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP8;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
+use rtc::rtp_transceiver::RTCRtpTransceiverInit;
 use rtc::rtp_transceiver::rtp_sender::RTCPFeedback;
 use rtc::rtp_transceiver::rtp_sender::RTCRtpCodec;
 use rtc::rtp_transceiver::rtp_sender::RTCRtpCodecParameters;
@@ -26,12 +30,15 @@ use webrtc::peer_connection::PeerConnectionBuilder;
 use webrtc::peer_connection::PeerConnectionEventHandler;
 use webrtc::peer_connection::RTCIceGatheringState;
 use webrtc::peer_connection::RTCPeerConnectionState;
+use webrtc::runtime::Runtime;
 use webrtc::runtime::TokioRuntime;
 
 use crate::keyframes::DeliverKeyframeRequests;
 
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const VIDEO: u8 = 96;
+/// New tracks that may wait to be taken.
+const MAX_TRACKS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Picture {
@@ -77,6 +84,11 @@ impl PeerConnectionEventHandler for Handler {
 
 impl Peer {
     pub(crate) async fn new(picture_codec: Picture, token: &str) -> Result<Self> {
+        Self::over(Arc::new(TokioRuntime), picture_codec, token).await
+    }
+
+    /// A peer whose sockets are those of this runtime.
+    pub(crate) async fn over(runtime: Arc<dyn Runtime>, picture_codec: Picture, token: &str) -> Result<Self> {
         let mut media = MediaEngine::default();
         for (rtp_codec, payload_type, kind) in
             [(opus(), OPUS, RtpCodecKind::Audio), (picture(picture_codec), VIDEO, RtpCodecKind::Video)]
@@ -88,12 +100,16 @@ impl Peer {
             .with(Slot::from(14_000), DeliverKeyframeRequests::default());
         let (gathered, is_gathered) = mpsc::channel(1);
         let (connected, is_connected) = mpsc::channel(1);
-        let (tracks, new_tracks) = mpsc::channel(8);
+        let (tracks, new_tracks) = mpsc::channel(MAX_TRACKS);
         let build = PeerConnectionBuilder::new()
             .with_media_engine(media)
+            // The gateway names no addresses by mDNS, and this asks nobody on the network for them.
+            .with_setting_engine(
+                SettingEngineBuilder::new().with_multicast_dns_mode(MulticastDnsMode::Disabled).build(),
+            )
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Handler { gathered, connected, tracks }))
-            .with_runtime(Arc::new(TokioRuntime))
+            .with_runtime(runtime)
             .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
             .build();
         // The whole connection lives in this future, 20 KB of it.
@@ -107,6 +123,17 @@ impl Peer {
             token: token.to_owned(),
             resource: String::new(),
         })
+    }
+
+    /// Wants one more track of this kind; for before [`Peer::connect`].
+    pub(crate) async fn receive(&self, kind: RtpCodecKind) -> Result<()> {
+        let init = RTCRtpTransceiverInit {
+            direction: RTCRtpTransceiverDirection::Recvonly,
+            streams: Vec::new(),
+            send_encodings: Vec::new(),
+        };
+        self.connection.add_transceiver_from_kind(kind, Some(init)).await?;
+        Ok(())
     }
 
     /// Offers what was added to the connection at a WHIP or WHEP endpoint and waits until media can flow.

@@ -24,10 +24,6 @@ pub(crate) struct Expected {
     /// Seconds without a frame at most, where a gap is meant to be; without it, not a frame may be missing.
     #[serde(default)]
     pub(crate) gap: Option<f64>,
-    /// Seconds from the beginning after which lip-sync must hold. A browser reports its sound's clock every five seconds only; until
-    /// then the mixer goes by arrival, and moves to the right place by 5 ms a second so that nobody hears it.
-    #[serde(default)]
-    pub(crate) in_step_after: f64,
     /// Seconds at the beginning and the end that are not looked at: musicians still connect, or leave.
     pub(crate) settle: (f64, f64),
     pub(crate) parts: Vec<ExpectedPart>,
@@ -55,7 +51,7 @@ pub(crate) struct Verdict {
 }
 
 /// Lip-sync: EBU R37 allows sound 40 ms early to 60 ms late; the stricter figure is used both ways.
-const AV_OFFSET: f64 = 0.040;
+const AV_OFFSET_MS: f64 = 40.0;
 /// A frame may be written a little late without a viewer noticing; two frame times are a missing frame.
 const GAP: f64 = 1.6;
 /// A note is on one side if it is this much louder there, dB: twice the amplitude.
@@ -71,9 +67,8 @@ impl Verdict {
         verdict.continuity(&seen, expected);
         let from = seen.frame_times.first().copied().unwrap_or(0.0) + expected.settle.0;
         let to = seen.frame_times.last().copied().unwrap_or(0.0) - expected.settle.1;
-        let in_step_from = from - expected.settle.0 + expected.in_step_after;
         for part in &expected.parts {
-            verdict.part(&seen, part, (from, to), in_step_from);
+            verdict.part(&seen, part, (from, to));
         }
         Ok(verdict)
     }
@@ -126,7 +121,7 @@ impl Verdict {
         );
     }
 
-    fn part(&mut self, seen: &Programme, part: &ExpectedPart, (from, to): (f64, f64), in_step_from: f64) {
+    fn part(&mut self, seen: &Programme, part: &ExpectedPart, (from, to): (f64, f64)) {
         let moved = seen.movement(part.region, from, to);
         self.note(moved >= PRESENT, format!("{}: tile moved in {:.0} % of the frames", part.name, moved * 100.0));
         let left = seen.note(part.note_hz, Channel::Left, from, to);
@@ -148,23 +143,37 @@ impl Verdict {
             self.note(as_played, format!("{}: {difference:+.1} dB left against right", part.name));
         }
         if let Some(beep) = part.beep_hz {
-            match seen.av_offset(part.region, beep, in_step_from) {
-                Some((offset, pairs)) => {
-                    let added = offset - part.sent_late_ms / 1000.0;
-                    self.note(
-                        added.abs() <= AV_OFFSET && pairs >= 3,
-                        format!(
-                            "{}: sound {:+.0} ms against the picture, {:+.0} ms as sent ({pairs} flashes)",
-                            part.name,
-                            added * 1000.0,
-                            part.sent_late_ms
-                        ),
-                    );
-                }
-                None => self.note(false, format!("{}: no flash with its beep was found", part.name)),
-            }
+            self.lip_sync(part, &seen.av_offsets(part.region, beep));
         }
     }
+
+    /// Lip-sync holds from the first flash to the last: at no time may it be off and be made up for later.
+    fn lip_sync(&mut self, part: &ExpectedPart, offsets: &[f64]) {
+        // One pair alone may be a frame off, because a flash falls between two frames; three in a row are not.
+        let added: Vec<f64> =
+            offsets.windows(3).map(|three| (median(three) - part.sent_late_ms / 1000.0) * 1000.0).collect();
+        let (least, most) = added.iter().fold((f64::MAX, f64::MIN), |(l, m), each| (l.min(*each), m.max(*each)));
+        self.note(
+            !added.is_empty() && least >= -AV_OFFSET_MS && most <= AV_OFFSET_MS,
+            match added.first() {
+                Some(first) => format!(
+                    "{}: sound {:+.0} ms against the picture: {first:+.0} at first, between {least:+.0} and {most:+.0}; \
+                     {:+.0} ms as sent ({} flashes)",
+                    part.name,
+                    median(&added),
+                    part.sent_late_ms,
+                    offsets.len()
+                ),
+                None => format!("{}: no three flashes with their beeps were found", part.name),
+            },
+        );
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
 impl fmt::Display for Verdict {

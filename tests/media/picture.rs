@@ -80,6 +80,29 @@ fn four_sources_of_two_codecs_stand_in_their_places() {
 }
 
 #[test]
+fn cameras_of_1080p_stand_in_small_tiles() {
+    let mut gateway = Gateway::start();
+    let tracks = [
+        video(1, Codec::Vp8, [1920, 1080], 2000, |_| RED),
+        video(2, Codec::H264, [1920, 1080], 2000, |_| GREEN),
+        // A telephone held upright.
+        video(3, Codec::H264, [1080, 1920], 2000, |_| BLUE),
+    ];
+    let places = [[0, 0, 320, 180], [320, 0, 320, 180], [160, 180, 320, 180]];
+    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
+    gateway.show(&scene(sources.collect()));
+    play(&mut gateway, &tracks.each_ref(), 2000, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let pictures = look(&heard);
+    let last = pictures.last().expect("seen");
+    for (x, y, colour) in [(2, 2, RED), (318, 178, RED), (322, 2, GREEN), (638, 178, GREEN), (320, 270, BLUE)] {
+        last.assert_colour(x, y, colour);
+    }
+    last.assert_colour(180, 270, BLACK);
+}
+
+#[test]
 fn a_picture_moves_and_one_that_stalls_leaves_after_two_seconds() {
     let mut gateway = Gateway::start();
     let camera = video(1, Codec::Vp8, [320, 180], 1500, |_| RED);

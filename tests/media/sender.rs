@@ -80,7 +80,8 @@ fn pictures(
 ) -> Track {
     let [width, height] = size;
     let caps = format!(
-        "video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1,interlace-mode={interlace_mode}"
+        "video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1,colorimetry=bt601,\
+         interlace-mode={interlace_mode}"
     );
     let pictures = (0..ms * FPS / 1000).map(|n| {
         let [y, u, v] = colour(n);

@@ -136,3 +136,29 @@ fn a_picture_whose_network_is_slower_stays_with_its_sound() {
         assert!((flash - beep).abs() < 40_000, "{} us apart: seen at {seen:?}, heard at {heard_at:?}", flash - beep);
     }
 }
+
+/// Five notes that reach +10 dBFS together: no clipping, and still five notes.
+#[test]
+fn a_loud_band_does_not_clip() {
+    const NOTES: [f32; 5] = [261.63, 329.63, 392.0, 523.25, 659.26];
+    let mut gateway = Gateway::start();
+    let voices: Vec<_> = NOTES.iter().zip(1..).map(|(hz, n)| audio(n, 4000, tone(*hz, [0.632, 0.632]))).collect();
+    gateway.show(&scene(voices.iter().map(|voice| source(voice.number, None, Some(voice), NOWHERE)).collect()));
+    play(&mut gateway, &voices.iter().collect::<Vec<_>>(), 4000, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let sound = listen(&heard);
+    let part = sound.part(2000, 3500);
+    let peak = part.iter().map(|sample| sample[0].abs().max(sample[1].abs())).fold(0.0, f32::max);
+    // AAC moves the peaks of what it is given by some tenths of a decibel; that is what the decibel under full scale is for.
+    assert!((0.75..0.97).contains(&peak), "peak {peak}");
+    let levels = NOTES.map(|hz| level(part, 0, f64::from(hz)));
+    let (least, most) =
+        levels.iter().fold((f64::MAX, 0.0), |(least, most): (f64, f64), l| (least.min(*l), most.max(*l)));
+    assert!(least > 0.17 && most / least < 1.1, "{levels:?}");
+    // Clipping would put the notes' differences and multiples where nobody plays.
+    for hz in [130.0, 200.0, 457.0, 785.0, 915.0, 1047.0, 1570.0] {
+        let strange = level(part, 0, hz);
+        assert!(strange < least / 50.0, "{hz} Hz at {strange} beside notes of {levels:?}");
+    }
+}

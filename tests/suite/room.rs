@@ -1,9 +1,13 @@
 //! The SFU over loopback, with real WebRTC peers as musicians.
 
+mod flood;
 mod moderation;
 mod musician;
+mod tcp;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -50,11 +54,11 @@ struct Guest {
 
 impl House {
     fn open() -> Self {
-        Self::with(rtc::Config::default())
+        Self::with(rtc::Config { bind: [127, 0, 0, 1].into(), ..rtc::Config::default() })
     }
 
     fn with(config: rtc::Config) -> Self {
-        let config = rtc::Config { workers: 1, bind: [127, 0, 0, 1].into(), ..config };
+        let config = rtc::Config { workers: 1, ..config };
         let shutdown = CancellationToken::new();
         let (rooms, workers) = rtc::start(&config, &shutdown).expect("a free port");
         Self { rooms, room: "jam".parse().expect("a slug"), workers, _shutdown: shutdown.drop_guard() }
@@ -113,9 +117,7 @@ impl House {
     /// Answers the next offer; gives it back.
     async fn negotiate(&self, guest: &mut Guest, ear: &mut Musician) -> String {
         let participant = guest.id;
-        let (offer_id, sdp) = guest
-            .wait_for(|event| if let Event::Offer { offer_id, sdp } = event { Some((offer_id, sdp)) } else { None })
-            .await;
+        let (offer_id, sdp) = guest.wait_for_offer().await;
         let answer = ear.answer(&sdp).await;
         let answered =
             self.rooms.ask(&self.room, |reply| Request::Answer { participant, offer_id, answer, reply }).await;
@@ -125,6 +127,11 @@ impl House {
 }
 
 impl Guest {
+    async fn wait_for_offer(&mut self) -> (u32, String) {
+        let offer = |event| if let Event::Offer { offer_id, sdp } = event { Some((offer_id, sdp)) } else { None };
+        self.wait_for(offer).await
+    }
+
     async fn wait_for<T>(&mut self, wanted: impl Fn(Event) -> Option<T>) -> T {
         let search = async {
             while let Some(event) = self.events.recv().await {
@@ -293,7 +300,7 @@ async fn an_ice_restart_changes_nothing_but_the_path() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn music_flows_both_ways_over_ice_lite() {
-    let house = House::with(rtc::Config { ice_lite: true, ..rtc::Config::default() });
+    let house = House::with(rtc::Config { ice_lite: true, bind: [127, 0, 0, 1].into(), ..rtc::Config::default() });
     let anna = house.enter("Anna").await;
     let mut ben = house.enter("Ben").await;
     let mut plays = Musician::new().await;
@@ -306,6 +313,23 @@ async fn music_flows_both_ways_over_ice_lite() {
     house.consume(&mut ben, &mut ear, &[microphone, camera]).await;
     assert_continuous(&ear.hear(AUDIO, 25).await);
     assert_continuous(&ear.hear(VIDEO, 20).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_socket_serves_both_families() {
+    let both = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    let bind = Ipv6Addr::UNSPECIFIED.into();
+    let house = House::with(rtc::Config { bind, announced_ips: both, ..rtc::Config::default() });
+    let anna = house.enter("Anna").await;
+    let mut ben = house.enter("Ben").await;
+    let mut plays = Musician::at("[::1]:0").await;
+    plays.play().await;
+    house.publish(&anna, &mut plays).await;
+    let microphone = house.produce(&anna, "0", TrackSource::Microphone).await.expect("an audio m-line");
+    plays.wait_connected().await;
+    let mut ear = Musician::new().await;
+    house.consume(&mut ben, &mut ear, &[microphone]).await;
+    assert_continuous(&ear.hear(AUDIO, 25).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,11 @@ use jamcast::live::port::Store;
 use jamcast::live::port::StoreError;
 use jamcast::live::port::StreamRow;
 use jamcast::live::port::Vault;
+use jamcast::live::snapshot::DestinationSnapshot;
+use jamcast::live::snapshot::DestinationState;
+use jamcast::live::snapshot::Outcome;
 use jamcast::live::snapshot::StreamState;
+use jamcast::live::snapshot::StreamStats;
 use jamcast::model::fault::Fault;
 use jamcast::model::fault::Faulty;
 use jamcast::model::id::DestinationId;
@@ -78,6 +82,7 @@ fn destination(owner: &str, created_at_ms: i64) -> DestinationRow {
     DestinationRow {
         id: DestinationId::generate(),
         owner: user(owner),
+        room: None,
         name: "Our channel".into(),
         platform: "youtube".into(),
         endpoint: RtmpEndpoint { tls: true, host: "a.example".into(), port: 65535, app: "live2?backup=1".into() },
@@ -102,6 +107,29 @@ fn stream(owner: &str, created_at_ms: i64) -> StreamRow {
         created_at_ms,
         started_at_ms: None,
         ended_at_ms: None,
+        outcome: None,
+    }
+}
+
+fn outcome() -> Outcome {
+    let sent_to = DestinationSnapshot {
+        id: DestinationId::generate(),
+        name: "Our channel".into(),
+        platform: "youtube".into(),
+        url: "rtmps://a.example/live2".into(),
+        state: DestinationState::Stopped,
+        hint: Some("it's \"over\"".into()),
+        retry_in_ms: None,
+        first_video_ms: Some(812),
+        reconnects: 3,
+        bytes_sent: u64::MAX >> 11,
+        frames_sent: 9,
+        dropped_frames: 1,
+        queue_ms: 0,
+    };
+    Outcome {
+        stats: StreamStats { fps: 29.97, video_frames: 900, ..StreamStats::default() },
+        destinations: vec![sent_to],
     }
 }
 
@@ -138,7 +166,8 @@ async fn a_room_is_kept_and_its_name_is_taken_once() {
 #[tokio::test]
 async fn a_destination_is_kept_its_key_replaced_and_it_goes() {
     on_every_database(async |db| {
-        let [mine, other] = [destination("ann", 1), destination("ann", 2)];
+        let mine = DestinationRow { room: Some("jam".parse().expect("a slug")), ..destination("ann", 1) };
+        let other = destination("ann", 2);
         db.create_destination(&mine).await.expect("created");
         db.create_destination(&other).await.expect("created");
         assert_eq!(db.destination(mine.id).await.expect("answers"), Some(mine.clone()));
@@ -177,6 +206,7 @@ async fn a_stream_is_kept_with_everything_it_was_asked_to_be() {
                 ended_at_ms: Some(i64::MAX),
                 destinations: vec![],
                 record: false,
+                outcome: Some(outcome()),
                 ..stream("ann", 5)
             };
             for row in [plain, full] {
@@ -213,6 +243,9 @@ async fn a_stream_moves_on_and_keeps_the_times_it_has() {
         };
         assert_eq!(db.stream(row.id).await.expect("answers"), Some(expected));
         assert_eq!(db.stream(other.id).await.expect("answers"), Some(other));
+        let outcome = outcome();
+        db.set_stream_outcome(row.id, &outcome).await.expect("set");
+        assert_eq!(db.stream(row.id).await.expect("answers").expect("kept").outcome, Some(outcome));
         db.set_stream_state(StreamId::generate(), &live).await.expect("a stream that was deleted is no error");
     })
     .await;
@@ -417,6 +450,54 @@ async fn the_file_is_made_for_this_user_and_keeps_its_rows() {
     let again = Db::open(&format!("sqlite://{}", path.display())).await.expect("opens");
     assert_eq!(again.room(&jam.id).await.expect("answers"), Some(jam));
     again.close().await;
+}
+
+/// The rows of the first version, as it wrote them.
+const FIRST_ROWS: [&str; 2] = [
+    "INSERT INTO destinations VALUES ('dst_0190a3f0000070008000000000000000', 'ann', 'Ours', 'x', TRUE, 'a.example', 443, 'live', 'sealed', '••', 5)",
+    "INSERT INTO streams VALUES ('str_0190a3f0000070008000000000000000', 'ann', 'jam', 'Friday', '{PROGRAMME}', '[]', TRUE, NULL, 'ended', NULL, 5, 6, 7)",
+];
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = sqlite_url(&folder.path().join("jamcast.db"));
+    let mut urls = vec![format!("{sqlite}?mode=rwc")];
+    if let Ok(server) = std::env::var("JAMCAST_TEST_POSTGRES") {
+        urls.push(empty_postgres(&server).await);
+    }
+    let first = sqlx::migrate::Migrator::with_migrations(vec![sqlx::migrate::Migration::new(
+        1,
+        "first rows".into(),
+        sqlx::migrate::MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(include_str!("../../migrations/0001_first_rows.sql")),
+        false,
+    )]);
+    let programme = serde_json::to_string(&ProgrammeSpec::default()).expect("plain values");
+    for url in urls {
+        let rows = FIRST_ROWS.map(|row| AssertSqlSafe(row.replace("{PROGRAMME}", &programme)));
+        if url.starts_with("sqlite") {
+            let mut connection = SqliteConnection::connect(&url).await.expect("opens");
+            first.run(&mut connection).await.expect("the first version's tables");
+            for row in rows {
+                sqlx::query(row).execute(&mut connection).await.expect("stored");
+            }
+            connection.close().await.expect("closes");
+        } else {
+            let mut connection = PgConnection::connect(&url).await.expect("opens");
+            first.run(&mut connection).await.expect("the first version's tables");
+            for row in rows {
+                sqlx::query(row).execute(&mut connection).await.expect("stored");
+            }
+            connection.close().await.expect("closes");
+        }
+        let db = Db::open(url.trim_end_matches("?mode=rwc")).await.expect("is brought up to date");
+        let destinations = db.destinations(Some(&user("ann")), page(10)).await.expect("answers");
+        assert_eq!((destinations.len(), &destinations[0].room), (1, &None), "it belongs to the whole account");
+        let streams = db.streams(Some(&user("ann")), page(10)).await.expect("answers");
+        assert_eq!((streams.len(), &streams[0].outcome), (1, &None));
+        db.close().await;
+    }
 }
 
 #[tokio::test]

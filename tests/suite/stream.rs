@@ -42,6 +42,7 @@ use jamcast::live::rooms::Tap;
 use jamcast::live::rooms::TapMedia;
 use jamcast::live::rooms::TapTrack;
 use jamcast::live::rooms::TrackSource;
+use jamcast::live::snapshot::Outcome;
 use jamcast::live::snapshot::StreamSnapshot;
 use jamcast::live::snapshot::StreamState;
 use jamcast::model::id::DestinationId;
@@ -153,6 +154,12 @@ impl Store for Memory {
             row.reason = change.reason.clone();
             row.started_at_ms = change.started_at_ms.or(row.started_at_ms);
             row.ended_at_ms = change.ended_at_ms.or(row.ended_at_ms);
+        }
+        Ok(())
+    }
+    async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError> {
+        if let Some(row) = self.rows().streams.iter_mut().find(|row| row.id == id) {
+            row.outcome = Some(outcome.clone());
         }
         Ok(())
     }
@@ -395,6 +402,7 @@ impl World {
         let row = DestinationRow {
             id,
             owner: owner.parse().expect("a user's name"),
+            room: None,
             name: "X".to_owned(),
             platform: "x".to_owned(),
             endpoint: RtmpEndpoint { tls: true, host: "x.example".to_owned(), port: 443, app: "live".to_owned() },
@@ -619,11 +627,18 @@ async fn stopping_finishes_the_recording_and_the_destinations() {
     mixer.say(FromMixer::Report(Report::RecordingFinished { path })).await;
     mixer.say(FromMixer::Report(Report::Finished)).await;
     let ended = state(&mut watch, StreamState::Ended).await;
-    assert_eq!((ended.reason, ended.stats.video_frames), (None, 2));
+    assert_eq!((&ended.reason, ended.stats.video_frames), (&None, 2));
     let recording = world.store.rows().recordings[0].clone();
     assert_eq!((recording.size_bytes, recording.failure), (Some(4096), None));
     assert_eq!(world.row(id).state, StreamState::Ended);
     assert_eq!(ended.destinations[0].state, jamcast::live::snapshot::DestinationState::Stopped);
+    // The last numbers stay when the stream's task is gone, and when its destination is deleted.
+    while world.registry.watch(id).is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.store.delete_destination(destination).await.unwrap();
+    let kept = world.registry.get(id).await.unwrap().unwrap();
+    assert_eq!((&kept.stats, &kept.destinations), (&ended.stats, &ended.destinations));
     // Stopping what has ended is no error, starting it again is one.
     assert_eq!(world.registry.stop(id).await.unwrap().state, StreamState::Ended);
     let again = world.registry.start(id).await;
@@ -911,6 +926,7 @@ async fn a_destination_gets_the_programme_on_one_connection_whatever_happens_to_
     let mut mixer = world.mixer().await;
     // The destination begins at a keyframe, which it asks for.
     mixer.control(&Control::ForceKeyframe).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     mixer.begin(1000).await;
     mixer.video(1033, false).await;
     let mut times = vec![got.recv().await.expect("a picture"), got.recv().await.expect("a picture")];
@@ -922,6 +938,8 @@ async fn a_destination_gets_the_programme_on_one_connection_whatever_happens_to_
     let after: Vec<u32> = times.iter().map(|time| time - times[0]).collect();
     assert_eq!(after, [0, 33, 500, 533], "a gap as long as the real one");
     let seen = until(&mut watch, |seen| seen.stats.mixer_restarts == 1).await;
+    let first = seen.stats.first_video_ms.expect("it was sent");
+    assert!((700..1000).contains(&first), "{first} ms, of which the mixer took 700");
     assert_eq!((seen.destinations[0].reconnects, server.dials.load(Ordering::SeqCst)), (0, 1));
     world.registry.stop(id).await.expect("it stops");
     drop(mixer);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::flood::Allowance;
 use crate::model::media::Codec;
 
 /// Shortest time between two requests to one source. An encoder that is asked more often spends its bitrate on keyframes only.
@@ -11,6 +12,16 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
 /// Requests repeated at most; a camera that is switched off never answers.
 const MAX_RETRIES: u8 = 5;
+
+/// Pleas of one consumer heard at once, and the time in which it gets another. Each may cost the source a keyframe and everybody else
+/// the bits of it; a request that is lost is repeated without a plea.
+const PLEAS: u32 = 5;
+const PLEA_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often one consumer is heard.
+pub(super) fn pleas_of_one() -> Allowance {
+    Allowance::new(PLEAS, PLEA_INTERVAL)
+}
 
 /// Whether decoding may begin at this RTP payload.
 pub fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
@@ -85,6 +96,8 @@ pub enum Plea {
     Send,
     /// A request on its way, or one that will be made soon, serves this plea too.
     Coalesced,
+    /// This consumer has pleaded too often.
+    Refused,
 }
 
 impl Throttle {

@@ -1,5 +1,7 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
 
+pub mod delay;
+pub mod flood;
 pub mod forwarder;
 mod house;
 pub mod keyframe;
@@ -378,8 +380,11 @@ impl Room {
 
     /// A subscriber's plea for a keyframe of what comes out of `outlet`.
     pub fn plead_at_outlet(&mut self, now: Instant, outlet: Outlet) -> (Plea, Option<KeyframeRequest>) {
-        let producer = self.producers.iter_mut().find(|p| p.consumers.iter().any(|c| c.outlet == outlet));
-        producer.map_or((Plea::Coalesced, None), |producer| producer.plead(now))
+        for producer in &mut self.producers {
+            let Some(consumer) = producer.consumers.iter_mut().find(|c| c.outlet == outlet) else { continue };
+            return if consumer.pleas.take(now) { producer.plead(now) } else { (Plea::Refused, None) };
+        }
+        (Plea::Coalesced, None)
     }
 
     /// A tap's plea for a keyframe.

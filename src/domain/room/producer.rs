@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use crate::domain::room::KeyframeRequest;
 use crate::domain::room::Release;
+use crate::domain::room::flood::Allowance;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
+use crate::domain::room::keyframe::pleas_of_one;
 use crate::domain::room::level::Loudness;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
@@ -72,6 +74,7 @@ pub struct Consumer {
     /// Its producer is isolated, and its participant no host.
     pub(super) withheld: bool,
     pub(super) forwarder: Forwarder,
+    pub(super) pleas: Allowance,
 }
 
 impl Producer {
@@ -132,7 +135,7 @@ impl Producer {
         };
         match self.throttle.plead(now) {
             Plea::Send => (Plea::Send, Some(request)),
-            Plea::Coalesced => (Plea::Coalesced, None),
+            plea @ (Plea::Coalesced | Plea::Refused) => (plea, None),
         }
     }
 
@@ -166,7 +169,16 @@ impl Producer {
 impl Consumer {
     /// A consumer whose packets go on with the numbers of `forwarder`.
     pub fn new(id: ConsumerId, participant: ParticipantId, outlet: Outlet, forwarder: Forwarder) -> Self {
-        Self { id, participant, outlet, priority: USUAL_PRIORITY, paused: false, withheld: false, forwarder }
+        Self {
+            id,
+            participant,
+            outlet,
+            priority: USUAL_PRIORITY,
+            paused: false,
+            withheld: false,
+            forwarder,
+            pleas: pleas_of_one(),
+        }
     }
 
     /// The numbers a packet leaves with; `None` keeps it back.

@@ -61,6 +61,7 @@ impl Host {
         self.dirty.clear();
         for (key, line) in &mut self.lines {
             line.timer = None;
+            line.is_touched = true;
             line.is_dirty = true;
             self.dirty.push(*key);
         }

@@ -1,9 +1,11 @@
 //! Whose datagram this is: by address once a peer has proved it, before that by an authentic STUN request.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use aws_lc_rs::hmac;
+
+use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::tcp::Directory;
 
 const STUN_HEADER: usize = 20;
 const STUN_MAGIC: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
@@ -16,10 +18,13 @@ const INTEGRITY_LENGTH: usize = 20;
 /// addresses for each; the stack keeps a candidate pair for every one, so a peer that makes them up is not followed.
 pub(super) const MAX_ADDRESSES: usize = 64;
 
-/// The table of one socket. Peers are the worker's numbers for them.
+/// The table of one worker. Peers are the worker's numbers for them.
 #[derive(Default)]
 pub(super) struct Demux {
-    by_address: HashMap<SocketAddr, u64>,
+    /// Where user fragments are looked up before it is known that they are this worker's.
+    directory: Directory,
+    worker: usize,
+    by_address: HashMap<Remote, u64>,
     by_ufrag: HashMap<String, (u64, hmac::Key)>,
     by_peer: HashMap<u64, Paths>,
 }
@@ -35,12 +40,16 @@ struct Paths {
 #[derive(Default)]
 struct Generation {
     ufrag: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Remote>,
 }
 
 impl Demux {
+    pub(super) fn new(directory: Directory, worker: usize) -> Self {
+        Self { directory, worker, ..Self::default() }
+    }
+
     /// The peer a datagram is for. A binding request must be authentic (RFC 8445 section 7.3), and then its address is the peer's.
-    pub(super) fn route(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<u64> {
+    pub(super) fn route(&mut self, from: Remote, datagram: &[u8]) -> Option<u64> {
         if !is_binding_request(datagram) {
             return self.by_address.get(&from).copied();
         }
@@ -57,6 +66,7 @@ impl Demux {
         }
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
         self.by_ufrag.insert(ufrag.to_owned(), (peer, key));
+        self.directory.insert(ufrag, self.worker);
         let paths = self.by_peer.entry(peer).or_default();
         let fresh = Generation { ufrag: ufrag.to_owned(), addresses: Vec::new() };
         let previous = std::mem::replace(&mut paths.present, fresh);
@@ -66,9 +76,22 @@ impl Demux {
 
     /// Notes what a peer sends, for the answer to a binding request comes from an address that may be new.
     /// An address that is somebody's stays theirs.
-    pub(super) fn sent(&mut self, peer: u64, to: SocketAddr, datagram: &[u8]) {
+    pub(super) fn sent(&mut self, peer: u64, to: Remote, datagram: &[u8]) {
         if is_binding_request(datagram) && !self.by_address.contains_key(&to) {
             self.learn(peer, to);
+        }
+    }
+
+    /// Whether datagrams from there are somebody's.
+    pub(super) fn knows(&self, from: Remote) -> bool {
+        self.by_address.contains_key(&from)
+    }
+
+    /// Forgets an address nothing can come from any more.
+    pub(super) fn lose(&mut self, from: Remote) {
+        let Some(paths) = self.by_address.remove(&from).and_then(|peer| self.by_peer.get_mut(&peer)) else { return };
+        for generation in [&mut paths.present, &mut paths.before] {
+            generation.addresses.retain(|address| *address != from);
         }
     }
 
@@ -80,7 +103,7 @@ impl Demux {
     }
 
     /// Whether the address is the peer's from now on.
-    fn learn(&mut self, peer: u64, address: SocketAddr) -> bool {
+    fn learn(&mut self, peer: u64, address: Remote) -> bool {
         let Some(Paths { present, .. }) = self.by_peer.get_mut(&peer) else { return false };
         if present.addresses.contains(&address) {
             self.by_address.insert(address, peer);
@@ -97,6 +120,7 @@ impl Demux {
     /// What is not somebody else's by now, nor the peer's by its present user fragment.
     fn drop_generation(&mut self, peer: u64, generation: &Generation) {
         self.by_ufrag.remove(&generation.ufrag);
+        self.directory.remove(&generation.ufrag);
         let kept = self.by_peer.get(&peer);
         for address in &generation.addresses {
             let is_kept = kept.is_some_and(|paths| {
@@ -109,7 +133,12 @@ impl Demux {
     }
 }
 
-fn is_binding_request(datagram: &[u8]) -> bool {
+/// The user fragment a binding request is for, authentic or not.
+pub(super) fn addressee(datagram: &[u8]) -> Option<&str> {
+    is_binding_request(datagram).then(|| Request::parse(datagram)).flatten().map(|request| request.ufrag)
+}
+
+pub(super) fn is_binding_request(datagram: &[u8]) -> bool {
     datagram.len() >= STUN_HEADER && datagram[..2] == BINDING_REQUEST && datagram[4..8] == STUN_MAGIC
 }
 
@@ -155,8 +184,8 @@ mod tests {
 
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn address(port: u16) -> Remote {
+        Remote::udp(([127, 0, 0, 1], port).into())
     }
 
     fn request(username: &str, password: &str) -> Vec<u8> {
@@ -189,6 +218,17 @@ mod tests {
         assert_eq!(demux.route(address(1), &media), Some(1));
         demux.forget(1);
         assert_eq!(demux.route(address(1), &media), None);
+    }
+
+    #[test]
+    fn an_address_over_tcp_is_another_than_over_udp() {
+        let mut demux = Demux::default();
+        demux.admit(1, "ours", "password");
+        let connection = Remote::tcp(address(1).address);
+        assert_eq!(demux.route(connection, &request("ours:theirs", "password")), Some(1));
+        assert!(demux.knows(connection) && !demux.knows(address(1)));
+        demux.lose(connection);
+        assert!(!demux.knows(connection) && demux.by_peer[&1].present.addresses.is_empty());
     }
 
     #[test]

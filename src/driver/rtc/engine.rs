@@ -1,6 +1,9 @@
 //! What every peer connection of a worker is built from: certificate, candidates, codecs, interceptors and timeouts.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -8,14 +11,15 @@ use rtc::crypto::SignatureScheme;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::NackGeneratorBuilder;
 use rtc::interceptor::NackResponderBuilder;
+use rtc::interceptor::ReceiverReportBuilder;
 use rtc::interceptor::Registry;
+use rtc::interceptor::SenderReportBuilder;
 use rtc::interceptor::Slot;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::RTCPeerConnectionBuilder;
 use rtc::peer_connection::certificate::CertificateParams;
 use rtc::peer_connection::certificate::RTCCertificate;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
-use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::interceptor_registry::configure_simulcast_extension_headers;
 use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_receiver_only;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
@@ -34,8 +38,15 @@ use rtc::shared::error::Error;
 
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::repetition;
+use crate::driver::rtc::repetition::Refused;
+use crate::driver::rtc::repetition::Repetitions;
+use crate::driver::rtc::resent;
+use crate::driver::rtc::resent::Resent;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
 use crate::driver::rtc::sdp::MUSIC;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 /// Silence after which ICE says so: two and a half of a browser's consent checks (RFC 7675 section 5.1 sends one in 5 s, browsers
@@ -46,6 +57,9 @@ const FAILED_AFTER: Duration = Duration::from_secs(9);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// A packet asked for ten times in vain is lost; unlimited retries made storms.
 const MAX_NACKS: u16 = 10;
+/// Packets of a video kept for retransmission, a power of two: 0.8 s of 6 Mbit/s, several round trips. Each takes 130 bytes in every
+/// consumer beside the payload they share.
+const KEPT_FOR_NACK: u16 = 512;
 
 /// H.264 profiles taken: what browsers, OBS and GStreamer offer of baseline and constrained baseline, packetization-mode 1.
 const H264: [(u8, &str); 3] = [
@@ -54,11 +68,51 @@ const H264: [(u8, &str); 3] = [
     (106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f"),
 ];
 
+/// Where browsers reach this worker: over UDP at a port of its own, over TCP at the port of all workers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidates {
+    pub(super) udp: Vec<SocketAddr>,
+    pub(super) tcp: Vec<SocketAddr>,
+}
+
+impl Candidates {
+    /// The candidate a datagram was sent to. The first stands for addresses that are not among them: behind NAT, the machine's own
+    /// is not what was announced.
+    pub(super) fn local(&self, protocol: Protocol, ip: Option<IpAddr>) -> SocketAddr {
+        let candidates = match protocol {
+            Protocol::Udp => &self.udp,
+            Protocol::Tcp => &self.tcp,
+        };
+        let known = candidates.iter().find(|candidate| Some(candidate.ip()) == ip);
+        *known.unwrap_or(&candidates[0])
+    }
+
+    /// As values of SDP `candidate` attributes, the most wanted first.
+    fn described(&self) -> Vec<String> {
+        let udp = self.udp.iter().map(|address| (address, "udp", HOST, ""));
+        let tcp = self.tcp.iter().map(|address| (address, "tcp", HOST_OVER_TCP, " tcptype passive"));
+        let describe = |(index, (address, protocol, preference, role)): (usize, (&SocketAddr, _, usize, _))| {
+            // RFC 8445 section 5.1.2.1.
+            let priority = (preference << 24) | ((65_535 - index) << 8) | 255;
+            let (ip, port) = (address.ip(), address.port());
+            format!("candidate:{} 1 {protocol} {priority} {ip} {port} typ host{role}", index + 1)
+        };
+        udp.chain(tcp).enumerate().map(describe).collect()
+    }
+}
+
+/// Type preferences (RFC 8445 section 5.1.2.2). TCP makes music wait for every lost packet, so that anything is better, also a relay's
+/// UDP; browsers rank their own candidates alike.
+const HOST: usize = 126;
+const HOST_OVER_TCP: usize = 90;
+
 /// The recipe for the peer connections of one worker.
 pub(super) struct Engine {
     certificate: RTCCertificate,
-    pub(super) candidates: Vec<SocketAddr>,
+    pub(super) candidates: Candidates,
     ice_lite: bool,
+    /// Packets sent again because a receiver asked for them, of all peers so far.
+    pub(super) resent: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -66,15 +120,26 @@ impl Engine {
     ///
     /// # Errors
     /// No crypto provider, or no key from it.
-    pub(super) fn new(candidates: Vec<SocketAddr>, ice_lite: bool) -> Result<Self, Error> {
+    pub(super) fn new(candidates: Candidates, ice_lite: bool) -> Result<Self, Error> {
         let provider = rtc::crypto::default_provider().map_err(|error| Error::Other(error.to_string()))?;
         let params =
             CertificateParams::new(vec!["jamcast".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
         let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
-        Ok(Self { certificate, candidates, ice_lite })
+        Ok(Self { certificate, candidates, ice_lite, resent: Arc::default() })
     }
 
-    pub(super) fn build(&self, now: Instant) -> Result<RTCPeerConnection, Error> {
+    pub(super) fn described_candidates(&self) -> Vec<String> {
+        self.candidates.described()
+    }
+
+    /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
+    /// direction needs. `refused` counts the repetitions that the remote end asks for in vain.
+    pub(super) fn build(
+        &self,
+        now: Instant,
+        transport: Transport,
+        refused: &Refused,
+    ) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
         // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
         media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
@@ -89,11 +154,17 @@ impl Engine {
         configure_simulcast_extension_headers(&mut media)?;
         let loudness = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
         media.register_header_extension(loudness, RtpCodecKind::Audio, Some(RTCRtpTransceiverDirection::Recvonly))?;
-        let registry = Registry::new()
-            .with(Slot::NackResponder, NackResponderBuilder::new().build())
-            .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
-            .with(Slot::from(feedback::SLOT), Feedback::default());
-        let registry = configure_rtcp_reports(configure_twcc_receiver_only(registry, &mut media)?);
+        let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
+        let registry = match transport {
+            Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
+                .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
+                .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
+            Transport::Recv => registry
+                .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused)))
+                .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
+                .with(Slot::from(resent::SLOT), Resent::new(Arc::clone(&self.resent)))
+                .with(Slot::SenderReport, SenderReportBuilder::new().build()),
+        };
         let settings = SettingEngineBuilder::new()
             .with_lite(self.ice_lite)
             .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))

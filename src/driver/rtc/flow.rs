@@ -2,14 +2,18 @@
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
 use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Media;
 use crate::live::rooms::Event;
@@ -20,10 +24,14 @@ use crate::proto::mixer::TappedPacket;
 
 /// Rounds of listening to peers in one turn; what they still have to say then waits for the next.
 const MAX_ROUNDS: usize = 8;
+/// Received packets forwarded before the outbox is emptied: a frame's worth of one camera, so that a listener's share leaves in one call.
+const BURST: usize = 16;
+/// Between the stack's sender reports.
+const REPORTS: Duration = Duration::from_secs(1);
 
 impl Host {
     /// One received datagram; [`Host::turn`] does what follows from it.
-    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: Remote, datagram: &[u8]) {
         let Some(key) = self.demux.route(from, datagram) else { return };
         let Some(line) = self.lines.get_mut(&key) else { return };
         self.work.is_for(line.room);
@@ -51,22 +59,30 @@ impl Host {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Listens to the peers that were touched, forwards their media and collects what is to be sent.
-    pub(super) fn turn(&mut self, now: Instant) {
+    /// Listens to the peers that were touched, forwards their media and has `send` empty the outbox again and again: audio leaves before
+    /// video is encrypted, and what waits in memory is bounded however much came at once.
+    pub(super) fn turn(&mut self, now: Instant, mut send: impl FnMut(&mut Self)) {
         for _ in 0..MAX_ROUNDS {
             let touched = self.dirty.clone();
             for key in touched {
-                self.listen(now, key);
+                if self.lines.get(&key).is_some_and(|line| line.is_touched) {
+                    self.listen(now, key);
+                }
             }
             let media = std::mem::take(&mut self.media);
             for kind in [MediaKind::Audio, MediaKind::Video] {
-                for (key, packet) in &media {
-                    if self.kind(*key, packet) == Some(kind) {
-                        self.forward(now, *key, kind, packet);
+                for burst in media.chunks(BURST) {
+                    for (key, packet) in burst {
+                        if self.kind(*key, packet) == Some(kind) {
+                            self.forward(now, *key, kind, packet);
+                        }
                     }
+                    self.flush(now);
+                    send(self);
                 }
-                self.flush();
             }
+            self.flush(now);
+            send(self);
             self.recycle(media);
             if self.dirty.is_empty() {
                 break;
@@ -80,6 +96,10 @@ impl Host {
         let (room, participant, transport) = (line.room, line.participant, line.transport);
         self.work.is_for(room);
         line.peer.poll(now, &mut heard);
+        let refused = line.peer.take_refused();
+        if refused > 0 {
+            self.refused_repetitions(now, room, participant, refused);
+        }
         let mut changed = false;
         for heard in heard.drain(..) {
             match heard {
@@ -103,7 +123,11 @@ impl Host {
                     let outlet = crate::domain::room::producer::Outlet { peer: key, lane };
                     if let Some(hosted) = self.rooms.get_mut(&room) {
                         let plea = hosted.room.plead_at_outlet(now, outlet);
-                        self.plead(now, room, plea);
+                        if plea.0 == Plea::Refused {
+                            self.refused_keyframe(now, room, participant);
+                        } else {
+                            self.plead(now, room, plea);
+                        }
                     }
                 }
                 Heard::Source { mid, ssrc } => {
@@ -119,7 +143,10 @@ impl Host {
                     self.tell(room, participant, Event::TransportConnected(transport));
                     self.request_keyframes_due(now, room);
                 }
-                Heard::Failed => self.tell(room, participant, Event::TransportFailed(transport)),
+                Heard::Quiet | Heard::Failed => {
+                    self.tell(room, participant, Event::TransportFailed(transport));
+                    self.restart_if_ours(room, participant, transport);
+                }
                 Heard::Closed => {
                     self.tell(room, participant, Event::TransportFailed(transport));
                     self.close_line(key);
@@ -216,14 +243,21 @@ impl Host {
     }
 
     /// Collects the datagrams of touched peers and sets their timers anew.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         for key in std::mem::take(&mut self.dirty) {
             let Some(line) = self.lines.get_mut(&key) else { continue };
             self.work.is_for(line.room);
             line.is_dirty = false;
             while let Some((to, datagram)) = line.peer.poll_transmit() {
                 self.demux.sent(key, to, &datagram);
-                self.outbox.push((to, datagram));
+                match to.protocol {
+                    Protocol::Udp => self.outbox.push((to.address, datagram)),
+                    Protocol::Tcp => self.tcp_outbox.push((to.address, datagram)),
+                }
+            }
+            // Writing arms no timer but that of the reports, and those are a second apart.
+            if !std::mem::take(&mut line.is_touched) && line.timer.is_some_and(|at| at <= now + REPORTS) {
+                continue;
             }
             let timer = line.peer.poll_timeout();
             if timer != line.timer {

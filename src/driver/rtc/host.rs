@@ -19,6 +19,8 @@ use crate::driver::rtc::containment::Work;
 use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
@@ -32,6 +34,7 @@ use crate::live::rooms::Command;
 use crate::live::rooms::ConsumerInfo;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
+use crate::live::rooms::Keeper;
 use crate::live::rooms::Kept;
 use crate::live::rooms::Newcomer;
 use crate::live::rooms::Request;
@@ -67,11 +70,16 @@ pub(super) struct Host {
     pub(super) timers: BinaryHeap<Reverse<(Instant, u64)>>,
     pub(super) dirty: Vec<u64>,
     pub(super) outbox: Vec<(SocketAddr, BytesMut)>,
+    pub(super) tcp_outbox: Vec<(SocketAddr, BytesMut)>,
     pub(super) heard: Vec<Heard>,
     pub(super) media: Vec<(u64, Media)>,
     /// When the datagrams being handled were received, microseconds of the monotonic clock.
     pub(super) arrival_us: u64,
     ticks: u32,
+    /// Its word to those who send it rooms.
+    pub(super) keeper: Keeper,
+    /// Rooms closed but not given up yet.
+    closed: Vec<RoomId>,
     next_key: u64,
     next_track: u32,
 }
@@ -91,23 +99,26 @@ pub(super) struct TapEnd {
 }
 
 impl Host {
-    pub(super) fn new(config: Config, engine: Engine) -> Self {
+    pub(super) fn new(config: Config, engine: Engine, demux: Demux) -> Self {
         Self {
             config,
             engine,
             names: HashMap::new(),
             rooms: HashMap::new(),
             lines: HashMap::new(),
-            demux: Demux::default(),
+            demux,
             counters: Counters::default(),
             work: Work::default(),
             timers: BinaryHeap::new(),
             dirty: Vec::new(),
             outbox: Vec::new(),
+            tcp_outbox: Vec::new(),
             heard: Vec::new(),
             media: Vec::new(),
             arrival_us: 0,
             ticks: 0,
+            keeper: Keeper::default(),
+            closed: Vec::new(),
             next_key: 0,
             next_track: 0,
         }
@@ -199,9 +210,7 @@ impl Host {
                 seat.is_lost = false;
             }
             None => {
-                hosted
-                    .seats
-                    .insert(participant, Seat { events, send: None, recv: None, silent_since: None, is_lost: false });
+                hosted.seats.insert(participant, Seat::new(events));
             }
         }
         Ok(joined)
@@ -336,10 +345,11 @@ impl Host {
         participant: ParticipantId,
         transport: Transport,
     ) -> Result<u64, RoomError> {
-        let peer = Peer::new(now, &self.engine).map_err(refusal)?;
+        let peer = Peer::new(now, &self.engine, transport).map_err(refusal)?;
         let key = self.take_key();
         let deadline = Some(now + CONNECT_WITHIN);
-        let line = Line { peer, room, participant, transport, deadline, timer: None, is_dirty: false };
+        let line =
+            Line { peer, room, participant, transport, deadline, timer: None, is_touched: false, is_dirty: false };
         self.lines.insert(key, line);
         Ok(key)
     }
@@ -364,8 +374,8 @@ impl Host {
     pub(super) fn close_line(&mut self, key: u64) {
         let Some(mut line) = self.lines.remove(&key) else { return };
         line.peer.close();
-        while let Some(datagram) = line.peer.poll_transmit() {
-            self.outbox.push(datagram);
+        while let Some((to, datagram)) = line.peer.poll_transmit() {
+            self.post(to, datagram);
         }
         self.demux.forget(key);
         let Some(hosted) = self.rooms.get_mut(&line.room) else { return };
@@ -383,6 +393,14 @@ impl Host {
     pub(super) fn close(&mut self) {
         let keys: Vec<u64> = self.lines.keys().copied().collect();
         keys.into_iter().for_each(|key| self.close_line(key));
+    }
+
+    /// Puts a datagram where it leaves from.
+    pub(super) fn post(&mut self, to: Remote, datagram: BytesMut) {
+        match to.protocol {
+            Protocol::Udp => self.outbox.push((to.address, datagram)),
+            Protocol::Tcp => self.tcp_outbox.push((to.address, datagram)),
+        }
     }
 
     pub(super) fn leave(&mut self, room: u64, participant: ParticipantId) {
@@ -418,6 +436,8 @@ impl Host {
             self.settle(now, room);
             self.close_room_if_unused(room);
         }
+        let (keeper, names) = (&self.keeper, &self.names);
+        self.closed.retain(|room| !names.contains_key(room) && !keeper.give_up(room));
     }
 
     /// Who sends without trouble loses only the receiving transport that did not connect; the next wish to consume opens another.
@@ -487,6 +507,23 @@ impl Host {
         }
     }
 
+    /// A consumer's plea that was one too many.
+    pub(super) fn refused_keyframe(&mut self, now: Instant, room: u64, participant: ParticipantId) {
+        self.counters.keyframes_refused += 1;
+        if let Some(refused) = self.seat(room, participant).ok().and_then(|seat| seat.pleas_refused.note(now, 1)) {
+            tracing::warn!(%participant, refused, "a participant floods keyframe requests; most of them are ignored");
+        }
+    }
+
+    /// Packets that a participant wanted again beyond its due.
+    pub(super) fn refused_repetitions(&mut self, now: Instant, room: u64, participant: ParticipantId, refused: u64) {
+        self.counters.repetitions_refused += refused;
+        let seat = self.seat(room, participant).ok();
+        if let Some(refused) = seat.and_then(|seat| seat.repetitions_refused.note(now, refused)) {
+            tracing::warn!(%participant, refused, "a participant floods NACKs; it gets as many packets again as it was sent");
+        }
+    }
+
     fn close_room_if_unused(&mut self, key: u64) {
         let Some(hosted) = self.rooms.get_mut(&key) else { return };
         hosted.taps.retain(|tap| !tap.media.is_closed());
@@ -500,6 +537,7 @@ impl Host {
         // Track numbers are never used twice, not even by a room of the same name.
         self.next_track = self.next_track.max(hosted.room.next_track());
         self.names.remove(&hosted.name);
+        self.closed.push(hosted.name.clone());
         Some(hosted)
     }
 
@@ -509,9 +547,9 @@ impl Host {
 
     /// Notes that a peer may have something to say or to send.
     pub(super) fn touch(&mut self, key: u64) {
-        if let Some(line) = self.lines.get_mut(&key)
-            && !line.is_dirty
-        {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        line.is_touched = true;
+        if !line.is_dirty {
             line.is_dirty = true;
             self.dirty.push(key);
         }
@@ -573,12 +611,15 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::driver::rtc::engine::Candidates;
     use crate::model::id::UserId;
     use crate::model::role::RoomRole;
 
     fn host() -> Host {
-        let engine = Engine::new(vec![SocketAddr::from(([127, 0, 0, 1], 1))], false).expect("a certificate");
-        Host::new(Config::default(), engine)
+        let engine =
+            Engine::new(Candidates { udp: vec![SocketAddr::from(([127, 0, 0, 1], 1))], tcp: Vec::new() }, false)
+                .expect("a certificate");
+        Host::new(Config::default(), engine, Demux::default())
     }
 
     fn name() -> RoomId {
@@ -671,6 +712,43 @@ mod tests {
         host.tick(start + Duration::from_secs(60));
         assert_eq!(host.participants(), 1);
         assert!(host.lines.is_empty());
+    }
+
+    /// Lines of log as they are written.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_floods_is_named_in_one_line() {
+        let now = Instant::now();
+        let mut host = host();
+        let (mallory, _events) = enter(&mut host, now);
+        let key = host.names[&name()];
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..10_000 {
+                host.refused_keyframe(now, key, mallory);
+                host.refused_repetitions(now, key, mallory, 100);
+            }
+        });
+        let log = String::from_utf8(log.0.lock().expect("nobody panicked").clone()).expect("text");
+        for flood in ["floods keyframe requests", "floods NACKs"] {
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(flood)).collect();
+            assert!(matches!(lines[..], [line] if line.contains(&mallory.to_string())), "{lines:?}");
+        }
     }
 
     #[test]

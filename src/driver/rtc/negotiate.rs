@@ -57,6 +57,15 @@ impl Host {
         Ok(())
     }
 
+    /// A transport we offer on gets new ICE credentials with the next offer; on the other, the participant has to ask.
+    pub(super) fn restart_if_ours(&mut self, room: u64, participant: ParticipantId, transport: Transport) {
+        let Ok(seat) = self.seat(room, participant) else { return };
+        let recv = seat.recv.as_mut().filter(|_| transport == Transport::Recv);
+        if let Some(Negotiation::Ours(offers)) = recv.map(|recv| &mut recv.negotiation) {
+            offers.restart_ice = true;
+        }
+    }
+
     /// The participant's answer to our open offer.
     pub(super) fn answer(
         &mut self,

@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::event::RTCTrackEvent;
 use rtc::peer_connection::message::RTCMessage;
+use rtc::peer_connection::message::TaggedRTCMessage;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCIceConnectionState;
 use rtc::peer_connection::state::RTCPeerConnectionState;
@@ -31,21 +34,27 @@ use rtc::rtp_transceiver::rtp_sender::RTCRtpEncodingParameters;
 use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use rtc::shared::TransportContext;
-use rtc::shared::TransportProtocol;
 use rtc::shared::marshal::Marshal;
 use uuid::Uuid;
 
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::producer::Encoding;
+use crate::driver::rtc::demux;
 use crate::driver::rtc::engine;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::path;
+use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::sdp;
 use crate::driver::rtc::sdp::Section;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
 /// send the next after its timer of a second.
 const MAX_HELD: usize = 8;
+/// How long checks over TCP go unanswered, so that UDP is chosen where both lead here: the stack stays with the first path that works.
+const UDP_FIRST: Duration = Duration::from_millis(500);
 /// Remote candidates taken between two ICE restarts of the remote end; each is checked, so each makes us send to an address of its
 /// choice.
 const MAX_CANDIDATES: usize = 64;
@@ -67,6 +76,9 @@ pub(super) enum PeerError {
 /// What a peer has to say.
 pub(super) enum Heard {
     Connected,
+    /// Nothing was heard for a while. It may come back by itself; a restart is surer, for the stack stays with a path once chosen,
+    /// and the remote end may have left it for another.
+    Quiet,
     /// ICE gave up; it may come back by a restart.
     Failed,
     /// It is of no use any more: closed by the remote end, or broken.
@@ -114,10 +126,13 @@ enum Link {
 
 pub(super) struct Peer {
     pc: RTCPeerConnection,
-    candidates: Vec<SocketAddr>,
+    candidates: Vec<String>,
     link: Link,
     ice_is_up: bool,
-    held: Vec<(SocketAddr, SocketAddr, BytesMut)>,
+    is_quiet: bool,
+    /// When the first check with the present credentials came over TCP.
+    tcp_since: Option<Instant>,
+    held: Vec<(SocketAddr, Remote, BytesMut)>,
     lanes: Vec<Lane>,
     /// SSRC and transceiver of what the remote end sends.
     sources: Vec<(u32, usize)>,
@@ -130,16 +145,20 @@ pub(super) struct Peer {
     credentials: Option<(String, String)>,
     /// The header extension that says how loud a packet is (RFC 6464), as agreed on.
     audio_level_id: Option<u8>,
+    refused: Refused,
     broken: bool,
 }
 
 impl Peer {
-    pub(super) fn new(now: Instant, engine: &Engine) -> Result<Self, PeerError> {
+    pub(super) fn new(now: Instant, engine: &Engine, transport: Transport) -> Result<Self, PeerError> {
+        let refused = Refused::default();
         Ok(Self {
-            pc: guarded(|| engine.build(now))?,
-            candidates: engine.candidates.clone(),
+            pc: guarded(|| engine.build(now, transport, &refused))?,
+            candidates: engine.described_candidates(),
             link: Link::New,
             ice_is_up: false,
+            is_quiet: false,
+            tcp_since: None,
             held: Vec::new(),
             lanes: Vec::new(),
             sources: Vec::new(),
@@ -149,6 +168,7 @@ impl Peer {
             candidates_taken: HashSet::new(),
             credentials: None,
             audio_level_id: None,
+            refused,
             broken: false,
         })
     }
@@ -321,13 +341,24 @@ impl Peer {
         self.sections.iter().flat_map(|s| &s.encodings).find(|e| e.payload_type == payload_type).copied()
     }
 
+    /// Repetitions asked for and not granted since the last call of this.
+    pub(super) fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Ordering::Relaxed)
+    }
+
     /// The user fragment and password under which the remote end may come, as last described.
     pub(super) fn credentials(&self) -> Option<&(String, String)> {
         self.credentials.as_ref()
     }
 
     /// A datagram from `from` to our candidate `local`.
-    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, datagram: BytesMut) {
+    pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: Remote, datagram: BytesMut) {
+        if from.protocol == path::Protocol::Tcp
+            && demux::is_binding_request(&datagram)
+            && now.saturating_duration_since(*self.tcp_since.get_or_insert(now)) < UDP_FIRST
+        {
+            return;
+        }
         let first = datagram.first().copied().unwrap_or_default();
         // RFC 7983 section 7: 20 to 63 is DTLS.
         if (20..=63).contains(&first) && !self.ice_is_up {
@@ -381,7 +412,7 @@ impl Peer {
 
     /// Sends a packet on a lane with these numbers. Nothing happens while the lane is not open.
     pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media) {
-        let Some(Lane { transceiver, ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
+        let Some(Lane { ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
             return;
         };
         let packet = rtc::rtp::Packet {
@@ -396,8 +427,10 @@ impl Peer {
             },
             payload: media.packet.payload.clone(),
         };
-        let sender = RTCRtpSenderId::from(*transceiver);
-        let written = guarded(|| self.pc.rtp_sender(sender).map_or(Ok(()), |mut sender| sender.write_rtp(now, packet)));
+        // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
+        // is not looked at.
+        let message = RTCMessage::RtpPacket(String::new(), packet);
+        let written = guarded(|| self.pc.handle_write(TaggedRTCMessage { now, message }));
         if let Err(error) = written {
             tracing::debug!(%error, "a forwarded packet was refused");
             self.broken |= matches!(error, PeerError::Panic);
@@ -420,10 +453,11 @@ impl Peer {
     }
 
     /// The next datagram to send, and where to.
-    pub(super) fn poll_transmit(&mut self) -> Option<(SocketAddr, BytesMut)> {
+    pub(super) fn poll_transmit(&mut self) -> Option<(Remote, BytesMut)> {
         let transmit = guarded(|| Ok(self.pc.poll_write()));
         self.broken |= transmit.is_err();
-        transmit.ok().flatten().map(|transmit| (transmit.transport.peer_addr, transmit.message))
+        let TaggedBytesMut { transport, message, .. } = transmit.ok().flatten()?;
+        Some((Remote { protocol: transport.transport_protocol.into(), address: transport.peer_addr }, message))
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
@@ -453,11 +487,14 @@ impl Peer {
                 (Link::Connected, Heard::Connected)
             } else if state == RTCPeerConnectionState::Failed {
                 (Link::Failed, Heard::Failed)
+            } else if state == RTCPeerConnectionState::Disconnected && self.link == Link::Connected {
+                (Link::Connected, Heard::Quiet)
             } else {
                 return;
             };
-            if self.link != link {
-                self.link = link;
+            let is_quiet = matches!(said, Heard::Quiet);
+            if (self.link, self.is_quiet) != (link, is_quiet) {
+                (self.link, self.is_quiet) = (link, is_quiet);
                 heard.push(said);
             }
         } else if let RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) = event {
@@ -481,11 +518,11 @@ impl Peer {
         Some(Heard::KeyframeWanted { lane })
     }
 
-    fn read(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, message: BytesMut) {
+    fn read(&mut self, now: Instant, local: SocketAddr, from: Remote, message: BytesMut) {
         let transport = TransportContext {
             local_addr: local,
-            peer_addr: from,
-            transport_protocol: TransportProtocol::UDP,
+            peer_addr: from.address,
+            transport_protocol: from.protocol.into(),
             ecn: None,
         };
         if let Err(error) = guarded(|| self.pc.handle_read(TaggedBytesMut { now, transport, message })) {
@@ -512,21 +549,21 @@ impl Peer {
         let description = guarded(|| Ok(self.pc.local_description()))?;
         let sdp = description.map(|d| sdp::for_music(&d.sdp)).ok_or(PeerError::Panic)?;
         if let Some((ufrag, password)) = sdp::ice_credentials(&sdp) {
-            self.credentials = Some((ufrag.to_owned(), password.to_owned()));
+            let credentials = Some((ufrag.to_owned(), password.to_owned()));
+            if self.credentials != credentials {
+                self.credentials = credentials;
+                self.tcp_since = None;
+            }
         }
         Ok(sdp)
     }
 
     /// A restart forgets them, and one that is known already is not taken twice.
     fn add_local_candidates(&mut self) {
-        for (index, address) in self.candidates.iter().enumerate() {
-            // RFC 8445 section 5.1.2.1: type preference of a host, the first address preferred.
-            let priority = (126 << 24) | ((65_535 - index) << 8) | 255;
-            let candidate =
-                format!("candidate:{} 1 udp {priority} {} {} typ host", index + 1, address.ip(), address.port());
-            let init = RTCIceCandidateInit { candidate, ..RTCIceCandidateInit::default() };
+        for candidate in &self.candidates {
+            let init = RTCIceCandidateInit { candidate: candidate.clone(), ..RTCIceCandidateInit::default() };
             if let Err(error) = self.pc.add_local_candidate(init) {
-                tracing::warn!(%error, %address, "a local candidate was refused");
+                tracing::warn!(%error, %candidate, "a local candidate was refused");
             }
         }
     }
@@ -577,7 +614,7 @@ impl Peer {
 }
 
 impl Media {
-    fn new(mut packet: rtc::rtp::Packet, audio_level_id: Option<u8>) -> Self {
+    pub(super) fn new(mut packet: rtc::rtp::Packet, audio_level_id: Option<u8>) -> Self {
         // RFC 6464 section 3: the highest bit says whether it may be speech, which a guitar is not.
         let said = audio_level_id.and_then(|id| packet.header.get_extension(id));
         let loudness = said.and_then(|bytes| bytes.first().map(|byte| byte & 0x7f));

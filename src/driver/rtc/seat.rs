@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use crate::domain::room::flood::Excess;
 use crate::domain::room::forwarder::Forwarder;
 use crate::driver::rtc::peer::Peer;
 use crate::live::rooms::ConsumerInfo;
@@ -25,7 +26,14 @@ pub(super) struct Seat {
     pub(super) silent_since: Option<Instant>,
     /// A transport broke, and the participant has neither joined again nor made a new one.
     pub(super) is_lost: bool,
+    pub(super) pleas_refused: Excess,
+    pub(super) repetitions_refused: Excess,
 }
+
+/// Keyframe requests refused within ten seconds that are a flood: a decoder that waits repeats itself a few times a second.
+const PLEA_FLOOD: u64 = 50;
+/// Packets refused within ten seconds that are a flood: more than a bad network loses.
+const REPETITION_FLOOD: u64 = 5_000;
 
 /// The transport a participant receives on.
 pub(super) struct Recv {
@@ -78,6 +86,9 @@ pub(super) struct Line {
     pub(super) deadline: Option<Instant>,
     /// The timer that stands in the heap for it.
     pub(super) timer: Option<Instant>,
+    /// It may have something to say, and its timer may have moved: more happened than that packets were written to it.
+    pub(super) is_touched: bool,
+    /// It stands in the list of those to be flushed.
     pub(super) is_dirty: bool,
 }
 
@@ -85,6 +96,20 @@ impl Line {
     /// Whether it had to be connected by now and is not.
     pub(super) fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+impl Seat {
+    pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self {
+            events,
+            send: None,
+            recv: None,
+            silent_since: None,
+            is_lost: false,
+            pleas_refused: Excess::over(PLEA_FLOOD),
+            repetitions_refused: Excess::over(REPETITION_FLOOD),
+        }
     }
 }
 

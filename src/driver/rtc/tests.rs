@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -13,9 +14,15 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::rtc::Config;
+use crate::driver::rtc::Error;
+use crate::driver::rtc::demux::Demux;
+use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Peer;
+use crate::driver::rtc::tcp::streams::Streams;
+use crate::driver::rtc::worker::Worker;
 use crate::live::rooms::Command;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
@@ -41,6 +48,9 @@ struct Stage {
     clients: Vec<Client>,
     /// While it is set, no datagram arrives anywhere.
     silent: bool,
+    /// How datagrams come to the worker.
+    way: fn(SocketAddr) -> Remote,
+    sent_over_tcp: usize,
 }
 
 /// A participant's browser: what it sends with, and what it was told.
@@ -55,13 +65,13 @@ struct Client {
 const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 fn engine(address: SocketAddr) -> Engine {
-    Engine::new(vec![address], false).expect("a certificate")
+    Engine::new(Candidates { udp: vec![address], tcp: vec![address] }, false).expect("a certificate")
 }
 
 impl Stage {
     fn new() -> Self {
-        let host = Host::new(Config::default(), engine(GATEWAY));
-        Self { now: Instant::now(), host, clients: Vec::new(), silent: false }
+        let host = Host::new(Config::default(), engine(GATEWAY), Demux::default());
+        Self { now: Instant::now(), host, clients: Vec::new(), silent: false, way: Remote::udp, sent_over_tcp: 0 }
     }
 
     /// A participant who sends sound, and is connected after a while; the number it has here.
@@ -80,7 +90,7 @@ impl Stage {
         joined.expect("a seat");
         let port = u16::try_from(self.clients.len()).expect("few") + 1000;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut peer = Peer::new(self.now, &engine(address)).expect("a peer");
+        let mut peer = Peer::new(self.now, &engine(address), Transport::Recv).expect("a peer");
         peer.open_lane(Codec::Opus, "stream").expect("a lane");
         self.clients.push(Client { room, participant, address, peer, events });
         self.clients.len() - 1
@@ -115,16 +125,19 @@ impl Stage {
                 client.peer.poll(now, &mut Vec::new());
                 while let Some((_, datagram)) = client.peer.poll_transmit() {
                     if !self.silent {
-                        self.host.contained(now, |host| host.receive(now, GATEWAY, client.address, &datagram));
+                        self.host
+                            .contained(now, |host| host.receive(now, GATEWAY, (self.way)(client.address), &datagram));
                     }
                 }
             }
             self.host.contained(now, |host| host.run_timers(now));
             self.host.contained(now, |host| host.tick(now));
-            self.host.contained(now, |host| host.turn(now));
-            for (to, datagram) in std::mem::take(&mut self.host.outbox) {
+            self.host.contained(now, |host| host.turn(now, |_| {}));
+            let over_tcp = std::mem::take(&mut self.host.tcp_outbox);
+            self.sent_over_tcp += over_tcp.len();
+            for (to, datagram) in std::mem::take(&mut self.host.outbox).into_iter().chain(over_tcp) {
                 if let Some(client) = self.clients.iter_mut().find(|c| c.address == to && !self.silent) {
-                    client.peer.receive(now, to, GATEWAY, BytesMut::from(&datagram[..]));
+                    client.peer.receive(now, to, Remote::udp(GATEWAY), BytesMut::from(&datagram[..]));
                 }
             }
         }
@@ -155,9 +168,34 @@ fn a_network_that_comes_back_in_time_is_forgiven() {
         stage.run(10 * SECOND);
     }
     stage.run(60 * SECOND);
-    assert_eq!(stage.told(anna), [], "no failure, no removal");
+    let told = [Event::TransportFailed(Transport::Send), Event::TransportConnected(Transport::Send)];
+    assert_eq!(
+        stage.told(anna),
+        [told.clone(), told.clone(), told].concat(),
+        "each silence and each return is told; nobody is removed"
+    );
     assert!(stage.is_connected(anna));
     assert_eq!(stage.host.participants(), 1);
+}
+
+#[test]
+fn udp_has_a_head_start_over_tcp() {
+    let mut stage = Stage::new();
+    stage.way = Remote::tcp;
+    let anna = stage.enter("jam");
+    stage.publish(anna, false);
+    let a_while = Duration::from_millis(400);
+    stage.run(a_while);
+    assert_eq!(stage.sent_over_tcp, 0, "UDP may still come");
+    stage.run(3 * SECOND);
+    assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send)], "it did not");
+    assert!(stage.sent_over_tcp > 0);
+    stage.sent_over_tcp = 0;
+    stage.publish(anna, true);
+    stage.run(a_while);
+    assert_eq!(stage.sent_over_tcp, 0, "every restart is a new chance");
+    stage.run(3 * SECOND);
+    assert!(stage.is_connected(anna) && stage.sent_over_tcp > 0);
 }
 
 #[test]
@@ -172,10 +210,12 @@ fn a_silent_participant_fails_and_is_let_go_after_its_grace() {
     stage.told(anna);
     stage.clients[ben].address.set_port(9);
     stage.told(ben);
-    stage.run(14 * SECOND);
-    assert_eq!(stage.told(ben), [], "ICE has not given up");
+    stage.run(5 * SECOND);
+    assert_eq!(stage.told(ben), [], "a few lost checks are nothing");
     stage.run(3 * SECOND);
-    assert_eq!(stage.told(ben), [Event::TransportFailed(Transport::Send)]);
+    assert_eq!(stage.told(ben), [Event::TransportFailed(Transport::Send)], "time for a restart");
+    stage.run(9 * SECOND);
+    assert_eq!(stage.told(ben), [Event::TransportFailed(Transport::Send)], "ICE gave up");
     stage.run(27 * SECOND);
     assert_eq!(stage.host.participants(), 2, "there is a grace time of half a minute");
     stage.run(4 * SECOND);
@@ -194,7 +234,14 @@ fn a_failed_transport_comes_back_by_an_ice_restart() {
     stage.run(SECOND);
     stage.silent = true;
     stage.run(30 * SECOND);
-    assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send), Event::TransportFailed(Transport::Send)]);
+    assert_eq!(
+        stage.told(anna),
+        [
+            Event::TransportConnected(Transport::Send),
+            Event::TransportFailed(Transport::Send),
+            Event::TransportFailed(Transport::Send),
+        ]
+    );
     stage.silent = false;
     stage.publish(anna, true);
     stage.run(2 * SECOND);
@@ -270,18 +317,49 @@ fn a_panic_that_belongs_to_no_room_ends_the_worker() {
 #[test]
 fn a_worker_that_ended_is_seen_as_dead() {
     // Without a candidate, the first datagram has no address to belong to.
-    let host = Host::new(Config::default(), Engine::new(Vec::new(), false).expect("a certificate"));
+    let host = Host::new(
+        Config::default(),
+        Engine::new(Candidates::default(), false).expect("a certificate"),
+        Demux::default(),
+    );
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.set_nonblocking(true).expect("a socket");
     let address = socket.local_addr().expect("bound");
     let (sender, commands) = mpsc::channel(1);
     let rooms = Rooms::new(vec![sender]);
-    let worker = std::thread::spawn(move || super::run(host, socket, commands, CancellationToken::new()));
+    let streams = Streams::new(mpsc::channel(1).1);
+    let work = async move || Worker::new(host, socket, streams, commands)?.run(CancellationToken::new()).await;
+    let worker = super::spawn("media".to_owned(), work).expect("a thread");
     assert_eq!(rooms.dead_workers(), 0);
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     client.send_to(&[0; 20], address).expect("sent");
     worker.join().expect("its panic is reported, not passed on");
     assert_eq!(rooms.dead_workers(), 1);
+}
+
+#[test]
+fn workers_take_the_ports_from_the_first_on() {
+    let loopback = Config { bind: Ipv4Addr::LOCALHOST.into(), ..Config::default() };
+    let shutdown = CancellationToken::new();
+    // Another test may take one of the three in the meantime.
+    let started = (0..20).find_map(|_| {
+        let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
+        let config = Config { udp_port: first.port(), workers: 3, ..loopback.clone() };
+        super::start(&config, &shutdown).ok().map(|(_, workers)| (first.port(), workers))
+    });
+    let (first, workers) = started.expect("three free ports in a row");
+    let ports: Vec<u16> = workers.addresses().iter().map(SocketAddr::port).collect();
+    assert_eq!(ports, [first, first + 1, first + 2]);
+    shutdown.cancel();
+    workers.join();
+    let config = Config { udp_port: 65_535, workers: 2, ..loopback };
+    assert!(matches!(super::start(&config, &CancellationToken::new()), Err(Error::Ports(1) | Error::Bind { .. })));
+}
+
+#[test]
+fn an_address_that_the_sockets_cannot_serve_is_not_announced() {
+    let config = Config { announced_ips: vec![Ipv6Addr::LOCALHOST.into()], ..Config::default() };
+    assert!(matches!(super::start(&config, &CancellationToken::new()), Err(Error::Family(_))));
 }
 
 #[test]

@@ -2,14 +2,12 @@
 
 use std::io;
 use std::io::IoSliceMut;
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
 use quinn_udp::BATCH_SIZE;
 use quinn_udp::RecvMeta;
-use quinn_udp::Transmit;
 use quinn_udp::UdpSocketState;
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
@@ -19,6 +17,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::path::Protocol;
+use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::path::for_socket;
+use crate::driver::rtc::sender::Sender;
+use crate::driver::rtc::tcp::streams::Frame;
+use crate::driver::rtc::tcp::streams::Streams;
 use crate::live::rooms::Command;
 
 /// How often keyframes due and participants gone are looked for.
@@ -29,6 +33,8 @@ const PUBLISH: Duration = Duration::from_secs(1);
 const SLOT: usize = 65_536;
 /// Batches read before commands and timers get their turn.
 const MAX_BATCHES: usize = 4;
+/// Frames read from TCP before commands and timers get their turn.
+const MAX_FRAMES: usize = 256;
 /// Commands taken before the socket gets its turn.
 const MAX_COMMANDS: usize = 64;
 /// Kernel buffers: 4 MiB hold over 100 ms of 2500 packets of video bursts.
@@ -36,17 +42,26 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 pub(super) struct Worker {
     host: Host,
-    socket: UdpSocket,
-    state: UdpSocketState,
-    /// Candidates advertised; the first stands for datagrams to an address that is not among them (behind NAT).
-    candidates: Vec<SocketAddr>,
+    udp: Udp,
+    streams: Streams,
     commands: mpsc::Receiver<Command>,
+}
+
+struct Udp {
+    socket: UdpSocket,
+    sender: Sender,
+    is_ipv6: bool,
 }
 
 impl Worker {
     /// # Errors
     /// The socket cannot be used from this thread's runtime.
-    pub(super) fn new(host: Host, socket: std::net::UdpSocket, commands: mpsc::Receiver<Command>) -> io::Result<Self> {
+    pub(super) fn new(
+        host: Host,
+        socket: std::net::UdpSocket,
+        streams: Streams,
+        commands: mpsc::Receiver<Command>,
+    ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         // The kernel gives less than asked for where its limit is lower; that costs losses under load, not function.
         for result in [
@@ -57,11 +72,14 @@ impl Worker {
                 tracing::debug!(%error, "a socket buffer keeps its default size");
             }
         }
-        let candidates = host.engine.candidates.clone();
-        Ok(Self { host, socket: UdpSocket::from_std(socket)?, state, candidates, commands })
+        let is_ipv6 = socket.local_addr()?.is_ipv6();
+        let udp = Udp { socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), is_ipv6 };
+        Ok(Self { host, udp, streams, commands })
     }
 
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    /// # Errors
+    /// The socket is gone.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) -> io::Result<()> {
         let mut buffer = vec![0; SLOT * BATCH_SIZE];
         let mut tick = Instant::now() + TICK;
         let mut publish = Instant::now() + PUBLISH;
@@ -78,12 +96,16 @@ impl Worker {
                         self.host.contained(now, |host| host.handle(now, command));
                     }
                 }
-                ready = self.socket.readable() => {
-                    if let Err(error) = ready {
-                        tracing::error!(%error, "the media socket is gone; this worker ends");
-                        break;
-                    }
+                ready = self.udp.socket.readable() => {
+                    ready?;
                     self.receive(&mut buffer);
+                }
+                frame = self.streams.next() => {
+                    self.receive_frame(&frame);
+                    for _ in 0..MAX_FRAMES {
+                        let Some(frame) = self.streams.try_next() else { break };
+                        self.receive_frame(&frame);
+                    }
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -94,53 +116,80 @@ impl Worker {
                 tick = now + TICK;
             }
             if now >= publish {
-                let participants = self.host.participants();
-                self.host.counters.publish(participants);
+                self.publish(self.host.participants());
+                self.sweep_streams();
                 publish = now + PUBLISH;
             }
-            self.host.contained(now, |host| host.turn(now));
+            let udp = &mut self.udp;
+            self.host.contained(now, |host| host.turn(now, |host| udp.send(host)));
             self.send();
+            self.host.counters.end_turn();
         }
         self.host.close();
         self.send();
-        self.host.counters.publish(0);
+        self.publish(0);
+        Ok(())
+    }
+
+    fn publish(&mut self, participants: usize) {
+        let resent = self.host.engine.resent.load(Ordering::Relaxed);
+        let cpu = self.host.counters.publish(participants, resent);
+        self.host.keeper.measured(cpu, PUBLISH);
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
         for _ in 0..MAX_BATCHES {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let mut slots: Vec<IoSliceMut<'_>> = buffer.chunks_mut(SLOT).map(IoSliceMut::new).collect();
-            let received = self
-                .socket
-                .try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), &mut slots, &mut meta));
+            let Udp { socket, sender, .. } = &self.udp;
+            let received =
+                socket.try_io(Interest::READABLE, || sender.state().recv(socket.into(), &mut slots, &mut meta));
             let Ok(received) = received else { return };
             let now = Instant::now();
             self.host.arrival_us = monotonic_us();
+            self.host.counters.begin_turn(now);
             for (meta, slot) in meta.iter().zip(&slots).take(received) {
-                let local = self.local(meta.dst_ip);
+                let local = self.host.engine.candidates.local(Protocol::Udp, meta.dst_ip.map(|ip| ip.to_canonical()));
                 self.host.contained(now, |host| {
                     for datagram in slot[..meta.len].chunks(meta.stride.max(1)) {
-                        host.receive(now, local, meta.addr, datagram);
+                        host.receive(now, local, Remote::udp(meta.addr), datagram);
                     }
                 });
             }
         }
     }
 
-    /// The candidate a datagram was sent to.
-    fn local(&self, ip: Option<IpAddr>) -> SocketAddr {
-        let known = self.candidates.iter().find(|candidate| Some(candidate.ip()) == ip);
-        *known.unwrap_or(&self.candidates[0])
+    fn receive_frame(&mut self, frame: &Frame) {
+        let now = Instant::now();
+        self.host.arrival_us = monotonic_us();
+        let local = self.host.engine.candidates.local(Protocol::Tcp, Some(frame.local.ip().to_canonical()));
+        self.host.contained(now, |host| host.receive(now, local, frame.from, &frame.datagram));
     }
 
-    /// A full socket buffer loses datagrams like any full queue on the way.
-    fn send(&mut self) {
-        for (destination, datagram) in self.host.outbox.drain(..) {
-            let transmit = Transmit { destination, ecn: None, contents: &datagram, segment_size: None, src_ip: None };
-            if self.state.try_send((&self.socket).into(), &transmit).is_err() {
-                self.host.counters.datagrams_dropped += 1;
-            }
+    /// Closes connections that are not, or no longer, a peer's.
+    fn sweep_streams(&mut self) {
+        let demux = &mut self.host.demux;
+        for from in self.streams.sweep(|from| demux.knows(from)) {
+            demux.lose(from);
         }
+    }
+
+    fn send(&mut self) {
+        self.udp.send(&mut self.host);
+        for (destination, datagram) in self.host.tcp_outbox.drain(..) {
+            self.host.counters.datagrams_dropped += u64::from(!self.streams.send(Remote::tcp(destination), datagram));
+        }
+    }
+}
+
+impl Udp {
+    /// Hands what waits to the kernel.
+    fn send(&mut self, host: &mut Host) {
+        if self.is_ipv6 {
+            host.outbox.iter_mut().for_each(|(to, _)| *to = for_socket(*to, true));
+        }
+        host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut host.outbox);
+        host.counters.sent(Instant::now);
     }
 }
 

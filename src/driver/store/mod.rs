@@ -28,6 +28,7 @@ use crate::live::port::StateChange;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
+use crate::live::snapshot::Outcome;
 use crate::model::id::DestinationId;
 use crate::model::id::RecordingId;
 use crate::model::id::RoomId;
@@ -126,6 +127,7 @@ impl Store for Db {
         run!(write self, |pool| sqlx::query(sql::destinations::INSERT)
             .bind(destination.id.to_string())
             .bind(destination.owner.as_str())
+            .bind(destination.room.as_ref().map(RoomId::as_str))
             .bind(&destination.name)
             .bind(&destination.platform)
             .bind(destination.endpoint.tls)
@@ -164,6 +166,7 @@ impl Store for Db {
     async fn create_stream(&self, stream: &StreamRow) -> Result<(), StoreError> {
         let programme = to_json(&stream.programme)?;
         let destinations = to_json(&stream.destinations)?;
+        let outcome = stream.outcome.as_ref().map(to_json).transpose()?;
         run!(write self, |pool| sqlx::query(sql::streams::INSERT)
             .bind(stream.id.to_string())
             .bind(stream.owner.as_str())
@@ -178,6 +181,7 @@ impl Store for Db {
             .bind(stream.created_at_ms)
             .bind(stream.started_at_ms)
             .bind(stream.ended_at_ms)
+            .bind(outcome)
             .execute(pool))
         .map(drop)
     }
@@ -203,6 +207,12 @@ impl Store for Db {
             .bind(change.ended_at_ms)
             .execute(pool))
         .map(drop)
+    }
+
+    async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError> {
+        let outcome = to_json(outcome)?;
+        run!(write self, |pool| sqlx::query(sql::SET_STREAM_OUTCOME).bind(id.to_string()).bind(outcome).execute(pool))
+            .map(drop)
     }
 
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError> {

@@ -16,7 +16,8 @@ use crate::live::snapshot::StreamState;
 use crate::model::spec::RtmpEndpoint;
 
 pub(super) type RoomTuple = (String, String, String, i64);
-pub(super) type DestinationTuple = (String, String, String, String, bool, String, i64, String, Vec<u8>, String, i64);
+pub(super) type DestinationTuple =
+    (String, String, Option<String>, String, String, bool, String, i64, String, Vec<u8>, String, i64);
 pub(super) type StreamTuple = (
     String,
     String,
@@ -31,6 +32,7 @@ pub(super) type StreamTuple = (
     i64,
     Option<i64>,
     Option<i64>,
+    Option<String>,
 );
 pub(super) type RecordingTuple =
     (String, String, String, String, String, i64, String, i64, Option<i64>, Option<i64>, Option<String>);
@@ -50,10 +52,11 @@ impl FromTuple<RoomTuple> for RoomRow {
 
 impl FromTuple<DestinationTuple> for DestinationRow {
     fn from_tuple(tuple: DestinationTuple) -> Result<Self, StoreError> {
-        let (id, owner, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms) = tuple;
+        let (id, owner, room, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms) = tuple;
         Ok(Self {
             id: parsed(id.parse())?,
             owner: parsed(owner.parse())?,
+            room: parsed(room.map(|room| room.parse()).transpose())?,
             name,
             platform,
             endpoint: RtmpEndpoint { tls, host, port: parsed(port.try_into())?, app },
@@ -80,6 +83,7 @@ impl FromTuple<StreamTuple> for StreamRow {
             created,
             started,
             ended,
+            outcome,
         ) = tuple;
         Ok(Self {
             id: parsed(id.parse())?,
@@ -95,6 +99,7 @@ impl FromTuple<StreamTuple> for StreamRow {
             created_at_ms: created,
             started_at_ms: started,
             ended_at_ms: ended,
+            outcome: outcome.as_deref().map(from_json).transpose()?,
         })
     }
 }

@@ -10,7 +10,10 @@ pub(super) fn migrations() -> Migrator {
     let migration = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![migration(1, "first rows", include_str!("../../../migrations/0001_first_rows.sql"))])
+    Migrator::with_migrations(vec![
+        migration(1, "first rows", include_str!("../../../migrations/0001_first_rows.sql")),
+        migration(2, "rooms and outcomes", include_str!("../../../migrations/0002_rooms_and_outcomes.sql")),
+    ])
 }
 
 /// The texts of one table that differ only in their columns. Lists are keyset pages: newest first, older than ($1, $2), at most $3;
@@ -48,14 +51,14 @@ table!(rooms, "rooms", "id, owner, title, created_at_ms", "$1, $2, $3, $4");
 table!(
     destinations,
     "destinations",
-    "id, owner, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11"
+    "id, owner, room, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12"
 );
 table!(
     streams,
     "streams",
-    "id, owner, room, title, programme, destinations, record, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13",
+    "id, owner, room, title, programme, destinations, record, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms, outcome",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14",
     BY_IDEMPOTENCY_KEY where "owner = $1 AND idempotency_key = $2"
 );
 table!(
@@ -70,6 +73,7 @@ pub(super) const DELETE_DESTINATION: &str = "DELETE FROM destinations WHERE id =
 
 pub(super) const SET_STREAM_STATE: &str = "UPDATE streams SET state = $2, reason = $3, \
      started_at_ms = COALESCE($4, started_at_ms), ended_at_ms = COALESCE($5, ended_at_ms) WHERE id = $1";
+pub(super) const SET_STREAM_OUTCOME: &str = "UPDATE streams SET outcome = $2 WHERE id = $1";
 pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
 
 pub(super) const FINISH_RECORDING: &str =

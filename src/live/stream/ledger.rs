@@ -14,6 +14,7 @@ use crate::live::port::RecordingRow;
 use crate::live::port::StateChange;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
+use crate::live::snapshot::Outcome;
 use crate::model::id::RecordingId;
 use crate::model::id::StreamId;
 
@@ -32,6 +33,7 @@ pub(super) struct Ledger {
 
 enum Entry {
     State(StateChange),
+    Outcome(Outcome),
     RecordingBegun(RecordingRow),
     RecordingOver { id: RecordingId, path: PathBuf, ended_at_ms: i64, failure: Option<String> },
 }
@@ -45,6 +47,10 @@ impl Ledger {
 
     pub(super) fn state(&self, change: StateChange) {
         self.enter(Entry::State(change));
+    }
+
+    pub(super) fn outcome(&self, outcome: Outcome) {
+        self.enter(Entry::Outcome(outcome));
     }
 
     pub(super) fn recording_begun(&self, row: RecordingRow) {
@@ -83,6 +89,7 @@ async fn write(stream: StreamId, store: Arc<dyn Store>, mut queue: mpsc::Receive
 async fn write_one(stream: StreamId, store: &dyn Store, entry: Entry) -> Result<(), StoreError> {
     match entry {
         Entry::State(change) => store.set_stream_state(stream, &change).await,
+        Entry::Outcome(outcome) => store.set_stream_outcome(stream, &outcome).await,
         Entry::RecordingBegun(row) => store.create_recording(&row).await,
         Entry::RecordingOver { id, path, ended_at_ms, failure } => {
             store.finish_recording(id, ended_at_ms, size_of(&path).await, failure.as_deref()).await

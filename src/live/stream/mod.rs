@@ -44,6 +44,7 @@ use crate::live::rooms::Request;
 use crate::live::rooms::Roster;
 use crate::live::rooms::TapMedia;
 use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::Outcome;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
 use crate::live::stream::child::Child;
@@ -80,6 +81,8 @@ const KEYFRAME_SPACING: Duration = Duration::from_millis(500);
 
 /// What a stream needs beside the ports: the row it was created as, and its destinations with their opened keys.
 pub struct Plan {
+    /// When the start was asked for.
+    pub asked_at: Instant,
     pub row: StreamRow,
     pub destinations: Vec<(DestinationSpec, StreamKey)>,
     pub limits: Limits,
@@ -131,6 +134,9 @@ pub struct Stream {
     ledger: Ledger,
     life: Lifecycle,
     live_since: Option<Instant>,
+    /// From the request to start to when the destinations began to dial.
+    lead: Duration,
+    first_video_ms: Option<u64>,
 
     tap: Tapping,
     roster: Roster,
@@ -182,9 +188,10 @@ impl Stream {
         shutdown: &CancellationToken,
         tracker: &TaskTracker,
     ) -> (Self, Handle) {
-        let Plan { row, destinations, limits, destination_config } = plan;
+        let Plan { asked_at, row, destinations, limits, destination_config } = plan;
         let stop = shutdown.child_token();
         let handle = Handle { stop: stop.clone(), snapshot: snapshot.subscribe() };
+        let now = Instant::now();
         let fanout = Fanout::new();
         let destinations: Vec<Destination> = destinations
             .into_iter()
@@ -193,7 +200,6 @@ impl Stream {
                 Destination::start(spec, key, &destination_config, programme, dial, fanout.subscribe(), tracker)
             })
             .collect();
-        let now = Instant::now();
         let stream = Self {
             stop,
             shutdown: shutdown.clone(),
@@ -201,6 +207,8 @@ impl Stream {
             ledger: Ledger::open(row.id, Arc::clone(&ports.store), tracker),
             life: Lifecycle::new(limits),
             live_since: None,
+            lead: now - asked_at,
+            first_video_ms: None,
             tap: Tapping::open(ports.rooms.clone(), row.room.clone()),
             roster: Roster::default(),
             composer: Composer::default(),
@@ -237,6 +245,7 @@ impl Stream {
             Err(_) => self.bury(),
         };
         info!(state = ?last.state, reason = last.reason, "stream is over");
+        self.ledger.outcome(Outcome { stats: last.stats.clone(), destinations: last.destinations.clone() });
         self.ledger.close().await;
         // Only now, so that whoever sees the end here finds it in the store as well.
         self.snapshot.send_replace(last);

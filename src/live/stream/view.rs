@@ -25,13 +25,15 @@ impl Stream {
     }
 
     pub(super) fn describe(&mut self) -> StreamSnapshot {
-        let destinations = self.destination_views.iter().map(|view| view.borrow().clone()).collect();
+        let destinations: Vec<_> = self.destination_views.iter().map(|view| view.borrow().clone()).collect();
+        self.note_first_video(&destinations);
         let now = Instant::now();
         let (fps, bitrate_kbps) = self.meter.sample(now.into_std());
         let totals = self.meter.totals();
         let duration = self.live_since.map_or(Duration::ZERO, |since| now - since);
         let stats = StreamStats {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            first_video_ms: self.first_video_ms,
             video_frames: totals.video_frames,
             audio_frames: totals.audio_frames,
             fps,
@@ -46,6 +48,16 @@ impl Stream {
             reason: self.reason(),
             stats,
             ..snapshot_of(&self.row, destinations)
+        }
+    }
+
+    /// What somebody who pressed *Go live* waits for.
+    fn note_first_video(&mut self, destinations: &[DestinationSnapshot]) {
+        let first = destinations.iter().filter_map(|destination| destination.first_video_ms).min();
+        if let (None, Some(first)) = (self.first_video_ms, first) {
+            let whole = Duration::from_millis(first) + self.lead;
+            metrics::histogram!("jamcast_stream_first_video_seconds").record(whole.as_secs_f64());
+            self.first_video_ms = u64::try_from(whole.as_millis()).ok();
         }
     }
 

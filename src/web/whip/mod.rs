@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -41,6 +42,7 @@ use crate::proto::whip::FRAGMENT_TYPE;
 use crate::proto::whip::Fragment;
 use crate::proto::whip::MAX_BODY;
 use crate::proto::whip::SDP_TYPE;
+use crate::web::ice::IceServers;
 use crate::web::problem::Problem;
 use crate::web::whip::resource::Patched;
 use crate::web::whip::resource::Wish;
@@ -75,7 +77,7 @@ pub struct State {
     pub identity: Arc<dyn Identity>,
     pub config: Arc<Config>,
     /// STUN and TURN servers told in `Link` headers.
-    pub ice_servers: Arc<[IceServer]>,
+    pub ice_servers: IceServers,
     /// Ends every resource.
     pub shutdown: CancellationToken,
 }
@@ -203,7 +205,7 @@ impl Desk {
         headers.insert(header::LOCATION, header_value(&location));
         headers.insert(header::ETAG, header_value(&opened.etag));
         headers.insert(HeaderName::from_static("accept-patch"), HeaderValue::from_static(FRAGMENT_TYPE));
-        for link in self.state.ice_servers.iter().flat_map(links) {
+        for link in self.state.ice_servers.of(opened.participant, SystemTime::now()).iter().flat_map(links) {
             headers.append(header::LINK, header_value(&link));
         }
         Ok(response)

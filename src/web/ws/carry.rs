@@ -1,6 +1,7 @@
 //! From the participant's words to the room's and back: each call carried out, each event told.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
@@ -104,7 +105,7 @@ fn arrive(
         room: grant.room.clone(),
         locked: found.state.locked,
         spotlight: found.state.spotlight,
-        ice_servers: desk.state.ice_servers.to_vec(),
+        ice_servers: desk.state.ice_servers.of(seat.participant, SystemTime::now()),
         heartbeat_ms: desk.state.config.ping_interval_ms,
         resume_token: ticket.number(),
         resume_within_ms: u64::try_from(desk.cloakroom.keep_for().as_millis()).unwrap_or(u64::MAX),

@@ -3,8 +3,8 @@
 mod carry;
 mod cloakroom;
 mod line;
-mod slots;
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,14 +25,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::port::Identity;
 use crate::live::rooms::Rooms;
-use crate::proto::signal::IceServer;
 use crate::proto::signal::Limits;
 use crate::proto::signal::MAX_MESSAGE;
 use crate::proto::signal::SUB_PROTOCOL;
+use crate::web::ice::IceServers;
+use crate::web::limits::network_of;
+use crate::web::places::Full;
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::ws::cloakroom::Cloakroom;
-use crate::web::ws::slots::Full;
-use crate::web::ws::slots::Slots;
 
 /// How long a caller should wait when there are too many connections.
 const RETRY_AFTER_S: u64 = 5;
@@ -97,7 +98,7 @@ pub struct State {
     pub identity: Arc<dyn Identity>,
     pub config: Arc<Config>,
     /// STUN and TURN servers told to everybody who joins.
-    pub ice_servers: Arc<[IceServer]>,
+    pub ice_servers: IceServers,
     /// Ends every conversation.
     pub shutdown: CancellationToken,
 }
@@ -111,8 +112,9 @@ struct Desk {
 
 /// The route `/media-relay`. Without `into_make_service_with_connect_info` the limit per address does not apply.
 pub fn routes(state: State) -> Router {
-    let slots = Slots::new(state.config.max_connections, state.config.max_connections_per_ip);
-    let cloakroom = Cloakroom::new(Duration::from_millis(state.config.resume_within_ms));
+    let Config { max_connections, max_connections_per_ip, resume_within_ms, .. } = *state.config;
+    let slots = Places::new("jamcast_signal_connections", max_connections, max_connections_per_ip);
+    let cloakroom = Cloakroom::new(Duration::from_millis(resume_within_ms));
     let desk = Desk { state, cloakroom };
     let open = move |headers: HeaderMap,
                      peer: Option<Extension<ConnectInfo<SocketAddr>>>,
@@ -125,7 +127,7 @@ pub fn routes(state: State) -> Router {
 
 fn open(
     desk: &Desk,
-    slots: &Slots,
+    slots: &Places<IpAddr>,
     headers: &HeaderMap,
     peer: Option<SocketAddr>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -144,10 +146,10 @@ fn open(
         let detail = "pages of this origin may not connect; an operator can allow it in `allowed_origins`";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
     }
-    let slot = slots.take(peer.map(|peer| peer.ip())).map_err(|full| {
+    let slot = slots.take(peer.map(|peer| network_of(peer.ip()))).map_err(|full| {
         let (status, code) = match full {
             Full::Process => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections_from_address"),
+            Full::Caller => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections_from_address"),
         };
         Problem::new(status, code, "too many connections are open; try again soon").with_retry_after(RETRY_AFTER_S)
     })?;

@@ -22,6 +22,7 @@ export interface DestinationSnapshot {
   state: DestinationState;
   hint: string | null;
   retry_in_ms: number | null;
+  first_video_ms: number | null;
   reconnects: number;
   bytes_sent: number;
   frames_sent: number;
@@ -44,6 +45,7 @@ export interface StreamSnapshot {
   destinations: DestinationSnapshot[];
   stats: {
     duration_ms: number;
+    first_video_ms: number | null;
     video_frames: number;
     audio_frames: number;
     fps: number;
@@ -61,6 +63,10 @@ export interface Destination {
   platform: string;
   url: string;
   key_hint: string;
+  /** The room it belongs to; `null` if all rooms of the account may send there. */
+  room: string | null;
+  /** Whether its key can be replaced and it can be removed from here. */
+  may_change: boolean;
 }
 
 export interface Platform {

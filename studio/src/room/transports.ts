@@ -157,6 +157,11 @@ export class SendTransport extends Transport {
     }
   }
 
+  /** Restarts ICE now: the gateway says that it hears nothing. */
+  recover(): void {
+    this.enqueue(() => this.restart());
+  }
+
   protected override restart(): Promise<void> {
     return this.negotiate({ iceRestart: true });
   }

@@ -266,9 +266,12 @@ export class Visit {
       case "offer":
         this.recv?.answer(push.data.offer_id, push.data.sdp);
         break;
-      // The browser's own view of a link is as good as the server's, and it restarts what stays down.
-      case "transport_connected":
       case "transport_failed":
+        // The gateway may hear nothing where the browser thinks all is well: it stays with a path that the browser has left.
+        // It offers the restart of what it sends itself.
+        if (push.data.transport === "send") this.send?.recover();
+        break;
+      case "transport_connected":
         break;
     }
   }

@@ -47,24 +47,32 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
                 </span>
               </span>
             </label>
-            <button
-              class="button icon-only ghost"
-              type="button"
-              aria-label={`New key for ${destination.name}`}
-              title="New key"
-              onClick={() => setChanging({ destination, what: "key" })}
-            >
-              <Key />
-            </button>
-            <button
-              class="button icon-only ghost"
-              type="button"
-              aria-label={`Remove ${destination.name}`}
-              title="Remove"
-              onClick={() => setChanging({ destination, what: "remove" })}
-            >
-              <Trash />
-            </button>
+            {destination.may_change ? (
+              <>
+                <button
+                  class="button icon-only ghost"
+                  type="button"
+                  aria-label={`New key for ${destination.name}`}
+                  title="New key"
+                  onClick={() => setChanging({ destination, what: "key" })}
+                >
+                  <Key />
+                </button>
+                <button
+                  class="button icon-only ghost"
+                  type="button"
+                  aria-label={`Remove ${destination.name}`}
+                  title="Remove"
+                  onClick={() => setChanging({ destination, what: "remove" })}
+                >
+                  <Trash />
+                </button>
+              </>
+            ) : (
+              <span class="quiet" title="Every room of the account may send there; its owner keeps the key.">
+                Account
+              </span>
+            )}
           </li>
         ))}
       </ul>
@@ -104,146 +112,158 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
   const [platform, setPlatform] = useState<Platform>(platforms[0] ?? BY_HAND);
   const [name, setName] = useState("");
   const [url, setUrl] = useState(platform.url ?? "");
-  const [key, setKey] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
 
   const choose = (next: Platform): void => {
     // What the person typed stays; what a preset filled in goes with it.
     if (url === "" || platform.servers.some((server) => server.url === url)) setUrl(next.url ?? "");
     setPlatform(next);
   };
+  const save = (key: string): Promise<void> =>
+    broadcast.addDestination({ name: name.trim() || platform.title, platform: platform.name, url: url.trim(), key });
+
+  return (
+    <KeyForm
+      title="Add a destination"
+      testid="destination"
+      task="add the destination"
+      action="Add destination"
+      help="Kept sealed by the gateway and never shown again."
+      ready={url.trim() !== ""}
+      keyPage={platform}
+      save={save}
+      onClose={onClose}
+    >
+      {(errors) => (
+        <>
+          <fieldset class="platforms">
+            <legend>Platform</legend>
+            {platforms.map((each) => (
+              <label key={each.name} class="chip">
+                <input
+                  type="radio"
+                  name="platform"
+                  value={each.name}
+                  checked={each.name === platform.name}
+                  onChange={() => choose(each)}
+                />
+                <span>{each.title}</span>
+              </label>
+            ))}
+          </fieldset>
+          <FieldError text={errors.get("platform")} />
+          <TextField
+            label="Name"
+            testid="destination-name"
+            value={name}
+            onValue={setName}
+            placeholder={platform.title}
+            error={errors.get("name")}
+            maxLength={64}
+          />
+          {platform.servers.length > 1 && (
+            <Select
+              label="Server"
+              testid="destination-server"
+              choices={platform.servers.map((server) => ({ id: server.url, label: server.label }))}
+              chosen={url}
+              onChoose={setUrl}
+            />
+          )}
+          <TextField
+            label="Server URL"
+            testid="destination-url"
+            value={url}
+            onValue={setUrl}
+            placeholder="rtmps://server/app"
+            error={errors.get("url")}
+            help="Without the stream key."
+            required
+          />
+        </>
+      )}
+    </KeyForm>
+  );
+}
+
+function NewKey(props: { broadcast: Broadcast; destination: Destination; onClose(): void }): JSX.Element {
+  return (
+    <KeyForm
+      title={`New key for ${props.destination.name}`}
+      testid="new-key"
+      task="replace the key"
+      action="Replace the key"
+      help="Takes the place of the old one, which nobody can read."
+      save={(key) => props.broadcast.replaceKey(props.destination, key)}
+      onClose={props.onClose}
+    />
+  );
+}
+
+/** A dialog that ends in a stream key, which goes to the gateway and nowhere else. */
+function KeyForm(props: {
+  title: string;
+  testid: string;
+  /** What is being done, as it stands in "Could not …". */
+  task: string;
+  action: string;
+  help: string;
+  ready?: boolean;
+  keyPage?: Platform;
+  save(key: string): Promise<void>;
+  onClose(): void;
+  children?(errors: ReadonlyMap<string, string>): JSX.Element;
+}): JSX.Element {
+  const [key, setKey] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     setBusy(true);
     setErrors(new Map());
     try {
-      await broadcast.addDestination({ name: name.trim() || platform.title, platform: platform.name, url: url.trim(), key });
-      onClose();
+      await props.save(key);
+      props.onClose();
     } catch (error) {
       if (error instanceof Problem) setErrors(error.byField());
-      report("add the destination", error);
+      report(props.task, error);
     } finally {
       setBusy(false);
     }
   };
-
   return (
-    <Dialog title="Add a destination" onClose={onClose} testid="destination-dialog">
+    <Dialog title={props.title} onClose={props.onClose} testid={`${props.testid}-dialog`}>
       <form onSubmit={(event) => void submit(event)}>
-        <fieldset class="platforms">
-          <legend>Platform</legend>
-          {platforms.map((each) => (
-            <label key={each.name} class="chip">
-              <input
-                type="radio"
-                name="platform"
-                value={each.name}
-                checked={each.name === platform.name}
-                onChange={() => choose(each)}
-              />
-              <span>{each.title}</span>
-            </label>
-          ))}
-        </fieldset>
-        <FieldError text={errors.get("platform")} />
-        <TextField
-          label="Name"
-          testid="destination-name"
-          value={name}
-          onValue={setName}
-          placeholder={platform.title}
-          error={errors.get("name")}
-          maxLength={64}
-        />
-        {platform.servers.length > 1 && (
-          <Select
-            label="Server"
-            testid="destination-server"
-            choices={platform.servers.map((server) => ({ id: server.url, label: server.label }))}
-            chosen={url}
-            onChoose={setUrl}
-          />
-        )}
-        <TextField
-          label="Server URL"
-          testid="destination-url"
-          value={url}
-          onValue={setUrl}
-          placeholder="rtmps://server/app"
-          error={errors.get("url")}
-          help="Without the stream key."
-          required
-        />
+        {props.children?.(errors)}
         <TextField
           label="Stream key"
-          testid="destination-key"
+          testid={`${props.testid}-key`}
           type="password"
           value={key}
           onValue={setKey}
           error={errors.get("key")}
-          help="Kept sealed by the gateway and never shown again."
+          help={props.help}
           required
         />
-        {platform.key_page !== null && (
+        {props.keyPage?.key_page && (
           <p class="field-help">
             Find it on{" "}
-            <a href={platform.key_page} target="_blank" rel="noopener noreferrer">
-              {platform.title}'s page<span class="sr-only"> (opens a new tab)</span>
+            <a href={props.keyPage.key_page} target="_blank" rel="noopener noreferrer">
+              {props.keyPage.title}'s page<span class="sr-only"> (opens a new tab)</span>
             </a>
             .
           </p>
         )}
         <div class="row end">
-          <button class="button" type="button" onClick={onClose}>
+          <button class="button" type="button" onClick={props.onClose}>
             Cancel
           </button>
           <button
             class="button primary"
             type="submit"
-            data-testid="destination-save"
-            disabled={busy || url.trim() === "" || key === ""}
+            data-testid={`${props.testid}-save`}
+            disabled={busy || key === "" || props.ready === false}
           >
-            {busy ? "Adding…" : "Add destination"}
-          </button>
-        </div>
-      </form>
-    </Dialog>
-  );
-}
-
-function NewKey(props: { broadcast: Broadcast; destination: Destination; onClose(): void }): JSX.Element {
-  const [key, setKey] = useState("");
-  const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    try {
-      await props.broadcast.replaceKey(props.destination, key);
-      props.onClose();
-    } catch (error) {
-      if (error instanceof Problem) setErrors(error.byField());
-      report("replace the key", error);
-    }
-  };
-  return (
-    <Dialog title={`New key for ${props.destination.name}`} onClose={props.onClose}>
-      <form onSubmit={(event) => void submit(event)}>
-        <TextField
-          label="Stream key"
-          testid="new-key"
-          type="password"
-          value={key}
-          onValue={setKey}
-          error={errors.get("key")}
-          help="Takes the place of the old one, which nobody can read."
-          required
-        />
-        <div class="row end">
-          <button class="button" type="button" onClick={props.onClose}>
-            Cancel
-          </button>
-          <button class="button primary" type="submit" disabled={key === ""}>
-            Replace the key
+            {busy ? "Saving…" : props.action}
           </button>
         </div>
       </form>

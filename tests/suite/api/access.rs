@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
@@ -14,6 +15,7 @@ use jamcast::model::role::RoomGrant;
 use jamcast::model::role::RoomRole;
 use jamcast::web;
 use jamcast::web::config::Config;
+use jamcast::web::limits;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use serde_json::json;
@@ -94,17 +96,25 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
 
 #[tokio::test]
 async fn without_a_valid_token_every_operation_is_refused() {
-    let world = World::new().await;
+    let limits = limits::Config { anonymous_max: 1000, ..limits::Config::default() };
+    let world = World::with(Config { limits, ..Config::default() }, None).await;
     let strangers = jamcast::driver::identity::Tokens::new(&"other secret".repeat(4), None).expect("a long secret");
     let forged = {
         use jamcast::live::port::Identity;
         strangers.mint_api(&"anna".parse().expect("a user"), ApiRole::Admin, 600)
     };
+    let then = jsonwebtoken::get_current_timestamp() - 60;
+    let claims = json!({
+        "iss": "jamcast", "aud": "jamcast-api", "sub": "anna", "role": "admin", "iat": then, "nbf": then, "exp": then + 30,
+    });
+    let secret = jsonwebtoken::EncodingKey::from_secret("s".repeat(32).as_bytes());
+    let expired = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret).expect("encodes");
     for (method, path) in operations(&world).await {
         let answer = world.send(method.clone(), &path, "", None).await;
         answer.problem(401, "token_missing");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
-        world.send(method, &path, &forged, None).await.problem(401, "token_invalid");
+        world.send(method.clone(), &path, &forged, None).await.problem(401, "token_invalid");
+        world.send(method, &path, &expired, None).await.problem(401, "token_expired");
     }
 }
 
@@ -223,9 +233,27 @@ async fn probes_tell_life_from_readiness() {
     let world = World::new().await;
     assert_eq!(world.get("/livez", "").await.status, StatusCode::OK);
     assert_eq!(world.get("/readyz", "").await.status, StatusCode::OK);
-    world.gateway.drain.cancel();
+    let anna = world.streamer("anna");
+    let stream = world.stream(&anna, "jam").await;
+    let started = world.send(Method::POST, &format!("/api/v1/streams/{stream}/start"), &anna, None).await;
+    assert_eq!(started.status, StatusCode::ACCEPTED);
+
+    // The mixers of this world never finish, so the stream is still on its way out for as long as this test looks.
+    let gateway = world.gateway.clone();
+    let draining = tokio::spawn(async move { gateway.drain(Duration::from_secs(60)).await });
+    while !world.gateway.draining.is_cancelled() {
+        tokio::task::yield_now().await;
+    }
     world.get("/readyz", "").await.problem(503, "draining");
     assert_eq!(world.get("/livez", "").await.status, StatusCode::OK);
+    assert_eq!(
+        world.get(&format!("/api/v1/streams/{stream}"), &anna).await.status,
+        StatusCode::OK,
+        "it is watched to its end"
+    );
+    assert_eq!(world.gateway.registry.active(), 1);
+    assert!(!world.gateway.shutdown.is_cancelled() && !draining.is_finished());
+    draining.abort();
 }
 
 /// Collects what is logged on this thread.

@@ -1,7 +1,9 @@
 //! The REST API as a caller sees it.
 
 mod access;
+mod connections;
 mod files;
 mod limits;
 mod resources;
+mod roles;
 mod world;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::Request;
@@ -111,9 +112,9 @@ impl World {
             store: store.clone(),
             recordings: recordings.clone(),
         };
-        let drain = CancellationToken::new();
+        let shutdown = CancellationToken::new();
         let gateway = Gateway {
-            registry: Registry::new(ports, registry::Config::default(), drain.clone(), TaskTracker::new()),
+            registry: Registry::new(ports, registry::Config::default(), shutdown.clone(), TaskTracker::new()),
             rooms,
             store,
             vault,
@@ -123,7 +124,8 @@ impl World {
             metrics,
             config: Arc::new(config),
             recordings: recordings.into(),
-            drain,
+            draining: shutdown.child_token(),
+            shutdown,
         };
         Self { app: web::router(&gateway), gateway, folder, transcript: Mutex::default() }
     }
@@ -136,7 +138,8 @@ impl World {
         self.token(user, ApiRole::Streamer)
     }
 
-    pub(super) async fn raw(&self, request: Request<Body>) -> Answer {
+    pub(super) async fn raw(&self, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
         let response = self.app.clone().oneshot(request).await.expect("a router does not fail");
         let (head, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 24).await.expect("a body").to_vec();

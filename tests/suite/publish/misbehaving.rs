@@ -59,6 +59,7 @@ enum Manner {
     /// Takes about half of what the programme needs.
     SlowReader,
     RefusesConnections,
+    HasNoAddress,
 }
 
 /// Dials servers of one manner, which count the media they get.
@@ -81,6 +82,9 @@ impl Dial for Stage {
         if self.manner == Manner::RefusesConnections {
             let source = io::ErrorKind::ConnectionRefused.into();
             return Err(DialError::Connect { host: endpoint.host.clone(), port: endpoint.port, source });
+        }
+        if self.manner == Manner::HasNoAddress {
+            return Err(DialError::Resolve { host: endpoint.host.clone() });
         }
         // One that never reads has room for less than a handshake, as if its window were closed.
         let (ours, theirs) = tokio::io::duplex(if self.manner == Manner::NeverAnswers { 512 } else { WIRE });
@@ -325,5 +329,13 @@ async fn a_refused_connection_is_tried_again_soon_and_for_long() {
     let seen = play(Manner::RefusesConnections, 60).await;
     assert_eq!(seen.states.last(), Some(&DestinationState::Backoff));
     assert!(seen.last.hint.is_some_and(|hint| hint.contains("ingest.example:443 does not accept connections")));
+    assert!((6..=15).contains(&seen.dials), "{}", seen.dials);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_resolve_any_more_is_named_and_tried_again() {
+    let seen = play(Manner::HasNoAddress, 60).await;
+    assert_eq!(seen.states.last(), Some(&DestinationState::Backoff));
+    assert!(seen.last.hint.is_some_and(|hint| hint.contains("the host ingest.example does not resolve")));
     assert!((6..=15).contains(&seen.dials), "{}", seen.dials);
 }

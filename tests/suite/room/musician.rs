@@ -91,6 +91,11 @@ impl PeerConnectionEventHandler for Handler {
 
 impl Musician {
     pub(super) async fn new() -> Self {
+        Self::at("127.0.0.1:0").await
+    }
+
+    /// A musician whose only address is this one.
+    pub(super) async fn at(address: &str) -> Self {
         let mut media = MediaEngine::default();
         media.register_codec(opus(), RtpCodecKind::Audio).expect("valid");
         media.register_codec(vp8(), RtpCodecKind::Video).expect("valid");
@@ -108,7 +113,7 @@ impl Musician {
             .with_media_engine(media)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
-            .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+            .with_udp_addrs(vec![address.to_owned()])
             .build();
         let pc = Box::pin(building).await.expect("a loopback socket");
         Self { pc: Arc::new(pc), connected, heard, keyframe_requests, tracks, gathered, tasks: JoinSet::new() }

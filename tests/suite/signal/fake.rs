@@ -30,6 +30,8 @@ use jamcast::model::role::RoomGrant;
 use jamcast::model::role::RoomRole;
 use jamcast::proto::signal::Hidden;
 use jamcast::proto::signal::IceServer;
+use jamcast::web::ice;
+use jamcast::web::ice::IceServers;
 use jamcast::web::whip;
 use jamcast::web::ws;
 use tokio::sync::mpsc;
@@ -141,16 +143,22 @@ impl Gateway {
         let rooms = Rooms::new(vec![commands]);
         let identity: Arc<dyn Identity> = Arc::new(FakeIdentity);
         let shutdown = CancellationToken::new();
-        let ice_servers: Arc<[IceServer]> = Arc::new([IceServer {
-            urls: vec!["turn:turn.example.org:3478?transport=udp".into()],
-            username: Some("ada".into()),
-            credential: Some(Hidden::new("open \"sesame\"".into())),
-        }]);
+        let turn = |urls: &str, fixed: Option<(&str, &str)>| IceServer {
+            urls: vec![urls.into()],
+            username: fixed.map(|(name, _)| name.into()),
+            credential: fixed.map(|(_, password)| Hidden::new(password.into())),
+        };
+        let servers = [
+            turn("turn:turn.example.org:3478?transport=udp", Some(("ada", "open \"sesame\""))),
+            turn("turn:relay.example.org", None),
+        ];
+        let shared = ice::Config { secret: Some("turn-canary".into()), ..ice::Config::default() };
+        let ice_servers = IceServers::new(&servers, &shared);
         let signalling = ws::State {
             rooms: rooms.clone(),
             identity: Arc::clone(&identity),
             config: Arc::new(ws_config),
-            ice_servers: Arc::clone(&ice_servers),
+            ice_servers: ice_servers.clone(),
             shutdown: shutdown.clone(),
         };
         let whips =

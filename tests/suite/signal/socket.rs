@@ -110,6 +110,11 @@ async fn a_musician_joins_sends_receives_and_leaves() {
         (&json!("jam"), &json!("musician"), &json!(15000))
     );
     assert_eq!(joined["ice_servers"][0]["credential"], "open \"sesame\"");
+    let relay = &joined["ice_servers"][1];
+    let whose = relay["username"].as_str().and_then(|name| name.split_once(':')).expect("expiry and participant").1;
+    assert_eq!(joined["you"]["id"], whose);
+    assert!(relay["credential"].as_str().is_some_and(|password| password.len() == 28), "{relay}");
+    assert!(!joined.to_string().contains("turn-canary"));
 
     let answer = studio.call("connect", json!({"transport": "send", "sdp": "v=0"})).await;
     assert_eq!(answer["data"]["sdp"], ANSWER);

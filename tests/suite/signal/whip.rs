@@ -65,6 +65,12 @@ async fn an_encoder_publishes_trickles_restarts_and_leaves() {
         "<turn:turn.example.org:3478?transport=udp>; rel=\"ice-server\"; username=\"ada\"; \
          credential=\"open \\\"sesame\\\"\"; credential-type=\"password\""
     );
+    let links: Vec<_> = created.headers().get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+    let whose = location.rsplit('/').next().unwrap();
+    assert!(
+        links[1].starts_with("<turn:relay.example.org>; rel=\"ice-server\"; username=\"") && links[1].contains(whose)
+    );
+    assert!(!links[1].contains("turn-canary"));
     assert!(header("access-control-expose-headers").contains("location"));
     assert_eq!(created.text().await.unwrap(), ANSWER);
 

@@ -6,10 +6,19 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::driver::rtc::engine::Candidates;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use rtc::rtp_transceiver::RTCRtpReceiverId;
+
+use crate::domain::room::forwarder::Outgoing;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
+use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
+use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
 const STEP: Duration = Duration::from_millis(10);
@@ -20,14 +29,14 @@ fn peer(now: Instant, port: u16) -> (SocketAddr, Peer) {
 
 fn peer_with(now: Instant, port: u16, ice_lite: bool) -> (SocketAddr, Peer) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let engine = Engine::new(vec![address], ice_lite).expect("a certificate");
-    (address, Peer::new(now, &engine).expect("a peer"))
+    let engine = Engine::new(Candidates { udp: vec![address], tcp: Vec::new() }, ice_lite).expect("a certificate");
+    (address, Peer::new(now, &engine, Transport::Recv).expect("a peer"))
 }
 
 fn carry(now: Instant, from: &mut (SocketAddr, Peer), to: &mut (SocketAddr, Peer)) {
     while let Some((destination, datagram)) = from.1.poll_transmit() {
-        if destination == to.0 {
-            to.1.receive(now, to.0, from.0, datagram);
+        if destination == Remote::udp(to.0) {
+            to.1.receive(now, to.0, Remote::udp(from.0), datagram);
         }
     }
 }
@@ -50,7 +59,7 @@ fn dtls_that_comes_before_ice_is_kept_for_it_in_a_bounded_place() {
     let answer = answerer.1.answer(start, &offer, |_| None).expect("an answer");
     offerer.1.accept(start, &answer).expect("acceptable");
     for _ in 0..2 * MAX_HELD {
-        answerer.1.receive(start, answerer.0, offerer.0, BytesMut::from(&[22, 254, 253, 0][..]));
+        answerer.1.receive(start, answerer.0, Remote::udp(offerer.0), BytesMut::from(&[22, 254, 253, 0][..]));
     }
     assert_eq!(answerer.1.held.len(), MAX_HELD);
     for step in 0..50u32 {
@@ -96,7 +105,7 @@ fn a_client_that_is_ready_first_does_not_wait_for_its_handshake_timer() {
             late.push((now + delay, datagram));
         }
         for (_, datagram) in late.extract_if(.., |(at, _)| *at <= now) {
-            server.1.receive(now, server.0, client.0, datagram);
+            server.1.receive(now, server.0, Remote::udp(client.0), datagram);
         }
         carry(now, &mut server, &mut client);
         if connected_after.is_none() && client.1.is_connected() && server.1.is_connected() {
@@ -116,4 +125,40 @@ fn a_broken_description_breaks_nothing() {
     for offer in ["", "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", &"m=audio 9 x 0\r\n".repeat(65), &"x".repeat(300_000)] {
         assert!(fresh.answer(now, offer, |_| None).is_err());
     }
+}
+
+#[test]
+fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
+    let start = Instant::now();
+    let (mut sender, mut receiver) = (peer(start, 1), peer(start, 2));
+    let lane = sender.1.open_lane(Codec::Vp8, "stream").expect("a lane");
+    let offer = sender.1.offer(start, false).expect("an offer");
+    let answer = receiver.1.answer(start, &offer, |_| None).expect("an answer");
+    sender.1.accept(start, &answer).expect("acceptable");
+    let mut now = start;
+    let mut go_on = |sender: &mut (SocketAddr, Peer), receiver: &mut (SocketAddr, Peer)| {
+        now += STEP;
+        tend(now, &mut sender.1);
+        tend(now, &mut receiver.1);
+        carry(now, sender, receiver);
+        carry(now, receiver, sender);
+        now
+    };
+    for seq in 0..200 {
+        let now = go_on(&mut sender, &mut receiver);
+        let payload = vec![0x10, 0, 7, 7].into();
+        let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() }, None);
+        sender.1.write(now, lane, Outgoing { seq, timestamp: 7 }, &media);
+    }
+    let (media_ssrc, transceiver) = *receiver.1.sources.first().expect("packets came");
+    let pair = |index: u16| NackPair { packet_id: index * 17, lost_packets: 0xffff };
+    for _ in 0..100 {
+        let nack = TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks: (0..11).map(pair).collect() };
+        let mut asks = receiver.1.pc.rtp_receiver(RTCRtpReceiverId::from(transceiver)).expect("a receiver");
+        asks.write_rtcp(now, vec![Box::new(nack)]).expect("sent");
+    }
+    carry(now, &mut receiver, &mut sender);
+    let repeated = std::iter::from_fn(|| sender.1.poll_transmit()).count();
+    assert!((100..=1024 + 200).contains(&repeated), "{repeated} packets were sent again");
+    assert!(sender.1.take_refused() > 10_000, "18 700 were asked for");
 }

@@ -33,6 +33,9 @@ pub(super) fn routes() -> OpenApiRouter<Gateway> {
 }
 
 /// Stores a destination. Its host is resolved and checked, its key is sealed at once.
+///
+/// One stored with a room token belongs to that room; one stored with an API token to the whole account, and hosts of all its rooms
+/// may use it.
 #[utoipa::path(post, path = "/destinations", operation_id = "create_destination", tag = "destinations", request_body = view::NewDestinationBody, responses(
     (status = 201, body = view::Destination, headers(("Location" = String))),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
@@ -64,7 +67,8 @@ async fn create(
     let id = DestinationId::generate();
     let row = DestinationRow {
         id,
-        owner: caller.0.user,
+        owner: caller.0.user.clone(),
+        room: caller.0.room.clone(),
         name,
         platform: platform.name.clone(),
         endpoint,
@@ -75,10 +79,14 @@ async fn create(
     drop(key);
     gateway.store.create_destination(&row).await?;
     tracing::info!(destination = %id, owner = %row.owner, platform = row.platform, "destination stored");
-    Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/destinations/{id}"))], Json(row.into())))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, format!("/api/v1/destinations/{id}"))],
+        Json(view::Destination::new(row, &caller)),
+    ))
 }
 
-/// Lists destinations, newest first.
+/// Lists the destinations that the caller may use, newest first.
 #[utoipa::path(get, path = "/destinations", operation_id = "list_destinations", tag = "destinations", params(Paging), responses(
     (status = 200, body = List<view::Destination>),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
@@ -90,7 +98,9 @@ async fn list(
 ) -> Result<Json<List<view::Destination>>, Problem> {
     let rows = gateway.store.destinations(caller.scope(), request.page.clone()).await?;
     let place = |row: &DestinationRow| (row.created_at_ms, row.id.to_string());
-    Ok(Json(request.list(rows, place, |row| Some(row.into()))))
+    let view =
+        |row: DestinationRow| caller.sees(&row.owner, row.room.as_ref()).then(|| view::Destination::new(row, &caller));
+    Ok(Json(request.list(rows, place, view)))
 }
 
 /// One destination.
@@ -103,10 +113,10 @@ async fn get(
     caller: Caller,
     Id(id): Id<DestinationId>,
 ) -> Result<Json<view::Destination>, Problem> {
-    Ok(Json(visible(&gateway, &caller, id).await?.into()))
+    Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
 }
 
-/// Replaces the stream key; streams that start from now on use the new one.
+/// Replaces the stream key; streams that start from now on use the new one. A room token may do so for its room's own destinations.
 #[utoipa::path(put, path = "/destinations/{id}/key", operation_id = "replace_destination_key", tag = "destinations", params(("id" = String, Path)),
     request_body = view::NewKeyBody, responses(
     (status = 204, description = "replaced"),
@@ -118,8 +128,7 @@ async fn rotate_key(
     Id(id): Id<DestinationId>,
     Body { fields, mut errors }: Body<view::NewKeyBody>,
 ) -> Result<StatusCode, Problem> {
-    caller.may_write()?;
-    visible(&gateway, &caller, id).await?;
+    manageable(&gateway, &caller, id).await?;
     let key = fields.key.required(&mut errors, "/key").and_then(|text| well_formed(&text, &mut errors));
     errors.check()?;
     let key = key.expect("checked");
@@ -130,9 +139,10 @@ async fn rotate_key(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Forgets a destination and its key.
+/// Forgets a destination and its key. A room token may do so with its room's own destinations.
 #[utoipa::path(delete, path = "/destinations/{id}", operation_id = "delete_destination", tag = "destinations", params(("id" = String, Path)), responses(
     (status = 204, description = "forgotten"),
+    (status = 409, description = "a stream sends to it; stop that first", body = Problem, content_type = "application/problem+json"),
     (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn delete(
@@ -140,8 +150,11 @@ async fn delete(
     caller: Caller,
     Id(id): Id<DestinationId>,
 ) -> Result<StatusCode, Problem> {
-    caller.may_write()?;
-    visible(&gateway, &caller, id).await?;
+    manageable(&gateway, &caller, id).await?;
+    if let Some(stream) = gateway.registry.sending_to(id) {
+        let detail = format!("stream {stream} sends to this destination; stop it first");
+        return Err(Problem::new(StatusCode::CONFLICT, "on_air", detail));
+    }
     if !gateway.store.delete_destination(id).await? {
         return Err(not_found());
     }
@@ -189,5 +202,12 @@ fn well_formed(text: &str, errors: &mut Errors) -> Option<StreamKey> {
 
 async fn visible(gateway: &Gateway, caller: &Caller, id: DestinationId) -> Result<DestinationRow, Problem> {
     let row = gateway.store.destination(id).await?;
-    row.filter(|row| caller.owns(&row.owner)).ok_or_else(not_found)
+    row.filter(|row| caller.sees(&row.owner, row.room.as_ref())).ok_or_else(not_found)
+}
+
+/// The destination, if the caller may change it.
+async fn manageable(gateway: &Gateway, caller: &Caller, id: DestinationId) -> Result<(), Problem> {
+    caller.may_write()?;
+    let row = visible(gateway, caller, id).await?;
+    caller.may_manage(&row.owner, row.room.as_ref())
 }

@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::snapshot::StreamSnapshot;
 use crate::model::id::StreamId;
+use crate::model::id::UserId;
 use crate::web::Gateway;
 use crate::web::api::v1::streams::visible;
 use crate::web::auth::Caller;
 use crate::web::extract::Id;
+use crate::web::places::Place;
 use crate::web::problem::Problem;
 
 /// Two events a second are as much as a person can read.
@@ -33,24 +35,8 @@ struct Reader {
     changes: Option<watch::Receiver<StreamSnapshot>>,
     next_at: Instant,
     ends_at: Instant,
-    drain: CancellationToken,
-    _open: OpenGauge,
-}
-
-/// Counts the open event streams.
-struct OpenGauge;
-
-impl OpenGauge {
-    fn new() -> Self {
-        metrics::gauge!("jamcast_http_event_streams").increment(1);
-        Self
-    }
-}
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        metrics::gauge!("jamcast_http_event_streams").decrement(1);
-    }
+    shutdown: CancellationToken,
+    _place: Place<UserId>,
 }
 
 /// The stream's snapshot now and at every change, at most twice a second, as events named `snapshot`.
@@ -59,7 +45,8 @@ impl Drop for OpenGauge {
 /// with a token that is still valid.
 #[utoipa::path(get, path = "/streams/{id}/events", operation_id = "watch_stream", tag = "streams", params(("id" = String, Path)), responses(
     (status = 200, description = "`event: snapshot`, `data:` a StreamSnapshot", body = StreamSnapshot, content_type = "text/event-stream"),
-    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "too many of them are open for this user", body = Problem, content_type = "application/problem+json", headers(("Retry-After" = u64))),
+    (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn events(
     State(gateway): State<Gateway>,
@@ -67,6 +54,7 @@ pub(super) async fn events(
     Id(id): Id<StreamId>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let stored = visible(&gateway, &caller, id).await?;
+    let place = gateway.limits.event_stream(&caller.0.user)?;
     let now = Instant::now();
     let mut changes = gateway.registry.watch(id);
     let first = changes.as_mut().map_or(stored, |changes| changes.borrow_and_update().clone());
@@ -75,8 +63,8 @@ pub(super) async fn events(
         changes,
         next_at: now,
         ends_at: now + Duration::from_millis(gateway.config.events_max_ms),
-        drain: gateway.drain.clone(),
-        _open: OpenGauge::new(),
+        shutdown: gateway.shutdown.clone(),
+        _place: place,
     };
     let events = stream::unfold(reader, |mut reader| async {
         let snapshot = reader.next().await?;
@@ -93,7 +81,7 @@ impl Reader {
             return Some(first);
         }
         let changes = self.changes.as_mut()?;
-        let (ends_at, drain) = (self.ends_at, self.drain.clone());
+        let (ends_at, shutdown) = (self.ends_at, self.shutdown.clone());
         let change = async {
             tokio::time::sleep_until(self.next_at).await;
             changes.changed().await.ok()
@@ -101,7 +89,7 @@ impl Reader {
         tokio::select! {
             changed = change => changed?,
             () = tokio::time::sleep_until(ends_at) => return None,
-            () = drain.cancelled() => return None,
+            () = shutdown.cancelled() => return None,
         }
         self.next_at = Instant::now() + INTERVAL;
         Some(changes.borrow_and_update().clone())
@@ -114,6 +102,7 @@ mod tests {
     use crate::live::snapshot::StreamState;
     use crate::live::snapshot::StreamStats;
     use crate::model::spec::ProgrammeSpec;
+    use crate::web::limits::Limits;
 
     fn snapshot() -> StreamSnapshot {
         StreamSnapshot {
@@ -141,8 +130,8 @@ mod tests {
             changes: Some(receiver),
             next_at: now,
             ends_at: now + Duration::from_secs(60),
-            drain: CancellationToken::new(),
-            _open: OpenGauge::new(),
+            shutdown: CancellationToken::new(),
+            _place: Limits::new(&Default::default()).event_stream(&"anna".parse().expect("a user")).expect("free"),
         }
     }
 
@@ -180,7 +169,7 @@ mod tests {
 
         let mut reader = self::reader(receiver);
         reader.next().await.expect("at once");
-        reader.drain.cancel();
+        reader.shutdown.cancel();
         assert_eq!(reader.next().await, None);
     }
 }

@@ -50,7 +50,7 @@ async fn list(
     let rows = gateway.store.recordings(caller.scope(), request.page.clone()).await?;
     let place = |row: &RecordingRow| (row.created_at_ms, row.id.to_string());
     let List { data, next_cursor } =
-        request.list(rows, place, |row| caller.owns_in(&row.owner, &row.room).then_some(row));
+        request.list(rows, place, |row| caller.sees(&row.owner, Some(&row.room)).then_some(row));
     let data = stream::iter(data).then(|row| shown(&gateway, row)).collect().await;
     Ok(Json(List { data, next_cursor }))
 }
@@ -103,7 +103,7 @@ async fn file(
 
 async fn visible(gateway: &Gateway, caller: &Caller, id: RecordingId) -> Result<RecordingRow, Problem> {
     let row = gateway.store.recording(id).await?;
-    row.filter(|row| caller.owns_in(&row.owner, &row.room)).ok_or_else(not_found)
+    row.filter(|row| caller.sees(&row.owner, Some(&row.room))).ok_or_else(not_found)
 }
 
 /// The recording as it is shown: one that is still being written has the size it has on the disk.

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::domain::access;
 use crate::live::port::RoomRow;
 use crate::live::port::StoreError;
 use crate::model::id::RoomId;
@@ -29,10 +30,10 @@ use crate::web::extract::not_found;
 use crate::web::problem::Problem;
 
 /// A room token's life unless asked otherwise, seconds: sound check in the afternoon, last encore after midnight.
-const TOKEN_TTL_S: u32 = 12 * 3600;
+const TOKEN_TTL_S: u64 = 12 * 3600;
 
 /// The shortest life worth minting a token for, seconds.
-const TOKEN_TTL_MIN_S: u32 = 10;
+const TOKEN_TTL_MIN_S: u64 = 10;
 
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get)).routes(routes!(create_token))
@@ -49,7 +50,7 @@ async fn create(
     caller: Caller,
     Body { fields, mut errors }: Body<view::NewRoomBody>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<view::Room>), Problem> {
-    caller.may_write_beyond_a_room()?;
+    caller.may_create_rooms()?;
     let id: Option<RoomId> = fields.id.parsed(&mut errors, "/id");
     let title = fields.title.line(&mut errors, "/title", 100);
     errors.check()?;
@@ -77,7 +78,7 @@ async fn list(
 ) -> Result<Json<List<view::Room>>, Problem> {
     let rows = gateway.store.rooms(caller.scope(), request.page.clone()).await?;
     let place = |row: &RoomRow| (row.created_at_ms, row.id.to_string());
-    let view = |row: RoomRow| caller.owns_in(&row.owner, &row.id).then(|| row.into());
+    let view = |row: RoomRow| caller.sees(&row.owner, Some(&row.id)).then(|| row.into());
     Ok(Json(request.list(rows, place, view)))
 }
 
@@ -92,7 +93,8 @@ async fn get(State(gateway): State<Gateway>, caller: Caller, Id(id): Id<RoomId>)
 
 /// Mints a token that lets somebody into the room.
 ///
-/// A host's token acts as the room's owner within this room, over this API too; the others are strangers to it.
+/// A host's token acts as the room's owner within this room, over this API too; the others are strangers to it. What a room token
+/// mints ends when that token itself does, at the latest.
 #[utoipa::path(post, path = "/rooms/{id}/tokens", operation_id = "create_room_token", tag = "rooms", params(("id" = String, Path)),
     request_body = view::NewRoomTokenBody, responses(
     (status = 201, body = view::RoomToken),
@@ -108,10 +110,12 @@ async fn create_token(
     let room = visible(&gateway, &caller, &id).await?;
     let name = fields.name.line(&mut errors, "/name", 64);
     let role = role(fields.role, &mut errors);
-    let ttl_s = u64::from(fields.ttl_s.optional(&mut errors, "/ttl_s").unwrap_or(TOKEN_TTL_S));
-    let longest = gateway.config.room_token_ttl_max_s;
-    if !(u64::from(TOKEN_TTL_MIN_S)..=longest).contains(&ttl_s) {
-        errors.add("/ttl_s", format!("must be {TOKEN_TTL_MIN_S} to {longest} seconds"));
+    // The clock may go on by a second before the token is minted.
+    let longest = access::longest_mint(&caller.0, view::now_s() + 1, gateway.config.room_token_ttl_max_s);
+    let shortest = TOKEN_TTL_MIN_S.min(longest);
+    let ttl_s = fields.ttl_s.optional(&mut errors, "/ttl_s").map_or(TOKEN_TTL_S.min(longest), u64::from);
+    if !(shortest..=longest).contains(&ttl_s) {
+        errors.add("/ttl_s", format!("must be {shortest} to {longest} seconds"));
     }
     errors.check()?;
     let (name, role) = (name.expect("checked"), role.expect("checked"));
@@ -143,5 +147,5 @@ fn role(field: Field<String>, errors: &mut Errors) -> Option<RoomRole> {
 
 async fn visible(gateway: &Gateway, caller: &Caller, id: &RoomId) -> Result<RoomRow, Problem> {
     let room = gateway.store.room(id).await?;
-    room.filter(|room| caller.owns_in(&room.owner, &room.id)).ok_or_else(not_found)
+    room.filter(|room| caller.sees(&room.owner, Some(&room.id))).ok_or_else(not_found)
 }

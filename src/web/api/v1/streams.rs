@@ -90,7 +90,7 @@ async fn list(
 ) -> Result<Json<List<StreamSnapshot>>, Problem> {
     let rows = gateway.registry.list(caller.scope(), request.page.clone()).await?;
     let place = |row: &StreamSnapshot| (row.created_at_ms, row.id.to_string());
-    Ok(Json(request.list(rows, place, |row| caller.owns_in(&row.owner, &row.room).then_some(row))))
+    Ok(Json(request.list(rows, place, |row| caller.sees(&row.owner, Some(&row.room)).then_some(row))))
 }
 
 /// One stream, with what it does now.
@@ -155,7 +155,7 @@ async fn validate(
     let mut room = fields.room.parsed(&mut errors, "/room");
     if let Some(id) = &room {
         let row = gateway.store.room(id).await?;
-        if !row.is_some_and(|row| caller.owns_in(&row.owner, &row.id)) {
+        if !row.is_some_and(|row| caller.sees(&row.owner, Some(&row.id))) {
             errors.add("/room", "there is no such room, or it is not yours");
             room = None;
         }
@@ -168,7 +168,11 @@ async fn validate(
     for (index, name) in names.iter().take(MAX_DESTINATIONS).enumerate() {
         let pointer = format!("/destinations/{index}");
         let row = match name.parse() {
-            Ok(id) => gateway.store.destination(id).await?.filter(|row| row.owner == caller.0.user),
+            Ok(id) => gateway
+                .store
+                .destination(id)
+                .await?
+                .filter(|row| row.owner == caller.0.user && caller.sees(&row.owner, row.room.as_ref())),
             Err(_) => None,
         };
         match row {
@@ -212,5 +216,5 @@ fn answer(status: StatusCode, snapshot: &StreamSnapshot) -> Response {
 /// The stream, if the caller sees it.
 pub(super) async fn visible(gateway: &Gateway, caller: &Caller, id: StreamId) -> Result<StreamSnapshot, Problem> {
     let snapshot = gateway.registry.get(id).await?;
-    snapshot.filter(|snapshot| caller.owns_in(&snapshot.owner, &snapshot.room)).ok_or_else(not_found)
+    snapshot.filter(|snapshot| caller.sees(&snapshot.owner, Some(&snapshot.room))).ok_or_else(not_found)
 }

@@ -13,6 +13,7 @@ use crate::live::port::DestinationRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
 use crate::model::role::RoomRole;
+use crate::web::auth::Caller;
 use crate::web::extract::Field;
 
 /// RFC 3339 in UTC with milliseconds.
@@ -23,6 +24,11 @@ pub(super) fn rfc3339(epoch_ms: i64) -> String {
 /// Milliseconds since the Unix epoch.
 pub(super) fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
+}
+
+/// Whole seconds since the Unix epoch.
+pub(super) fn now_s() -> u64 {
+    u64::try_from(now_ms() / 1000).unwrap_or(0)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -47,7 +53,7 @@ pub(super) struct NewRoomTokenBody {
     /// `viewer`, `musician` or `host`.
     #[schema(value_type = String, example = "musician")]
     pub(super) role: Field<String>,
-    /// Seconds the token is valid for; 12 hours unless given.
+    /// Seconds the token is valid for; unless given, 12 hours or as long as the room token that asks.
     #[schema(value_type = Option<u32>)]
     pub(super) ttl_s: Field<u32>,
 }
@@ -161,19 +167,25 @@ pub(super) struct Destination {
     /// The key's last two characters behind dots.
     key_hint: String,
     owner: String,
+    /// The room it belongs to; `null` if it belongs to the whole account.
+    room: Option<String>,
+    /// Whether the caller may replace its key and delete it, and not only send to it.
+    may_change: bool,
     /// RFC 3339.
     created_at: String,
 }
 
-impl From<DestinationRow> for Destination {
-    fn from(row: DestinationRow) -> Self {
+impl Destination {
+    pub(super) fn new(row: DestinationRow, caller: &Caller) -> Self {
         Self {
+            may_change: caller.manages(&row.owner, row.room.as_ref()),
             id: row.id.into(),
             name: row.name,
             platform: row.platform,
             url: row.endpoint.url(),
             key_hint: row.key_hint,
             owner: row.owner.into(),
+            room: row.room.map(Into::into),
             created_at: rfc3339(row.created_at_ms),
         }
     }
