@@ -106,8 +106,7 @@ async fn visit(gateway: &Gateway, token: &str) -> Result<()> {
         }
     };
     ensure!(reply["ok"] == true, "the join was refused: {reply}");
-    let leaves =
-        reply["data"]["participant_id"].as_str().is_some_and(|id| id.as_bytes().last().is_some_and(|b| b & 1 == 1));
+    let leaves = reply["data"]["you"]["id"].as_str().is_some_and(|id| id.as_bytes().last().is_some_and(|b| b & 1 == 1));
     if leaves {
         socket.send(Message::text(json!({ "id": 2, "method": "leave" }).to_string())).await?;
         while socket.try_next().await?.is_some() {}

@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::extract::ws::CloseFrame;
 use axum::extract::ws::Message;
 use axum::extract::ws::WebSocket;
+use axum::extract::ws::close_code;
 use futures::FutureExt;
 use futures::SinkExt;
 use futures::StreamExt;
@@ -147,7 +148,12 @@ impl Line<'_> {
             Ok(Message::Text(text)) => self.conversation.handle_text(now(), &text),
             Ok(Message::Binary(_)) => self.conversation.handle_binary(now()),
             Ok(Message::Ping(_) | Message::Pong(_)) => self.conversation.handle_control(now()),
-            Ok(Message::Close(_)) => return false,
+            Ok(Message::Close(said)) => {
+                if said.is_some_and(|said| matches!(said.code, close_code::NORMAL | close_code::AWAY)) {
+                    self.conversation.end(Farewell::Left);
+                }
+                return false;
+            }
             Err(error) if is_too_big(&error) => self.conversation.end(Farewell::TooBig),
             Err(error) => {
                 tracing::debug!(%error, "signalling socket broken");

@@ -7,6 +7,10 @@ import type { Method, Methods, Push, Reply } from "./protocol";
 /** An answer later than this is no answer: the server answers within milliseconds. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
+/** Close codes: with the first one the gateway gives the place up, with the second it keeps it for a while. */
+const LEFT = 1000;
+const ABANDONED = 4000;
+
 /** A request the server refused. */
 export class Refused extends Error {
   readonly code: string;
@@ -95,10 +99,19 @@ export class Signalling {
     });
   }
 
-  /** Closes without telling the listener; every open request fails. */
+  /** Closes for good, without telling the listener; every open request fails. */
   close(): void {
+    this.end(LEFT);
+  }
+
+  /** Closes in order to go on over another socket: the gateway keeps the place. */
+  abandon(): void {
+    this.end(ABANDONED);
+  }
+
+  private end(code: number): void {
     this.finish(false);
-    this.socket.close(1000);
+    this.socket.close(code);
   }
 
   private sendInPace(text: string): void {

@@ -119,6 +119,7 @@ export class Visit {
   close(): void {
     this.over = true;
     this.hangUp();
+    this.signalling.close();
     this.send?.close();
     this.recv?.close();
   }
@@ -326,7 +327,7 @@ export class Visit {
   private hangUp(): void {
     this.connected = false;
     clearInterval(this.heartbeat);
-    this.signalling.close();
+    if (!this.over) this.signalling.abandon();
   }
 
   private ifCurrent(signalling: Signalling, then: () => void): void {

@@ -23,6 +23,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::signal::fake::ANSWER;
 use crate::signal::fake::Gateway;
@@ -239,6 +241,11 @@ async fn no_call_is_missing_from_the_table_of_roles() {
     assert_eq!(table, documented);
 }
 
+/// Places are kept for longer than any test takes.
+fn patient() -> ws::Config {
+    ws::Config { resume_within_ms: 60_000, ..ws::Config::default() }
+}
+
 async fn resumed(gateway: &Gateway, token: &str, resume_token: &Value) -> (Studio, Value) {
     let mut studio = Studio::open(gateway).await;
     let reply = studio.call("join", json!({"token": token, "resume_token": resume_token})).await;
@@ -247,11 +254,10 @@ async fn resumed(gateway: &Gateway, token: &str, resume_token: &Value) -> (Studi
 
 #[tokio::test]
 async fn who_comes_back_in_time_was_never_gone() {
-    let config = ws::Config { resume_within_ms: 5_000, ..ws::Config::default() };
-    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let gateway = Gateway::start_with(patient(), whip::Config::default()).await;
     let mut studio = Studio::open(&gateway).await;
     let first = studio.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
-    assert_eq!((&first["resume_within_ms"], first.get("kept")), (&json!(5_000), None));
+    assert_eq!((&first["resume_within_ms"], first.get("kept")), (&json!(60_000), None));
     drop(studio);
 
     // The room token may have expired meanwhile.
@@ -275,8 +281,7 @@ async fn who_comes_back_in_time_was_never_gone() {
 
 #[tokio::test]
 async fn a_socket_that_is_not_known_to_be_broken_gives_way() {
-    let config = ws::Config { resume_within_ms: 5_000, ..ws::Config::default() };
-    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let gateway = Gateway::start_with(patient(), whip::Config::default()).await;
     let mut old = Studio::open(&gateway).await;
     let joined = old.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
     let (mut new, back) = resumed(&gateway, "expired", &joined["resume_token"]).await;
@@ -300,9 +305,45 @@ async fn a_place_is_kept_for_its_time_only_and_then_a_token_gives_a_new_one() {
 }
 
 #[tokio::test]
+async fn who_closes_the_page_is_gone_at_once() {
+    for code in [CloseCode::Normal, CloseCode::Away] {
+        let gateway = Gateway::start_with(patient(), whip::Config::default()).await;
+        let mut studio = Studio::joined(&gateway, "musician").await;
+        studio.socket.close(Some(CloseFrame { code, reason: "".into() })).await.unwrap();
+        gateway.heard.wait_for("leave").await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_gives_the_place_of_who_may_come_back_to_who_is_here() {
+    let gateway = Gateway::start_with(patient(), whip::Config::default()).await;
+    let mut ada = Studio::open(&gateway).await;
+    let joined = ada.call("join", json!({"token": "musician.jam.ada"})).await["data"].clone();
+    let mut early = Studio::open(&gateway).await;
+    let refused = early.call("join", json!({"token": "musician.jam.second"})).await;
+    assert_eq!(refused["error"]["code"], "room_full", "nobody who is there goes");
+    drop(ada);
+    let mut other = Studio::open(&gateway).await;
+    let mut second = json!({"ok": false});
+    for _ in 0..50 {
+        // The gateway learns in its own time that Ada's line broke.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let refused = other.call("join", json!({"token": "viewer.jam.second"})).await;
+        assert_eq!(refused["error"]["code"], "room_full", "a viewer has no use for a musician's place");
+        second = early.call("join", json!({"token": "musician.jam.second"})).await;
+        if second["ok"] == true {
+            break;
+        }
+    }
+    assert_eq!(second["ok"], true, "{second}");
+    gateway.heard.wait_for("leave").await;
+    let (_, back) = resumed(&gateway, "musician.jam.ada", &joined["resume_token"]).await;
+    assert_ne!(back["data"]["you"]["id"], joined["you"]["id"]);
+}
+
+#[tokio::test]
 async fn who_breaks_the_rules_keeps_no_place() {
-    let config = ws::Config { resume_within_ms: 60_000, ..ws::Config::default() };
-    let gateway = Gateway::start_with(config, whip::Config::default()).await;
+    let gateway = Gateway::start_with(patient(), whip::Config::default()).await;
     let mut studio = Studio::joined(&gateway, "viewer").await;
     studio.socket.send(Message::binary(vec![0; 4])).await.unwrap();
     gateway.heard.wait_for("leave").await;
