@@ -430,6 +430,11 @@ impl Room {
         self.participants.iter().any(|p| p.id == participant)
     }
 
+    /// In the order of joining.
+    pub fn everybody(&self) -> impl Iterator<Item = &ParticipantInfo> {
+        self.participants.iter()
+    }
+
     pub fn participants(&self) -> usize {
         self.participants.len()
     }

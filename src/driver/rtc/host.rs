@@ -47,6 +47,7 @@ use crate::live::rooms::Transport;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
+use crate::model::role::RoomRole;
 
 /// How long a transport may take to connect. Browsers give up after 15 s to 30 s.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -201,9 +202,17 @@ impl Host {
 
     fn join(&mut self, name: &RoomId, newcomer: Newcomer, events: mpsc::Sender<Event>) -> Result<Joined, RoomError> {
         let key = self.open_room(name);
-        let hosted = self.rooms.get_mut(&key).expect("just opened");
         let participant = newcomer.participant;
-        let joined = hosted.room.join(newcomer)?;
+        let mut joined = self.room(key).join(newcomer.clone());
+        // Whoever is here goes before whoever may come back.
+        if matches!(joined, Err(RoomError::RoomFull(_)))
+            && let Some(absent) = self.absent(key, newcomer.role)
+        {
+            self.leave(key, absent);
+            joined = self.room(key).join(newcomer);
+        }
+        let joined = joined?;
+        let hosted = self.rooms.get_mut(&key).expect("just opened");
         match hosted.seats.get_mut(&participant) {
             Some(seat) => {
                 seat.events = events;
@@ -214,6 +223,15 @@ impl Host {
             }
         }
         Ok(joined)
+    }
+
+    /// Who came first of those whose signalling is broken and whose place somebody of this role could have.
+    fn absent(&self, room: u64, role: RoomRole) -> Option<ParticipantId> {
+        let hosted = self.rooms.get(&room)?;
+        let is_away = |id| hosted.seats.get(&id).is_some_and(|seat| seat.events.is_closed());
+        // A viewer never takes a musician's place.
+        let could_have = |other: RoomRole| other == RoomRole::Viewer || role != RoomRole::Viewer;
+        hosted.room.everybody().find(|other| could_have(other.role) && is_away(other.id)).map(|other| other.id)
     }
 
     /// Somebody whose signalling broke is back, with what it had.
@@ -631,8 +649,12 @@ mod tests {
     }
 
     fn enter(host: &mut Host, now: Instant) -> (ParticipantId, mpsc::Receiver<Event>) {
+        enter_as(host, now, RoomRole::Musician)
+    }
+
+    fn enter_as(host: &mut Host, now: Instant, role: RoomRole) -> (ParticipantId, mpsc::Receiver<Event>) {
         let participant = ParticipantId::generate();
-        let newcomer = Newcomer { participant, user: user(), name: "Anna".to_owned(), role: RoomRole::Musician };
+        let newcomer = Newcomer { participant, user: user(), name: "Anna".to_owned(), role };
         let (events, received) = mpsc::channel(8);
         let request = Request::Join { newcomer, events, reply: oneshot::channel().0 };
         host.handle(now, Command { room: name(), request });
@@ -653,6 +675,25 @@ mod tests {
         host.tick(start + Duration::from_secs(631));
         assert_eq!(host.participants(), 0);
         assert!(host.rooms.is_empty(), "and the empty room is closed");
+    }
+
+    #[test]
+    fn a_full_room_gives_the_place_of_who_may_come_back_to_who_is_here() {
+        let now = Instant::now();
+        let mut host = host();
+        host.config.max_participants = 2;
+        let (anna, her_line) = enter(&mut host, now);
+        let (_ben, _his_line) = enter(&mut host, now);
+        let key = host.names[&name()];
+        let is_in = |host: &mut Host, who: ParticipantId| host.room(key).everybody().any(|other| other.id == who);
+        let (early, _line) = enter(&mut host, now);
+        assert!(!is_in(&mut host, early), "nobody who is there goes");
+        drop(her_line);
+        let (viewer, _line) = enter_as(&mut host, now, RoomRole::Viewer);
+        assert!(!is_in(&mut host, viewer) && is_in(&mut host, anna), "a viewer has no use for a musician's place");
+        let (late, _line) = enter(&mut host, now);
+        assert!(is_in(&mut host, late) && !is_in(&mut host, anna));
+        assert_eq!(host.participants(), 2);
     }
 
     #[test]

@@ -87,12 +87,7 @@ async fn join(desk: &Desk, token: &Hidden, resume_token: Option<&Hidden>) -> Res
         .identity
         .room_grant(token.expose())
         .map_err(|error| Failure::new(token_code(error), error.to_string()))?;
-    let mut taken = Seat::take(&desk.state.rooms, &grant).await;
-    // Whoever is here goes before whoever may come back.
-    if matches!(taken, Err(RoomError::RoomFull(_))) && desk.cloakroom.make_room(&grant) {
-        taken = Seat::take(&desk.state.rooms, &grant).await;
-    }
-    let (seat, found, events) = taken.map_err(|error| refusal(&error))?;
+    let (seat, found, events) = Seat::take(&desk.state.rooms, &grant).await.map_err(|error| refusal(&error))?;
     Ok(arrive(desk, Arc::new(seat), grant, found, events))
 }
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::model::role::RoomGrant;
-use crate::model::role::RoomRole;
 use crate::proto::signal::Hidden;
 use crate::web::seat::Seat;
 
@@ -26,8 +24,6 @@ struct Place {
     seat: Arc<Seat>,
     grant: RoomGrant,
     taken: CancellationToken,
-    /// Since when nobody sits on it.
-    empty_since: Option<Instant>,
 }
 
 /// The number of a place. Dropping it gives the place up, [`Ticket::keep`] does so later; once somebody has taken the place by the
@@ -51,7 +47,7 @@ impl Cloakroom {
     pub(super) fn check_in(&self, seat: Arc<Seat>, grant: RoomGrant) -> Ticket {
         let number = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let taken = CancellationToken::new();
-        let place = Place { seat, grant, taken: taken.clone(), empty_since: None };
+        let place = Place { seat, grant, taken: taken.clone() };
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(number.clone(), place);
         Ticket { cloakroom: self.clone(), number, taken }
     }
@@ -61,20 +57,6 @@ impl Cloakroom {
         let place = self.remove(number.expose())?;
         place.taken.cancel();
         Some((place.seat, place.grant))
-    }
-
-    /// Gives up the place that has waited longest among those a newcomer with this grant could have; `false` if nobody's waits.
-    pub(super) fn make_room(&self, newcomer: &RoomGrant) -> bool {
-        let rivals = |grant: &RoomGrant| {
-            grant.room == newcomer.room && (grant.role == RoomRole::Viewer) == (newcomer.role == RoomRole::Viewer)
-        };
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = places.iter().filter(|(_, place)| rivals(&place.grant));
-        let longest = waiting.filter_map(|(number, place)| Some((place.empty_since?, number.clone()))).min();
-        let given_up = longest.and_then(|(_, number)| places.remove(&number));
-        // Dropped outside the lock: the last of a seat leaves the room.
-        drop(places);
-        given_up.is_some()
     }
 
     fn remove(&self, number: &str) -> Option<Place> {
@@ -99,10 +81,6 @@ impl Ticket {
 
     /// Holds the place for whoever comes back in time.
     pub(super) fn keep(self) {
-        if let Some(place) = self.cloakroom.places.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.number)
-        {
-            place.empty_since = Some(Instant::now());
-        }
         tokio::spawn(async move {
             tokio::select! {
                 () = self.taken.cancelled() => {}
