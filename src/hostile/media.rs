@@ -5,7 +5,11 @@ use std::time::Instant;
 
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::keyframe::begins_keyframe;
+use crate::domain::room::picture;
+use crate::domain::room::picture::Numbers;
+use crate::domain::room::picture::Shift;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
 use crate::driver::rtc::bare;
@@ -118,14 +122,21 @@ pub fn rtp(bytes: &[u8]) {
         track.packet(arrival_us, &sent);
         track.advance(arrival_us);
         let Some(media) = bare::Media::read(&sent) else { continue };
-        let key = begins_keyframe(codec, media.payload());
-        let incoming = Incoming { ssrc: media.ssrc(), seq: media.seq(), timestamp: media.timestamp(), key };
-        if window.note(incoming.seq) == Arrival::Fresh {
-            forwarder.forward(now, &incoming);
-        }
-        let wire = media.to_bytes().expect("what was read can be written");
+        let incoming = Incoming {
+            ssrc: media.ssrc(),
+            seq: media.seq(),
+            timestamp: media.timestamp(),
+            key: begins_keyframe(codec, media.payload()),
+            numbers: Numbers::of(codec, media.payload()),
+            elsewhere: [None; 2],
+        };
+        picture::size(codec, media.payload());
+        let as_it_came = Outgoing { seq: media.seq(), timestamp: media.timestamp(), shift: Shift::default() };
+        let fresh = (window.note(incoming.seq) == Arrival::Fresh).then(|| forwarder.forward(now, &incoming)).flatten();
+        let out = fresh.unwrap_or(as_it_came);
+        let wire = media.to_bytes(out).expect("what was read can be written");
         let again = bare::Media::read(&wire).expect("what was written can be read");
-        assert_eq!((again.seq(), again.payload()), (media.seq(), media.payload()));
+        assert_eq!((again.seq(), again.payload().len()), (out.seq, media.payload().len()));
         track.packet(arrival_us, &wire);
     }
 }

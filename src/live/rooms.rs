@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+pub use crate::domain::room::picture::Size;
 pub use crate::domain::room::words::Change;
 pub use crate::domain::room::words::ConsumerInfo;
 pub use crate::domain::room::words::Joined;
@@ -152,8 +153,20 @@ pub enum Request {
         order: Order,
         reply: Reply<()>,
     },
+    /// How large a consumer is shown, in device pixels.
+    SetTile {
+        participant: ParticipantId,
+        consumer: ConsumerId,
+        tile: Size,
+        reply: Reply<()>,
+    },
     Tap {
         reply: Reply<Tap>,
+    },
+    /// How large a track stands in the programme; its tap gets the layer nearest to that.
+    SetTapTile {
+        track: TrackId,
+        tile: Size,
     },
     /// A tap's plea for a keyframe; coalesced like everybody's.
     Keyframe {

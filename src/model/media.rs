@@ -20,7 +20,7 @@ impl MediaKind {
     }
 }
 
-/// Codecs a participant may send. Simulcast and the newer video codecs are not negotiated yet.
+/// Codecs a participant may send. The newer video codecs, and SVC with them, are not negotiated yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {

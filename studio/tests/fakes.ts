@@ -73,8 +73,14 @@ export class FakeSocket implements Socket {
 
 export class FakeTrack {
   readonly kind: string;
-  constructor(kind: string) {
+  private readonly settings: MediaTrackSettings;
+  constructor(kind: string, settings: MediaTrackSettings = {}) {
     this.kind = kind;
+    this.settings = settings;
+  }
+
+  getSettings(): MediaTrackSettings {
+    return this.settings;
   }
 }
 
@@ -102,13 +108,15 @@ export class FakePeer {
   ontrack: unknown = null;
   remote: string[] = [];
   offers: unknown[] = [];
+  encodings: RTCRtpEncodingParameters[][] = [];
   readonly transceivers: FakeTransceiver[] = [];
 
   constructor() {
     FakePeer.all.push(this);
   }
 
-  addTransceiver(track: FakeTrack): FakeTransceiver {
+  addTransceiver(track: FakeTrack, init?: RTCRtpTransceiverInit): FakeTransceiver {
+    this.encodings.push(init?.sendEncodings ?? []);
     const sender = {
       track: track as unknown,
       replaceTrack: (next: unknown) => {

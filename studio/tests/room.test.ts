@@ -123,6 +123,20 @@ describe("sending", () => {
     ]);
   });
 
+  it.each([
+    [1280, 720, ["q", "h", "f"]],
+    [640, 360, ["q", "f"]],
+    [320, 180, ["f"]],
+  ])("sends a camera of %i by %i in the sizes %j", async (width, height, rids) => {
+    const room = makeRoom();
+    room.setTrack("camera", new FakeTrack("video", { width, height }) as unknown as MediaStreamTrack);
+    room.setTrack("screen", track("video"));
+    await enter(room);
+    const [camera, screen] = FakePeer.all.flatMap((pc) => pc.encodings);
+    expect(camera?.map((each) => each.rid)).toEqual(rids);
+    expect(screen).toHaveLength(1);
+  });
+
   it("changes a device without a new offer, and pauses what is off", async () => {
     const room = makeRoom();
     room.setTrack("camera", track("video"));
@@ -203,6 +217,21 @@ describe("hearing and seeing", () => {
     await settle();
     expect(socket.asked("connect")).toMatchObject([{ transport: "recv", offer_id: 7 }]);
     expect(room.view.participants[0]?.tracks[0]?.stream).not.toBeNull();
+  });
+
+  it("says how large a picture is shown, once it has a consumer and when that changes", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada], producers: [picture] });
+    room.setTile(picture.id, { width: 640, height: 360 });
+    room.setTile(picture.id, { width: 640, height: 360 });
+    await settle();
+    room.setTile(picture.id, { width: 320, height: 180 });
+    await settle();
+    expect(socket.asked("set_tile").map((data) => data.width)).toEqual([640, 320]);
+    socket.push({ method: "producer_removed", data: { producer_id: picture.id } });
+    room.setTile(picture.id, { width: 32, height: 18 });
+    await settle();
+    expect(socket.asked("set_tile")).toHaveLength(2);
   });
 
   it("binds a consumer whose offer came first", async () => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::domain::room::flood::Allowance;
+use crate::domain::room::picture::begins_vp8_keyframe;
 use crate::model::media::Codec;
 
 /// Shortest time between two requests to one source. An encoder that is asked more often spends its bitrate on keyframes only.
@@ -27,29 +28,9 @@ pub(super) fn pleas_of_one() -> Allowance {
 pub fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Opus => true,
-        Codec::Vp8 => vp8_begins_keyframe(payload),
+        Codec::Vp8 => begins_vp8_keyframe(payload),
         Codec::H264 => h264_begins_keyframe(payload),
     }
-}
-
-/// RFC 7741 section 4.2 and 4.3: start of partition 0, and the P bit of the payload header is zero.
-fn vp8_begins_keyframe(payload: &[u8]) -> bool {
-    let Some(&descriptor) = payload.first() else { return false };
-    if descriptor & 0x17 != 0x10 {
-        return false;
-    }
-    let mut at = 1;
-    if descriptor & 0x80 != 0 {
-        let Some(&extended) = payload.get(at) else { return false };
-        at += 1;
-        if extended & 0x80 != 0 {
-            let Some(&picture_id) = payload.get(at) else { return false };
-            at += if picture_id & 0x80 != 0 { 2 } else { 1 };
-        }
-        at += usize::from(extended & 0x40 != 0);
-        at += usize::from(extended & 0x30 != 0);
-    }
-    payload.get(at).is_some_and(|header| header & 1 == 0)
 }
 
 /// RFC 6184 sections 5.4 to 5.8: an SPS or IDR slice, alone, first in an aggregate, or the start of a fragment.

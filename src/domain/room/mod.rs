@@ -1,19 +1,27 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
 
 pub mod delay;
+pub mod downlink;
 pub mod flood;
 pub mod forwarder;
 mod house;
 pub mod keyframe;
+pub mod layers;
 mod level;
+pub mod picture;
 pub mod producer;
+mod receiving;
+pub mod red;
+mod source;
 pub mod window;
 pub mod words;
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::downlink::Downlink;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::house::House;
 use crate::domain::room::keyframe::Plea;
@@ -63,6 +71,9 @@ pub struct Room {
     house: House,
     /// Whether the last volume hint was of silence.
     was_quiet: bool,
+    /// Of the peers that get video.
+    downlinks: BTreeMap<u64, Downlink>,
+    is_tapped: bool,
 }
 
 /// An outlet whose consumer is gone, with the forwarder that goes on in it.
@@ -94,6 +105,8 @@ impl Room {
             roster_changed: false,
             house: House::default(),
             was_quiet: true,
+            downlinks: BTreeMap::new(),
+            is_tapped: false,
         }
     }
 
@@ -218,7 +231,9 @@ impl Room {
         let info = ProducerInfo { id, participant, kind: encoding.codec.kind(), source, paused: false };
         self.tell_others(participant, &Notice::ProducerAdded(info.clone()));
         let track = self.take_track();
-        self.producers.push(Producer::new(info, mid.to_owned(), track, encoding));
+        let mut producer = Producer::new(info, mid.to_owned(), track, encoding);
+        producer.set_tapped(self.is_tapped);
+        self.producers.push(producer);
         self.review(participant);
         self.roster_changed = true;
         Ok(id)
@@ -288,7 +303,7 @@ impl Room {
         let is_host = self.is_host(consumer.participant);
         let producer = self.producers.iter_mut().find(|p| p.info.id == id).ok_or(RoomError::UnknownProducer)?;
         consumer.withheld = producer.isolated && !is_host;
-        producer.consumers.push(consumer);
+        producer.add(consumer);
         Ok(())
     }
 
@@ -337,13 +352,13 @@ impl Room {
 
     /// The producer a participant's RTP source belongs to. Runs once per packet.
     pub fn source(&mut self, participant: ParticipantId, ssrc: u32) -> Option<&mut Producer> {
-        self.producers.iter_mut().find(|p| p.ssrc == Some(ssrc) && p.info.participant == participant)
+        self.producers.iter_mut().find(|p| p.has_source(ssrc) && p.info.participant == participant)
     }
 
-    /// Notes that m-line `mid` of a participant is now sent as `ssrc`; doing so again changes nothing.
-    pub fn bind_source(&mut self, participant: ParticipantId, mid: &str, ssrc: u32) {
+    /// Notes that m-line `mid` of a participant, or its simulcast layer `rid`, is now sent as `ssrc`; doing so again changes nothing.
+    pub fn bind_source(&mut self, participant: ParticipantId, mid: &str, rid: Option<&str>, ssrc: u32) {
         if let Some(producer) = self.producers.iter_mut().find(|p| p.info.participant == participant && p.mid == mid) {
-            producer.bind(ssrc);
+            producer.bind(rid, ssrc);
         }
     }
 
@@ -356,7 +371,7 @@ impl Room {
             return false;
         }
         producer.recoded_at = Some(now);
-        producer.last_report = None;
+        producer.forget_reports();
         let before = producer.encoding.codec;
         producer.encoding = encoding;
         producer.track = track;
@@ -372,17 +387,19 @@ impl Room {
 
     /// The last sender report of every source that has sent one: track, NTP time, RTP time.
     pub fn reports(&self) -> impl Iterator<Item = (TrackId, u64, u32)> {
-        self.producers
-            .iter()
-            .filter(|p| p.is_in_programme())
-            .filter_map(|p| p.last_report.map(|(ntp, rtp)| (p.track, ntp, rtp)))
+        let in_programme = self.producers.iter().filter(|p| p.is_in_programme());
+        in_programme.filter_map(|p| p.tapped_report().map(|(ntp, rtp)| (p.track, ntp, rtp)))
     }
 
     /// A subscriber's plea for a keyframe of what comes out of `outlet`.
     pub fn plead_at_outlet(&mut self, now: Instant, outlet: Outlet) -> (Plea, Option<KeyframeRequest>) {
         for producer in &mut self.producers {
             let Some(consumer) = producer.consumers.iter_mut().find(|c| c.outlet == outlet) else { continue };
-            return if consumer.pleas.take(now) { producer.plead(now) } else { (Plea::Refused, None) };
+            if !consumer.pleas.take(now) {
+                return (Plea::Refused, None);
+            }
+            let source = consumer.forwarder.source();
+            return producer.plead(now, source);
         }
         (Plea::Coalesced, None)
     }
@@ -390,14 +407,17 @@ impl Room {
     /// A tap's plea for a keyframe.
     pub fn plead_for_track(&mut self, now: Instant, track: TrackId) -> (Plea, Option<KeyframeRequest>) {
         let producer = self.producers.iter_mut().find(|p| p.track == track);
-        producer.map_or((Plea::Coalesced, None), |producer| producer.plead(now))
+        producer.map_or((Plea::Coalesced, None), |producer| {
+            let source = producer.tapped_source();
+            producer.plead(now, source)
+        })
     }
 
     /// Requests to send now: for consumers that wait at an outlet for which `is_open` holds, and those deferred or lost.
     pub fn keyframes_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Vec<KeyframeRequest> {
         let mut due = Vec::new();
         for producer in self.producers.iter_mut().filter(|p| p.info.kind == MediaKind::Video && !p.is_held()) {
-            due.extend(producer.request_due(now, &is_open));
+            due.extend(producer.requests_due(now, &is_open));
         }
         due
     }

@@ -5,15 +5,25 @@ use std::time::Instant;
 use crate::domain::room::KeyframeRequest;
 use crate::domain::room::Release;
 use crate::domain::room::flood::Allowance;
+use crate::domain::room::forwarder::Aim;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
+use crate::domain::room::forwarder::MAX_SOURCES;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
+use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::keyframe::pleas_of_one;
+use crate::domain::room::layers::Ladder;
+use crate::domain::room::layers::Layer;
 use crate::domain::room::level::Loudness;
+use crate::domain::room::picture::Numbers;
+use crate::domain::room::picture::Shift;
+use crate::domain::room::picture::Size;
+use crate::domain::room::picture::size;
+use crate::domain::room::red::Repeater;
+use crate::domain::room::source::Source;
 use crate::domain::room::window::Arrival;
-use crate::domain::room::window::Window;
 use crate::domain::room::words::ProducerInfo;
 use crate::domain::room::words::TapTrack;
 use crate::model::id::ConsumerId;
@@ -38,7 +48,7 @@ pub struct Outlet {
     pub lane: usize,
 }
 
-/// A track coming into a room.
+/// A track coming into a room: one RTP source, or a few of which each carries the same picture in another size.
 #[derive(Debug)]
 pub struct Producer {
     pub info: ProducerInfo,
@@ -51,15 +61,22 @@ pub struct Producer {
     pub(super) isolated: bool,
     pub(super) loudness: Loudness,
     pub(super) mid: String,
-    pub(super) ssrc: Option<u32>,
-    window: Window,
-    throttle: Throttle,
+    pub(super) sources: Vec<Source>,
+    /// What goes to the taps, while there are any.
+    pub(super) tap: Option<Tapped>,
+    /// Of sound: what goes with the next packet to those whose links lose some.
+    pub repeater: Repeater,
     /// Somebody needs a keyframe, and the source is not known yet.
     owes_keyframe: bool,
     /// When its encoding changed last.
     pub(super) recoded_at: Option<Instant>,
-    /// NTP and RTP time of its last sender report, for taps that come later.
-    pub last_report: Option<(u64, u32)>,
+}
+
+/// One layer of a producer as all taps of the room get it.
+#[derive(Debug)]
+pub(super) struct Tapped {
+    pub(super) forwarder: Forwarder,
+    pub(super) tile: Option<Size>,
 }
 
 /// A track going out of a room to one participant.
@@ -73,8 +90,18 @@ pub struct Consumer {
     pub(super) paused: bool,
     /// Its producer is isolated, and its participant no host.
     pub(super) withheld: bool,
+    /// How large it is shown, if the participant said so.
+    pub(super) tile: Option<Size>,
     pub(super) forwarder: Forwarder,
     pub(super) pleas: Allowance,
+}
+
+/// What of a packet goes to the taps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    pub out: Outgoing,
+    /// NTP time and time of the outgoing stream, told when a layer begins.
+    pub report: Option<(u64, u32)>,
 }
 
 impl Producer {
@@ -88,12 +115,11 @@ impl Producer {
             isolated: false,
             loudness: Loudness::default(),
             mid,
-            ssrc: None,
-            window: Window::default(),
-            throttle: Throttle::default(),
+            sources: Vec::new(),
+            tap: None,
+            repeater: Repeater::default(),
             owes_keyframe: false,
             recoded_at: None,
-            last_report: None,
         }
     }
 
@@ -112,40 +138,146 @@ impl Producer {
         self.loudness.note(below_overload);
     }
 
-    pub(super) fn bind(&mut self, ssrc: u32) {
-        if self.ssrc != Some(ssrc) {
-            self.ssrc = Some(ssrc);
-            self.window = Window::default();
+    /// Notes that it is sent as `ssrc`, or that its layer `rid` is. A new SSRC of what is known takes the old one's place.
+    pub(super) fn bind(&mut self, rid: Option<&str>, ssrc: u32) {
+        if self.has_source(ssrc) {
+            return;
+        }
+        let source = Source::new(rid, ssrc);
+        match self.sources.iter().position(|source| source.rid.as_deref() == rid) {
+            Some(known) => self.sources[known] = source,
+            None if self.sources.len() < MAX_SOURCES => self.sources.push(source),
+            None => return,
+        }
+        if self.sources.len() > 1 {
+            let first = Aim::Only(self.sources[0].ssrc);
+            for forwarder in self.forwarders().filter(|forwarder| forwarder.is_aimless()) {
+                forwarder.aim(first);
+            }
         }
     }
 
-    /// Notes a packet of this source; only a fresh one is for the consumers.
-    pub fn accept(&mut self, packet: &Incoming) -> Arrival {
-        let arrival = self.window.note(packet.seq);
-        if arrival == Arrival::Fresh && packet.key {
-            self.throttle.keyframe();
+    pub(super) fn has_source(&self, ssrc: u32) -> bool {
+        self.sources.iter().any(|source| source.ssrc == ssrc)
+    }
+
+    /// What the room needs to know of a packet.
+    pub fn read(&self, ssrc: u32, seq: u16, timestamp: u32, payload: &[u8]) -> Incoming {
+        let codec = self.encoding.codec;
+        let key = begins_keyframe(codec, payload);
+        let mut elsewhere = [None; MAX_SOURCES - 1];
+        if key && self.sources.len() > 1 {
+            let own = self.sources.iter().find(|source| source.ssrc == ssrc);
+            let others = self.sources.iter().filter(|source| source.ssrc != ssrc);
+            for (place, other) in elsewhere.iter_mut().zip(others) {
+                *place = own
+                    .and_then(|own| other.twin(own, timestamp, codec.clock_rate()))
+                    .map(|timestamp| (other.ssrc, timestamp));
+            }
+        }
+        Incoming { ssrc, seq, timestamp, key, numbers: Numbers::of(codec, payload), elsewhere }
+    }
+
+    /// Notes a packet; only a fresh one is for the consumers.
+    pub fn accept(&mut self, now: Instant, packet: &Incoming, payload: &[u8]) -> Arrival {
+        let codec = self.encoding.codec;
+        let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == packet.ssrc) else {
+            return Arrival::Stale;
+        };
+        let arrival = source.accept(now, packet, payload.len());
+        if arrival == Arrival::Fresh
+            && packet.key
+            && let Some(size) = size(codec, payload)
+        {
+            source.size = Some(size);
         }
         arrival
     }
 
-    pub(super) fn plead(&mut self, now: Instant) -> (Plea, Option<KeyframeRequest>) {
-        let Some(request) = self.request() else {
+    /// What of a packet goes to the taps: everything of a producer with one source, one layer of another.
+    pub fn tap(&mut self, now: Instant, packet: &Incoming) -> Option<Tap> {
+        if self.sources.len() < 2 {
+            let out = Outgoing { seq: packet.seq, timestamp: packet.timestamp, shift: Shift::default() };
+            return Some(Tap { out, report: None });
+        }
+        let forwarder = &mut self.tap.as_mut()?.forwarder;
+        let before = forwarder.flowing();
+        let out = forwarder.forward(now, packet)?;
+        let begins = before != forwarder.flowing();
+        Some(Tap { out, report: if begins { self.tapped_report() } else { None } })
+    }
+
+    /// Takes a sender report. Gives the one for the taps, if it is of what they get.
+    pub fn report(&mut self, ssrc: u32, ntp: u64, rtp: u32) -> Option<(u64, u32)> {
+        let is_layered = self.sources.len() > 1;
+        let source = self.sources.iter_mut().find(|source| source.ssrc == ssrc)?;
+        source.report = Some((ntp, rtp));
+        if !is_layered {
+            return Some((ntp, rtp));
+        }
+        let out = self.tap.as_ref()?.forwarder.timestamp(ssrc, rtp)?;
+        Some((ntp, out))
+    }
+
+    /// The clock of what the taps get, as far as its sender told it.
+    pub(super) fn tapped_report(&self) -> Option<(u64, u32)> {
+        if self.sources.len() < 2 {
+            return self.sources.first()?.report;
+        }
+        let forwarder = &self.tap.as_ref()?.forwarder;
+        let flowing = forwarder.flowing()?;
+        let (ntp, rtp) = self.sources.iter().find(|source| source.ssrc == flowing)?.report?;
+        Some((ntp, forwarder.timestamp(flowing, rtp)?))
+    }
+
+    /// The source that the taps get, if it is one of several.
+    pub(super) fn tapped_source(&self) -> Option<u32> {
+        if self.sources.len() > 1 { self.tap.as_ref().and_then(|tap| tap.forwarder.source()) } else { None }
+    }
+
+    pub(super) fn forget_reports(&mut self) {
+        self.sources.iter_mut().for_each(|source| source.report = None);
+    }
+
+    /// The layers that are sent now, with their SSRCs.
+    pub(super) fn ladder(&self, now: Instant) -> (Ladder, [u32; MAX_SOURCES]) {
+        let active = self.sources.iter().filter(|source| source.meter.is_active(now));
+        Ladder::new(active.map(|source| (Layer { rate: source.meter.rate(now), size: source.size }, source.ssrc)))
+    }
+
+    /// Somebody needs a keyframe of what comes from `ssrc`, or of whatever comes.
+    pub(super) fn plead(&mut self, now: Instant, ssrc: Option<u32>) -> (Plea, Option<KeyframeRequest>) {
+        let participant = self.info.participant;
+        let is_video = self.encoding.codec != Codec::Opus;
+        let found = self.sources.iter_mut().find(|source| ssrc.is_none_or(|ssrc| source.ssrc == ssrc));
+        let Some(source) = found.filter(|_| is_video) else {
             self.owes_keyframe = true;
             return (Plea::Coalesced, None);
         };
-        match self.throttle.plead(now) {
-            Plea::Send => (Plea::Send, Some(request)),
+        match source.plead(now) {
+            Plea::Send => (Plea::Send, Some(KeyframeRequest { participant, ssrc: source.ssrc })),
             plea @ (Plea::Coalesced | Plea::Refused) => (plea, None),
         }
     }
 
-    pub(super) fn request_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Option<KeyframeRequest> {
-        let request = self.request()?;
-        let waits = |c: &Consumer| !c.is_held() && c.forwarder.is_waiting() && is_open(c.outlet);
-        let unasked = matches!(self.throttle, Throttle::Idle | Throttle::Resting { .. });
-        let needed = std::mem::take(&mut self.owes_keyframe) || (unasked && self.consumers.iter().any(waits));
-        let asked = needed && self.throttle.plead(now) == Plea::Send;
-        (asked || self.throttle.is_due(now)).then_some(request)
+    pub(super) fn requests_due(
+        &mut self,
+        now: Instant,
+        is_open: impl Fn(Outlet) -> bool,
+    ) -> impl Iterator<Item = KeyframeRequest> {
+        let owes = !self.sources.is_empty() && std::mem::take(&mut self.owes_keyframe);
+        let participant = self.info.participant;
+        let is_video = self.encoding.codec != Codec::Opus;
+        let (consumers, tap) = (&self.consumers, &self.tap);
+        let is_tapped = self.sources.len() > 1 && self.is_in_programme();
+        self.sources.iter_mut().filter(move |_| is_video).filter_map(move |source| {
+            let unasked = matches!(source.throttle, Throttle::Idle | Throttle::Resting { .. });
+            let waits = |c: &Consumer| !c.is_held() && c.forwarder.waits_for(source.ssrc) && is_open(c.outlet);
+            let tap_waits = || is_tapped && tap.as_ref().is_some_and(|tap| tap.forwarder.waits_for(source.ssrc));
+            let needed = owes || (unasked && (consumers.iter().any(waits) || tap_waits()));
+            let asked = needed && source.plead(now) == Plea::Send;
+            (asked || source.throttle.is_due(now)).then_some(KeyframeRequest { participant, ssrc: source.ssrc })
+        })
     }
 
     pub(super) fn tap_track(&self) -> TapTrack {
@@ -160,9 +292,27 @@ impl Producer {
         }
     }
 
-    fn request(&self) -> Option<KeyframeRequest> {
-        let is_video = self.encoding.codec != Codec::Opus;
-        self.ssrc.filter(|_| is_video).map(|ssrc| KeyframeRequest { participant: self.info.participant, ssrc })
+    /// Lets the taps have it from now on, or not any more.
+    pub(super) fn set_tapped(&mut self, tapped: bool) {
+        if tapped != self.tap.is_some() {
+            let mut forwarder = Forwarder::new(self.encoding.codec.clock_rate());
+            if self.sources.len() > 1 {
+                forwarder.aim(Aim::Only(self.sources[0].ssrc));
+            }
+            self.tap = tapped.then_some(Tapped { forwarder, tile: None });
+        }
+    }
+
+    pub(super) fn add(&mut self, mut consumer: Consumer) {
+        if self.sources.len() > 1 {
+            consumer.forwarder.aim(Aim::Only(self.sources[0].ssrc));
+        }
+        self.consumers.push(consumer);
+    }
+
+    fn forwarders(&mut self) -> impl Iterator<Item = &mut Forwarder> {
+        let tap = self.tap.iter_mut().map(|tap| &mut tap.forwarder);
+        self.consumers.iter_mut().map(|consumer| &mut consumer.forwarder).chain(tap)
     }
 }
 
@@ -176,9 +326,15 @@ impl Consumer {
             priority: USUAL_PRIORITY,
             paused: false,
             withheld: false,
+            tile: None,
             forwarder,
             pleas: pleas_of_one(),
         }
+    }
+
+    /// Whether the packet before went out, so that the next may carry it once more.
+    pub fn flows(&self) -> bool {
+        self.forwarder.flowing().is_some()
     }
 
     /// The numbers a packet leaves with; `None` keeps it back.
@@ -194,6 +350,7 @@ impl Consumer {
     pub(super) fn release(self, codec: Codec) -> Release {
         let mut forwarder = self.forwarder;
         forwarder.interrupt();
+        forwarder.aim(Aim::Any);
         Release { participant: self.participant, codec, outlet: self.outlet, forwarder }
     }
 }

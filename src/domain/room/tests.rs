@@ -47,6 +47,10 @@ fn camera(room: &mut Room, participant: ParticipantId) -> ProducerId {
     room.produce(participant, "0", TrackSource::Camera, VP8).expect("allowed")
 }
 
+fn incoming(ssrc: u32, seq: u16) -> Incoming {
+    Incoming { ssrc, seq, timestamp: 0, key: true, numbers: None, elsewhere: [None; 2] }
+}
+
 fn notices(room: &mut Room) -> Vec<(ParticipantId, Notice)> {
     std::iter::from_fn(|| room.poll_notice()).collect()
 }
@@ -149,18 +153,18 @@ fn a_waiting_consumer_gets_one_keyframe_request_and_then_packets() {
     let anna = enter(&mut room, "Anna");
     let ben = enter(&mut room, "Ben");
     let producer = camera(&mut room, anna);
-    room.bind_source(anna, "0", 77);
+    room.bind_source(anna, "0", None, 77);
     room.consume(producer, Consumer::new(ConsumerId::generate(), ben, OUTLET, Forwarder::new(90_000))).expect("known");
     assert_eq!(room.keyframes_due(start, |_| false), [], "its transport is not up");
     assert_eq!(room.keyframes_due(start, |_| true).len(), 1);
     assert_eq!(room.keyframes_due(start + Duration::from_millis(100), |_| true), [], "already asked");
     assert_eq!(room.plead_at_outlet(start + Duration::from_millis(200), OUTLET).0, Plea::Coalesced);
 
-    let key = Incoming { ssrc: 77, seq: 5, timestamp: 0, key: true };
+    let key = incoming(77, 5);
     let source = room.source(anna, 77).expect("bound");
-    assert_eq!(source.accept(&key), Arrival::Fresh);
+    assert_eq!(source.accept(start, &key, &[]), Arrival::Fresh);
     assert!(source.consumers[0].forward(start, &key).is_some());
-    assert_eq!(source.accept(&key), Arrival::Duplicate);
+    assert_eq!(source.accept(start, &key, &[]), Arrival::Duplicate);
     assert_eq!(room.keyframes_due(start + Duration::from_secs(5), |_| true), [], "nobody waits");
 }
 
@@ -172,7 +176,7 @@ fn a_plea_before_the_first_packet_is_made_when_the_source_is_known() {
     camera(&mut room, anna);
     assert_eq!(room.plead_for_track(now, TrackId(0)), (Plea::Coalesced, None));
     assert_eq!(room.keyframes_due(now, |_| true), []);
-    room.bind_source(anna, "0", 77);
+    room.bind_source(anna, "0", None, 77);
     assert_eq!(room.keyframes_due(now, |_| true).len(), 1);
 }
 
@@ -184,18 +188,18 @@ fn an_outlet_goes_on_with_its_numbers_under_another_producer() {
     let ben = enter(&mut room, "Ben");
     let first = camera(&mut room, anna);
     let second = room.produce(anna, "1", TrackSource::Screen, VP8).expect("allowed");
-    room.bind_source(anna, "0", 1);
-    room.bind_source(anna, "1", 2);
+    room.bind_source(anna, "0", None, 1);
+    room.bind_source(anna, "1", None, 2);
     assert_eq!(room.unconsumed(ben, Codec::Vp8), Some(first), "the oldest first");
     room.consume(first, Consumer::new(ConsumerId::generate(), ben, OUTLET, Forwarder::new(90_000))).expect("known");
     assert_eq!(room.unconsumed(ben, Codec::Vp8), Some(second));
-    let packet = Incoming { ssrc: 1, seq: 100, timestamp: 0, key: true };
+    let packet = incoming(1, 100);
     room.source(anna, 1).expect("bound").consumers[0].forward(start, &packet);
 
     room.close_producer(anna, first).expect("hers");
     let release = room.poll_release().expect("the outlet is free");
     room.consume(second, Consumer::new(ConsumerId::generate(), ben, release.outlet, release.forwarder)).expect("known");
-    let packet = Incoming { ssrc: 2, seq: 9_000, timestamp: 0, key: true };
+    let packet = incoming(2, 9_000);
     let out = room.source(anna, 2).expect("bound").consumers[0].forward(start, &packet);
     assert_eq!(out.map(|out| out.seq), Some(101));
 }
@@ -206,7 +210,7 @@ fn another_codec_is_another_track_and_closes_who_cannot_follow() {
     let anna = enter(&mut room, "Anna");
     let ben = enter(&mut room, "Ben");
     let producer = camera(&mut room, anna);
-    room.bind_source(anna, "0", 1);
+    room.bind_source(anna, "0", None, 1);
     let consumer = ConsumerId::generate();
     room.consume(producer, Consumer::new(consumer, ben, OUTLET, Forwarder::new(90_000))).expect("known");
     notices(&mut room);

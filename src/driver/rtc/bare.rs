@@ -13,14 +13,15 @@ use rtc::shared::TransportContext;
 use rtc::shared::marshal::Unmarshal;
 use tokio::sync::oneshot;
 
+use crate::domain::room::forwarder::Outgoing;
 use crate::driver::rtc::Config;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::media;
 use crate::driver::rtc::path::Remote;
-use crate::driver::rtc::peer;
 use crate::driver::rtc::tcp::Directory;
 use crate::live::rooms::Command;
 use crate::live::rooms::Reply;
@@ -77,11 +78,11 @@ impl Bare {
 }
 
 /// A received RTP packet as it comes out of SRTP and leaves its participant's transport.
-pub(crate) struct Media(peer::Media);
+pub(crate) struct Media(media::Media);
 
 impl Media {
     pub(crate) fn read(mut packet: &[u8]) -> Option<Self> {
-        rtc::rtp::Packet::unmarshal(&mut packet).ok().map(|packet| Self(peer::Media::new(packet, None)))
+        rtc::rtp::Packet::unmarshal(&mut packet).ok().map(|packet| Self(media::Media::new(packet, None)))
     }
 
     pub(crate) fn ssrc(&self) -> u32 {
@@ -100,8 +101,8 @@ impl Media {
         self.0.payload()
     }
 
-    pub(crate) fn to_bytes(&self) -> Option<Bytes> {
-        self.0.to_bytes()
+    pub(crate) fn to_bytes(&self, out: Outgoing) -> Option<Bytes> {
+        self.0.to_bytes(out)
     }
 }
 

@@ -143,6 +143,7 @@ impl Engine {
         let mut media = MediaEngine::default();
         // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
         media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
+        media.register_codec(redundant_audio(), RtpCodecKind::Audio)?;
         media.register_codec(parameters(Codec::Vp8, 96, ""), RtpCodecKind::Video)?;
         for (payload_type, profile) in H264 {
             media.register_codec(parameters(Codec::H264, payload_type, profile), RtpCodecKind::Video)?;
@@ -151,6 +152,9 @@ impl Engine {
             let feedback = RTCPFeedback { typ: "nack".to_owned(), parameter: parameter.to_owned() };
             media.register_feedback(feedback, RtpCodecKind::Video);
         }
+        // What we send carries no transport-wide numbers, so browsers estimate their link themselves and say so.
+        let estimate = RTCPFeedback { typ: "goog-remb".to_owned(), parameter: String::new() };
+        media.register_feedback(estimate, RtpCodecKind::Video);
         configure_simulcast_extension_headers(&mut media)?;
         let loudness = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
         media.register_header_extension(loudness, RtpCodecKind::Audio, Some(RTCRtpTransceiverDirection::Recvonly))?;
@@ -209,6 +213,13 @@ pub(super) const fn mime_type(codec: Codec) -> &'static str {
         Codec::Vp8 => MIME_TYPE_VP8,
         Codec::H264 => MIME_TYPE_H264,
     }
+}
+
+/// Opus, each packet with the one before it once more (RFC 2198).
+fn redundant_audio() -> RTCRtpCodecParameters {
+    let mut parameters = parameters(Codec::Opus, 63, "111/111");
+    "audio/red".clone_into(&mut parameters.rtp_codec.mime_type);
+    parameters
 }
 
 fn parameters(codec: Codec, payload_type: u8, fmtp: &str) -> RTCRtpCodecParameters {

@@ -1,4 +1,5 @@
-//! An interceptor that lets the RTCP through which the SFU acts on: keyframe requests and sender reports.
+//! An interceptor that lets the RTCP through which the SFU acts on: keyframe requests, sender reports, and what receivers say of their
+//! links.
 //!
 //! `rtc` 0.21.1 keeps all inbound RTCP to itself unless an interceptor marks it, and routes a compound by the first SSRC of its
 //! first packet, dropping the whole when that is unknown. So each packet of interest goes on alone.
@@ -14,6 +15,8 @@ use rtc::interceptor::StreamInfo;
 use rtc::interceptor::TaggedPacket;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
+use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
@@ -49,8 +52,16 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Feedback {
         };
         for packet in packets {
             let any = packet.as_any();
-            if any.is::<PictureLossIndication>() || any.is::<FullIntraRequest>() {
+            if any.is::<PictureLossIndication>()
+                || any.is::<FullIntraRequest>()
+                || any.is::<ReceiverEstimatedMaximumBitrate>()
+            {
                 self.pass(&msg, packet.clone());
+            } else if let Some(report) = any.downcast_ref::<ReceiverReport>() {
+                for block in &report.reports {
+                    let alone = ReceiverReport { ssrc: report.ssrc, reports: vec![block.clone()], ..<_>::default() };
+                    self.pass(&msg, Box::new(alone));
+                }
             } else if let Some(report) = any.downcast_ref::<SenderReport>() {
                 // Without its blocks about our own streams it is routed by the stream it reports on.
                 self.pass(&msg, Box::new(SenderReport { reports: Vec::new(), ..report.clone() }));

@@ -5,17 +5,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use bytes::BytesMut;
 
 use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::keyframe::Plea;
-use crate::domain::room::keyframe::begins_keyframe;
+use crate::domain::room::picture::Shift;
+use crate::domain::room::producer::Tap;
+use crate::domain::room::red::Repeater;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::peer::Form;
 use crate::driver::rtc::peer::Heard;
-use crate::driver::rtc::peer::Media;
 use crate::live::rooms::Event;
 use crate::live::rooms::TapMedia;
 use crate::live::rooms::Transport;
@@ -28,6 +32,19 @@ const MAX_ROUNDS: usize = 8;
 const BURST: usize = 16;
 /// Between the stack's sender reports.
 const REPORTS: Duration = Duration::from_secs(1);
+
+/// A packet with the one before it, made once for all who get it so.
+#[derive(Default)]
+struct Twice(Option<(u8, Option<Bytes>)>);
+
+impl Twice {
+    fn of(&mut self, repeater: &Repeater, payload_type: u8, packet: &Incoming, payload: &Bytes) -> Option<Bytes> {
+        if self.0.as_ref().is_none_or(|(made_for, _)| *made_for != payload_type) {
+            self.0 = Some((payload_type, repeater.repeat(payload_type, packet.seq, packet.timestamp, payload)));
+        }
+        self.0.as_ref().and_then(|(_, made)| made.clone())
+    }
+}
 
 impl Host {
     /// One received datagram; [`Host::turn`] does what follows from it.
@@ -96,6 +113,7 @@ impl Host {
         let (room, participant, transport) = (line.room, line.participant, line.transport);
         self.work.is_for(room);
         line.peer.poll(now, &mut heard);
+        let red = line.peer.red();
         let refused = line.peer.take_refused();
         if refused > 0 {
             self.refused_repetitions(now, room, participant, refused);
@@ -104,15 +122,19 @@ impl Host {
         for heard in heard.drain(..) {
             match heard {
                 Heard::Media(media) => {
-                    self.media.push((key, media));
+                    if red == Some(media.payload_type()) {
+                        self.media.extend(media.unwrapped().map(|media| (key, media)));
+                    } else {
+                        self.media.push((key, media));
+                    }
                     continue;
                 }
                 Heard::SenderReport { ssrc, ntp, rtp } => {
                     let Some(hosted) = self.rooms.get_mut(&room) else { continue };
                     let Some(producer) = hosted.room.source(participant, ssrc) else { continue };
-                    producer.last_report = Some((ntp, rtp));
                     let track = producer.track;
                     let heard = if producer.is_in_programme() { &hosted.taps[..] } else { &[] };
+                    let Some((ntp, rtp)) = producer.report(ssrc, ntp, rtp) else { continue };
                     for tap in heard {
                         let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });
                         self.counters.tap_dropped += u64::from(sent.is_err());
@@ -130,9 +152,19 @@ impl Host {
                         }
                     }
                 }
-                Heard::Source { mid, ssrc } => {
+                Heard::Estimate { bits } => {
                     if let Some(hosted) = self.rooms.get_mut(&room) {
-                        hosted.room.bind_source(participant, &mid, ssrc);
+                        hosted.room.estimated(now, key, bits);
+                    }
+                    continue;
+                }
+                Heard::Lost { lane, share } => {
+                    self.lost(now, room, key, lane, share);
+                    continue;
+                }
+                Heard::Source { mid, rid, ssrc } => {
+                    if let Some(hosted) = self.rooms.get_mut(&room) {
+                        hosted.room.bind_source(participant, &mid, rid.as_deref(), ssrc);
                     }
                     self.request_keyframes_due(now, room);
                 }
@@ -160,6 +192,16 @@ impl Host {
         self.heard = heard;
         if changed {
             self.settle(now, room);
+        }
+    }
+
+    /// A receiver's report of loss: of video for the choice of layers, of sound for whether it goes twice.
+    fn lost(&mut self, now: Instant, room: u64, key: u64, lane: usize, share: f64) {
+        let (Some(hosted), Some(line)) = (self.rooms.get_mut(&room), self.lines.get_mut(&key)) else { return };
+        if line.peer.is_audio(lane) {
+            line.peer.sound_lost(now, lane, share, hosted.room.is_full(now, key));
+        } else {
+            hosted.room.lost(now, key, share);
         }
     }
 
@@ -203,14 +245,9 @@ impl Host {
             }
             return;
         }
-        let packet = Incoming {
-            ssrc: media.ssrc(),
-            seq: media.seq(),
-            timestamp: media.timestamp(),
-            key: begins_keyframe(producer.encoding.codec, media.payload()),
-        };
-        if producer.accept(&packet) != Arrival::Fresh {
-            self.counters.duplicates += 1;
+        let packet = producer.read(media.ssrc(), media.seq(), media.timestamp(), media.payload());
+        if producer.accept(now, &packet, media.payload()) != Arrival::Fresh {
+            self.counters.duplicates += u64::from(!media.is_repeat());
             return;
         }
         if producer.is_held() {
@@ -219,23 +256,48 @@ impl Host {
         if let Some(loudness) = media.loudness() {
             producer.note_loudness(loudness);
         }
+        // Consumers that switched layers together share the payload rewritten for them.
+        let mut shifted = (Shift::default(), media.payload().clone());
+        let mut twice = Twice::default();
         for consumer in &mut producer.consumers {
             let outlet = consumer.outlet;
             let Some(line) = self.lines.get_mut(&outlet.peer).filter(|line| line.peer.is_open(outlet.lane)) else {
                 continue;
             };
+            // What came while it was not to hear anything is not in its first packet.
+            let flowed = consumer.flows();
             let Some(out) = consumer.forward(now, &packet) else { continue };
-            line.peer.write(now, outlet.lane, out, media);
+            if shifted.0 != out.shift {
+                shifted = (out.shift, out.shift.apply(media.payload()));
+            }
+            if flowed
+                && let Some((form, plain)) = line.peer.redundancy(outlet.lane)
+                && let Some(twice) = twice.of(&producer.repeater, plain, &packet, media.payload())
+            {
+                line.peer.write(now, outlet.lane, out, media, Form::Twice(form, &twice));
+            } else {
+                line.peer.write(now, outlet.lane, out, media, Form::Plain(&shifted.1));
+            }
             self.counters.forwarded(kind, media.payload().len());
             if !line.is_dirty {
                 line.is_dirty = true;
                 self.dirty.push(outlet.peer);
             }
         }
+        if kind == MediaKind::Audio {
+            producer.repeater.remember(packet.seq, packet.timestamp, media.payload());
+        }
         let track = producer.track;
-        let is_tapped = producer.is_in_programme() && !hosted.taps.is_empty();
-        let Some(packet) = is_tapped.then(|| media.to_bytes()).flatten() else { return };
+        if hosted.taps.is_empty() || !producer.is_in_programme() {
+            return;
+        }
+        let Some(Tap { out, report }) = producer.tap(now, &packet) else { return };
+        let Some(packet) = media.to_bytes(out) else { return };
         for tap in &hosted.taps {
+            if let Some((ntp, rtp)) = report {
+                let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });
+                self.counters.tap_dropped += u64::from(sent.is_err());
+            }
             let tapped = TappedPacket { track, arrival_us: self.arrival_us, packet: packet.clone() };
             let sent = tap.media.try_send(TapMedia::Packet(tapped));
             self.counters.tap_dropped += u64::from(sent.is_err());

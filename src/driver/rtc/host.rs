@@ -19,10 +19,10 @@ use crate::driver::rtc::containment::Work;
 use crate::driver::rtc::counters::Counters;
 use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
-use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::peer::PeerError;
 use crate::driver::rtc::seat::Line;
@@ -193,6 +193,10 @@ impl Host {
             Request::Order { by, order, reply } => {
                 let _gone = reply.send(self.room(room).order(by, order));
             }
+            Request::SetTile { participant, consumer, tile, reply } => {
+                let _gone = reply.send(self.room(room).set_tile(participant, consumer, tile));
+            }
+            Request::SetTapTile { track, tile } => self.room(room).set_tap_tile(track, tile),
             Request::Keyframe { track } => {
                 let plea = self.room(room).plead_for_track(now, track);
                 self.plead(now, room, plea);
@@ -271,6 +275,7 @@ impl Host {
             self.counters.tap_dropped += u64::from(sent.is_err());
         }
         hosted.taps.push(TapEnd { roster, media });
+        hosted.room.set_tapped(true);
         Tap { roster: roster_rx, media: media_rx }
     }
 
@@ -347,10 +352,10 @@ impl Host {
         let peer = key.and_then(|key| self.lines.get_mut(&key)).map(|line| &mut line.peer).ok_or_else(unknown)?;
         let section = peer.section(mid).filter(|section| section.kind.is_some()).ok_or_else(unknown)?;
         let encoding = *section.encodings.first().filter(|_| !section.rejected).ok_or(RoomError::NoCommonCodec)?;
-        let ssrc = peer.source(mid);
+        let sources = peer.sources(mid);
         let producer = self.room(room).produce(participant, mid, source, encoding)?;
-        if let Some(ssrc) = ssrc {
-            self.room(room).bind_source(participant, mid, ssrc);
+        for (rid, ssrc) in sources {
+            self.room(room).bind_source(participant, mid, rid.as_deref(), ssrc);
         }
         Ok(producer)
     }
@@ -439,6 +444,7 @@ impl Host {
         let rooms: Vec<u64> = self.rooms.keys().copied().collect();
         for room in rooms {
             self.work.is_for(room);
+            self.room(room).choose_layers(now);
             self.request_keyframes_due(now, room);
             self.close_expired(now, room);
             if hints {
@@ -545,6 +551,7 @@ impl Host {
     fn close_room_if_unused(&mut self, key: u64) {
         let Some(hosted) = self.rooms.get_mut(&key) else { return };
         hosted.taps.retain(|tap| !tap.media.is_closed());
+        hosted.room.set_tapped(!hosted.taps.is_empty());
         if hosted.room.is_empty() && hosted.taps.is_empty() {
             self.remove_room(key);
         }
@@ -609,7 +616,11 @@ pub(super) fn refusal(error: PeerError) -> RoomError {
 fn refuse(request: Request) {
     let error = RoomError::NotJoined;
     let _gone = match request {
-        Request::Leave { .. } | Request::Keyframe { .. } | Request::Join { .. } | Request::Tap { .. } => true,
+        Request::Leave { .. }
+        | Request::Keyframe { .. }
+        | Request::SetTapTile { .. }
+        | Request::Join { .. }
+        | Request::Tap { .. } => true,
         Request::Publish { reply, .. } | Request::Subscribe { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Answer { reply, .. }
         | Request::Candidate { reply, .. }
@@ -617,6 +628,7 @@ fn refuse(request: Request) {
         | Request::Prioritise { reply, .. }
         | Request::Order { reply, .. }
         | Request::SetProducer { reply, .. }
+        | Request::SetTile { reply, .. }
         | Request::SetConsumer { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Rejoin { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Produce { reply, .. } => reply.send(Err(error)).is_ok(),

@@ -10,6 +10,7 @@ mod engine;
 mod feedback;
 mod flow;
 mod host;
+mod media;
 mod negotiate;
 mod path;
 mod peer;

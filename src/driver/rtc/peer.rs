@@ -24,6 +24,8 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
+use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
 use rtc::rtp_transceiver::RTCRtpSenderId;
@@ -34,14 +36,15 @@ use rtc::rtp_transceiver::rtp_sender::RTCRtpEncodingParameters;
 use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use rtc::shared::TransportContext;
-use rtc::shared::marshal::Marshal;
 use uuid::Uuid;
 
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::producer::Encoding;
+use crate::domain::room::red::Redundancy;
 use crate::driver::rtc::demux;
 use crate::driver::rtc::engine;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::repetition::Refused;
@@ -49,6 +52,7 @@ use crate::driver::rtc::sdp;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
+use crate::model::media::MediaKind;
 
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
 /// send the next after its timer of a second.
@@ -83,9 +87,10 @@ pub(super) enum Heard {
     Failed,
     /// It is of no use any more: closed by the remote end, or broken.
     Closed,
-    /// M-line `mid` is now sent as `ssrc`; may be said again.
+    /// M-line `mid`, or its simulcast layer `rid`, is now sent as `ssrc`; may be said again.
     Source {
         mid: String,
+        rid: Option<String>,
         ssrc: u32,
     },
     Media(Media),
@@ -98,12 +103,22 @@ pub(super) enum Heard {
         ntp: u64,
         rtp: u32,
     },
+    /// The remote end's estimate of how many bits of video per second its link has room for (REMB).
+    Estimate {
+        bits: u64,
+    },
+    /// The remote end misses this share, 0.0 to 1.0, of the packets lately sent to it on a lane.
+    Lost {
+        lane: usize,
+        share: f64,
+    },
 }
 
-/// A received RTP packet without its header extensions, which mean nothing beyond this peer; what it says of its loudness is kept.
-pub(super) struct Media {
-    packet: rtc::rtp::Packet,
-    loudness: Option<u8>,
+/// How a packet goes out: as the lane's codec, or as redundant audio with this payload type.
+#[derive(Clone, Copy)]
+pub(super) enum Form<'a> {
+    Plain(&'a Bytes),
+    Twice(u8, &'a Bytes),
 }
 
 /// An m-line this side sends on. It keeps its SSRC for ever: another one, or this one elsewhere, would confuse browsers.
@@ -113,6 +128,17 @@ struct Lane {
     codec: Codec,
     /// As the remote end agreed to; `None` before it did.
     payload_type: Option<u8>,
+    /// The payload type of redundant audio, if it agreed to that too.
+    red: Option<u8>,
+    redundancy: Redundancy,
+}
+
+/// An RTP stream of the remote end, with its id if it is a layer of a simulcast.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    ssrc: u32,
+    transceiver: usize,
+    rid: Option<String>,
 }
 
 /// Where the connection stands.
@@ -134,8 +160,8 @@ pub(super) struct Peer {
     tcp_since: Option<Instant>,
     held: Vec<(SocketAddr, Remote, BytesMut)>,
     lanes: Vec<Lane>,
-    /// SSRC and transceiver of what the remote end sends.
-    sources: Vec<(u32, usize)>,
+    /// What the remote end sends.
+    sources: Vec<Source>,
     /// The m-lines as last agreed on.
     sections: Vec<Section>,
     early_candidates: Vec<String>,
@@ -294,7 +320,14 @@ impl Peer {
             send_encodings: Vec::new(),
         };
         let transceiver = guarded(|| self.pc.add_transceiver_from_track(track, Some(init)))?;
-        self.lanes.push(Lane { transceiver, ssrc, codec, payload_type: None });
+        self.lanes.push(Lane {
+            transceiver,
+            ssrc,
+            codec,
+            payload_type: None,
+            red: None,
+            redundancy: Redundancy::default(),
+        });
         Ok(self.lanes.len() - 1)
     }
 
@@ -329,11 +362,12 @@ impl Peer {
         self.sections.iter().find(|section| section.mid == mid)
     }
 
-    /// The SSRC on which m-line `mid` was last heard.
-    pub(super) fn source(&mut self, mid: &str) -> Option<u32> {
+    /// The SSRCs on which m-line `mid` was heard, with the ids of simulcast layers, in the order of coming.
+    pub(super) fn sources(&mut self, mid: &str) -> Vec<(Option<String>, u32)> {
         let pc = &mut self.pc;
         let mut is_of = |transceiver| pc.rtp_transceiver(transceiver).is_some_and(|t| t.mid().as_deref() == Some(mid));
-        self.sources.iter().rev().find(|(_, transceiver)| is_of(*transceiver)).map(|(ssrc, _)| *ssrc)
+        let sources = self.sources.iter().filter(|source| is_of(source.transceiver));
+        sources.map(|source| (source.rid.clone(), source.ssrc)).collect()
     }
 
     /// How packets with this payload type are to be read.
@@ -410,22 +444,48 @@ impl Peer {
         }
     }
 
-    /// Sends a packet on a lane with these numbers. Nothing happens while the lane is not open.
-    pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media) {
-        let Some(Lane { ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
+    pub(super) fn is_audio(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.codec.kind() == MediaKind::Audio)
+    }
+
+    /// Takes the share of the packets of a lane of sound that is lost, and whether the link is known to be full.
+    pub(super) fn sound_lost(&mut self, now: Instant, lane: usize, share: f64, is_full: bool) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.redundancy.lost(now, share, is_full);
+        }
+    }
+
+    /// How sound is to be sent on a lane whose receiver is to have it twice: the payload types of redundant audio and of what is in it.
+    pub(super) fn redundancy(&self, lane: usize) -> Option<(u8, u8)> {
+        let lane = self.lanes.get(lane).filter(|lane| lane.redundancy.is_on())?;
+        lane.red.zip(lane.payload_type)
+    }
+
+    /// The payload type of redundant audio coming in.
+    pub(super) fn red(&self) -> Option<u8> {
+        self.sections.iter().find_map(|section| section.red)
+    }
+
+    /// Sends a packet on a lane with these numbers and this payload. Nothing happens while the lane is not open.
+    pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media, payload: Form<'_>) {
+        let Some(Lane { ssrc, payload_type: Some(plain), .. }) = self.lanes.get(lane) else {
             return;
+        };
+        let (payload_type, payload) = match payload {
+            Form::Plain(payload) => (*plain, payload),
+            Form::Twice(payload_type, payload) => (payload_type, payload),
         };
         let packet = rtc::rtp::Packet {
             header: rtc::rtp::Header {
                 version: 2,
-                marker: media.packet.header.marker,
-                payload_type: *payload_type,
+                marker: media.marker(),
+                payload_type,
                 sequence_number: out.seq,
                 timestamp: out.timestamp,
                 ssrc: *ssrc,
                 ..rtc::rtp::Header::default()
             },
-            payload: media.packet.payload.clone(),
+            payload: payload.clone(),
         };
         // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
         // is not looked at.
@@ -439,7 +499,7 @@ impl Peer {
 
     /// Asks the remote end for a keyframe of one of its sources (RFC 4585 section 6.3.1).
     pub(super) fn request_keyframe(&mut self, now: Instant, ssrc: u32) {
-        let Some((_, transceiver)) = self.sources.iter().find(|(source, _)| *source == ssrc) else { return };
+        let Some(Source { transceiver, .. }) = self.sources.iter().find(|source| source.ssrc == ssrc) else { return };
         let receiver = RTCRtpReceiverId::from(*transceiver);
         let request = PictureLossIndication { sender_ssrc: 1, media_ssrc: ssrc };
         let written = guarded(|| {
@@ -500,11 +560,12 @@ impl Peer {
         } else if let RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(open)) = event {
             // Said again after every negotiation; whoever listens takes it as often as it comes.
             let transceiver = usize::from(open.receiver_id);
-            if !self.sources.contains(&(open.ssrc, transceiver)) {
-                self.sources.push((open.ssrc, transceiver));
+            let source = Source { ssrc: open.ssrc, transceiver, rid: open.rid.clone() };
+            if !self.sources.contains(&source) {
+                self.sources.push(source);
             }
             if let Some(mid) = self.pc.rtp_transceiver(transceiver).and_then(|t| t.mid().clone()) {
-                heard.push(Heard::Source { mid, ssrc: open.ssrc });
+                heard.push(Heard::Source { mid, rid: open.rid, ssrc: open.ssrc });
             }
         }
     }
@@ -512,6 +573,15 @@ impl Peer {
     fn feedback(&self, packet: &dyn rtc::rtcp::Packet) -> Option<Heard> {
         if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
             return Some(Heard::SenderReport { ssrc: report.ssrc, ntp: report.ntp_time, rtp: report.rtp_time });
+        }
+        if let Some(estimate) = packet.as_any().downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            return Some(Heard::Estimate { bits: estimate.bitrate as u64 });
+        }
+        if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
+            let about = report.reports.first()?;
+            let lane = self.lanes.iter().position(|lane| lane.ssrc == about.ssrc)?;
+            return Some(Heard::Lost { lane, share: f64::from(about.fraction_lost) / 256.0 });
         }
         let about = packet.destination_ssrc();
         let lane = self.lanes.iter().position(|lane| about.contains(&lane.ssrc))?;
@@ -604,56 +674,14 @@ impl Peer {
             let section = self.sections.iter().find(|s| Some(&s.mid) == mid.as_ref());
             let agreed = section.is_some_and(|s| !s.rejected && (s.receives || s.sends));
             let sender = self.pc.rtp_sender(RTCRtpSenderId::from(lane.transceiver));
-            lane.payload_type = sender.filter(|_| agreed).and_then(|mut sender| {
+            (lane.payload_type, lane.red) = (None, None);
+            if let Some(mut sender) = sender.filter(|_| agreed) {
                 let codecs = &sender.get_parameters().rtp_parameters.codecs;
-                let wanted = engine::mime_type(lane.codec);
-                codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(wanted)).map(|c| c.payload_type)
-            });
+                let find = |name: &str| codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(name));
+                lane.payload_type = find(engine::mime_type(lane.codec)).map(|c| c.payload_type);
+                lane.red = section.and_then(|section| section.red).filter(|_| lane.codec == Codec::Opus);
+            }
         }
-    }
-}
-
-impl Media {
-    pub(super) fn new(mut packet: rtc::rtp::Packet, audio_level_id: Option<u8>) -> Self {
-        // RFC 6464 section 3: the highest bit says whether it may be speech, which a guitar is not.
-        let said = audio_level_id.and_then(|id| packet.header.get_extension(id));
-        let loudness = said.and_then(|bytes| bytes.first().map(|byte| byte & 0x7f));
-        let header = &mut packet.header;
-        header.extension = false;
-        header.extensions.clear();
-        header.extensions_padding = 0;
-        header.padding = false;
-        Self { packet, loudness }
-    }
-
-    /// How loud it says it is: dB below overload, 127 for silence.
-    pub(super) const fn loudness(&self) -> Option<u8> {
-        self.loudness
-    }
-
-    pub(super) fn ssrc(&self) -> u32 {
-        self.packet.header.ssrc
-    }
-
-    pub(super) fn payload_type(&self) -> u8 {
-        self.packet.header.payload_type
-    }
-
-    pub(super) fn seq(&self) -> u16 {
-        self.packet.header.sequence_number
-    }
-
-    pub(super) fn timestamp(&self) -> u32 {
-        self.packet.header.timestamp
-    }
-
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.packet.payload
-    }
-
-    /// The packet as it goes over a wire.
-    pub(super) fn to_bytes(&self) -> Option<Bytes> {
-        self.packet.marshal().ok().map(BytesMut::freeze)
     }
 }
 

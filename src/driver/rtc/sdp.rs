@@ -30,6 +30,8 @@ pub(super) struct Section {
     pub(super) receives: bool,
     /// The codecs of ours it lists, most wanted first.
     pub(super) encodings: Vec<Encoding>,
+    /// The payload type of redundant audio (RFC 2198).
+    pub(super) red: Option<u8>,
 }
 
 /// Formats of one m-line that are looked at; browsers offer about thirty, and this is work on the media thread.
@@ -57,6 +59,7 @@ pub(super) fn sections(sdp: &str) -> Vec<Section> {
                 sends: true,
                 receives: true,
                 encodings: Vec::new(),
+                red: None,
             });
             continue;
         }
@@ -67,7 +70,10 @@ pub(super) fn sections(sdp: &str) -> Vec<Section> {
             ("sendonly", _) => section.receives = false,
             ("recvonly", _) => section.sends = false,
             ("inactive", _) => (section.sends, section.receives) = (false, false),
-            ("rtpmap", map) if section.encodings.len() < MAX_FORMATS => section.encodings.extend(encoding(map)),
+            ("rtpmap", map) if section.encodings.len() < MAX_FORMATS => {
+                section.encodings.extend(encoding(map));
+                section.red = section.red.or_else(|| red(map));
+            }
             _ => {}
         }
     }
@@ -92,6 +98,12 @@ fn encoding(map: &str) -> Option<Encoding> {
         _ => return None,
     };
     Some(Encoding { codec, payload_type: payload_type.parse().ok()? })
+}
+
+/// `63 red/48000/2`; a video's `red/90000` is another thing.
+fn red(map: &str) -> Option<u8> {
+    let (payload_type, name) = map.split_once(' ')?;
+    if name.eq_ignore_ascii_case("red/48000/2") { payload_type.parse().ok() } else { None }
 }
 
 /// The description with every Opus format asking for music; a browser's encoder obeys what it reads here.
@@ -160,7 +172,7 @@ mod tests {
     use super::*;
 
     const OFFER: &str = "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\n\
-        m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=mid:0\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=mid:0\r\na=sendonly\r\na=rtpmap:63 red/48000/2\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10\r\n\
         a=candidate:1 1 udp 2122260223 7c1e.local 5000 typ host\r\na=candidate:2 1 udp 2122260223 127.0.0.1 5000 typ host\r\n\
         a=candidate:3 1 tcp 2122260223 127.0.0.1 9 typ host tcptype active\r\n\
         m=video 0 UDP/TLS/RTP/SAVPF 102 96\r\na=mid:v\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:102 H264/90000\r\n\
@@ -172,6 +184,7 @@ mod tests {
         assert_eq!(sections.len(), 3);
         assert!(sections[0].sends && !sections[0].receives && !sections[0].rejected);
         assert_eq!(sections[0].encodings, [Encoding { codec: Codec::Opus, payload_type: 111 }]);
+        assert_eq!((sections[0].red, sections[1].red), (Some(63), None));
         assert_eq!(sections[1].mid, "v");
         assert!(sections[1].rejected && !sections[1].sends);
         assert_eq!(sections[1].encodings.iter().map(|e| e.codec).collect::<Vec<_>>(), [Codec::H264, Codec::Vp8]);

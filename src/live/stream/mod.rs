@@ -574,7 +574,11 @@ impl Stream {
 
     fn scene(&mut self) -> Scene {
         let recording = self.part.as_ref().map(Part::name);
-        self.composer.compose(&self.roster, &self.row.programme, recording)
+        let scene = self.composer.compose(&self.roster, &self.row.programme, recording);
+        for (track, tile) in scene::tiles(&scene) {
+            self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });
+        }
+        scene
     }
 }
 

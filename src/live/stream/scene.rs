@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::domain::layout;
 use crate::live::rooms::ParticipantInfo;
 use crate::live::rooms::Roster;
+use crate::live::rooms::Size;
 use crate::live::rooms::TapTrack;
 use crate::live::rooms::TrackSource;
 use crate::model::id::ParticipantId;
@@ -94,6 +95,15 @@ impl Composer {
 /// Video tracks that are sending: those whose decoders need a keyframe to begin with.
 pub(super) fn visible_tracks(roster: &Roster) -> BTreeSet<TrackId> {
     roster.tracks.iter().filter(|t| !t.paused && t.codec.kind() == MediaKind::Video).map(|t| t.track).collect()
+}
+
+/// How large each picture stands in the programme.
+pub(super) fn tiles(scene: &Scene) -> impl Iterator<Item = (TrackId, Size)> {
+    let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
+    scene.sources.iter().filter_map(move |source| {
+        let rect = source.placement?.rect;
+        Some((source.video?.track, Size { width: side(rect.width), height: side(rect.height) }))
+    })
 }
 
 /// Participants of whom something is seen or heard.

@@ -111,6 +111,12 @@ pub enum Ask {
     TransferHost {
         participant_id: ParticipantId,
     },
+    /// How large a received video is shown, in device pixels; it comes in the layer nearest to that.
+    SetTile {
+        consumer_id: ConsumerId,
+        width: u16,
+        height: u16,
+    },
     Leave {},
     Ping {},
 }
@@ -284,6 +290,10 @@ impl Ask {
                 let Person { participant_id } = fields(data)?;
                 Self::TransferHost { participant_id }
             }
+            "set_tile" => {
+                let SetTile { consumer_id, width, height } = fields(data)?;
+                Self::SetTile { consumer_id, width, height }
+            }
             "leave" => {
                 let Empty {} = fields(data)?;
                 Self::Leave {}
@@ -295,6 +305,14 @@ impl Ask {
             _ => return Err(Failure::new("unknown_method", "there is no such method in jamcast.v1")),
         })
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetTile {
+    consumer_id: ConsumerId,
+    width: u16,
+    height: u16,
 }
 
 fn fields<T: DeserializeOwned>(data: Value) -> Result<T, Failure> {
@@ -689,6 +707,11 @@ mod tests {
             track.clone().prop_map(Ask::Pause),
             track.clone().prop_map(Ask::Resume),
             track.prop_map(Ask::Close),
+            any::<(u16, u16)>().prop_map(|(width, height)| Ask::SetTile {
+                consumer_id: ConsumerId::generate(),
+                width,
+                height
+            }),
             Just(Ask::RestartIce {}),
             Just(Ask::Leave {}),
             Just(Ask::Ping {}),

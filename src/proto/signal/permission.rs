@@ -32,6 +32,7 @@ pub(super) const fn least_role(ask: &Ask) -> RoomRole {
         | Ask::Resume(TrackRef::Consumer(_))
         | Ask::Close(TrackRef::Consumer(_))
         | Ask::Priority { .. }
+        | Ask::SetTile { .. }
         | Ask::Leave {}
         | Ask::Ping {} => RoomRole::Viewer,
     }

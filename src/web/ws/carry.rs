@@ -15,6 +15,7 @@ use crate::live::rooms::ProducerInfo;
 use crate::live::rooms::ProducerLevel;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
+use crate::live::rooms::Size;
 use crate::live::rooms::TrackSource;
 use crate::model::role::RoomGrant;
 use crate::proto::signal::Answer;
@@ -175,6 +176,11 @@ async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
         Ask::Spotlight { participant_id } => order(seat, Order::Spotlight(participant_id)).await,
         Ask::Lock { locked } => order(seat, Order::Lock(locked)).await,
         Ask::TransferHost { participant_id } => order(seat, Order::TransferHost(participant_id)).await,
+        Ask::SetTile { consumer_id: consumer, width, height } => {
+            let tile = Size { width, height };
+            seat.ask(|participant, reply| Request::SetTile { participant, consumer, tile, reply }).await?;
+            Ok(Answer::Done {})
+        }
         // The conversation answers these itself.
         Ask::Join { .. } | Ask::Leave {} | Ask::Ping {} => Ok(Answer::Done {}),
     }

@@ -92,6 +92,7 @@ export interface Methods {
   kick: { ask: { participant_id: string }; answer: object };
   ban: { ask: { participant_id: string }; answer: object };
   transfer_host: { ask: { participant_id: string }; answer: object };
+  set_tile: { ask: { consumer_id: string; width: number; height: number }; answer: object };
   leave: { ask: object; answer: object };
   ping: { ask: object; answer: object };
 }

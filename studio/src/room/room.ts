@@ -6,7 +6,7 @@ import { ConnectionLost, Refused } from "./signalling";
 import type { OpenSocket } from "./signalling";
 import type { Outgoing } from "./transports";
 import { Visit } from "./visit";
-import type { Links, Participant, RoomState } from "./visit";
+import type { Links, Participant, RoomState, Tile } from "./visit";
 
 export type Phase =
   | { name: "outside" }
@@ -71,6 +71,7 @@ const PASSING = new Set(["overloaded", "rate_limited", "unavailable", "timeout",
 export class Room {
   private readonly options: Required<RoomOptions>;
   private readonly wanted = new Map<TrackSource, Outgoing>();
+  private readonly tiles = new Map<string, Tile>();
   private readonly views = new Set<(view: RoomView) => void>();
   private readonly ears = new Set<(levels: readonly Level[]) => void>();
   private readonly troubles = new Set<(message: string) => void>();
@@ -158,6 +159,14 @@ export class Room {
     if (consumer_id !== undefined) await this.inside.ask("priority", { consumer_id, priority });
   }
 
+  /** Says how large a producer's picture is shown, in device pixels. */
+  setTile(producer: string, tile: Tile): void {
+    const known = this.tiles.get(producer);
+    if (known?.width === tile.width && known.height === tile.height) return;
+    this.tiles.set(producer, tile);
+    this.visit?.tellTile(producer);
+  }
+
   async leave(): Promise<void> {
     clearTimeout(this.retryTimer);
     const visit = this.visit;
@@ -222,7 +231,7 @@ export class Room {
       lost: () => this.ifCurrent(visit, () => this.retryLater()),
       removed: (reason) => this.ifCurrent(visit, () => this.end({ name: "removed", reason })),
       trouble: (message) => this.ifCurrent(visit, () => this.troubles.forEach((listener) => listener(message))),
-    });
+    }, this.tiles);
     return visit;
   }
 

@@ -16,8 +16,23 @@ export interface Outgoing {
 /** ICE recovers from short gaps by itself; after this long a restart is faster than hoping. */
 const RESTART_AFTER_MS = 3000;
 
-const CAMERA_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 1_200_000, maxFramerate: 30 };
-/** Text must stay readable; it seldom moves. */
+/** A camera in as many sizes as it has room for, so that everybody gets the one their tile and their link have room for. */
+const CAMERA_ENCODINGS: readonly RTCRtpEncodingParameters[][] = [
+  [{ rid: "f", maxBitrate: 300_000, maxFramerate: 30 }],
+  [
+    { rid: "q", scaleResolutionDownBy: 2, maxBitrate: 150_000, maxFramerate: 30 },
+    { rid: "f", maxBitrate: 700_000, maxFramerate: 30 },
+  ],
+  [
+    { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000, maxFramerate: 30 },
+    { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 30 },
+    { rid: "f", maxBitrate: 1_200_000, maxFramerate: 30 },
+  ],
+];
+/** Of a camera with fewer pixels than these Chromium sends two sizes or one: the lowest of those asked for, never the full one. */
+const PIXELS_FOR_THREE = 960 * 540;
+const PIXELS_FOR_TWO = 480 * 270;
+/** One size, in which its text stays readable; it seldom moves. */
 const SCREEN_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 2_500_000, maxFramerate: 15 };
 const AUDIO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 256_000, priority: "high", networkPriority: "high" };
 
@@ -173,7 +188,7 @@ export class SendTransport extends Transport {
       const transceiver = this.pc.addTransceiver(track, {
         direction: "sendonly",
         streams: [new MediaStream()],
-        sendEncodings: [encodingOf(source, track)],
+        sendEncodings: encodings(source, track),
       });
       if (track.kind === "video") preferCommonCodecs(transceiver);
       this.lines.set(source, { transceiver, producer: null, paused: false });
@@ -248,9 +263,12 @@ export class RecvTransport extends Transport {
   }
 }
 
-function encodingOf(source: TrackSource, track: MediaStreamTrack): RTCRtpEncodingParameters {
-  if (track.kind === "audio") return AUDIO_ENCODING;
-  return source === "screen" ? SCREEN_ENCODING : CAMERA_ENCODING;
+function encodings(source: TrackSource, track: MediaStreamTrack): RTCRtpEncodingParameters[] {
+  if (track.kind === "audio") return [AUDIO_ENCODING];
+  if (source === "screen") return [SCREEN_ENCODING];
+  const { width = 1280, height = 720 } = track.getSettings();
+  const pixels = width * height;
+  return CAMERA_ENCODINGS[pixels >= PIXELS_FOR_THREE ? 2 : pixels >= PIXELS_FOR_TWO ? 1 : 0] ?? [];
 }
 
 /** Asks for the shortest jitter buffer the network allows; browsers without the hint choose by themselves. */

@@ -39,6 +39,12 @@ export interface VisitEvents {
   trouble(message: string): void;
 }
 
+/** In device pixels. */
+export interface Tile {
+  width: number;
+  height: number;
+}
+
 export class Visit {
   private readonly url: string;
   private readonly open: OpenSocket;
@@ -57,13 +63,16 @@ export class Visit {
   private readonly producers = new Map<string, ProducerInfo>();
   /** Consumer by producer. */
   private readonly consumers = new Map<string, string>();
+  private readonly tiles: ReadonlyMap<string, Tile>;
   /** Pushes that came before the answer to `join`. */
   private early: Push[] = [];
 
-  constructor(url: string, open: OpenSocket, events: VisitEvents) {
+  /** `tiles` says how large each producer's picture is shown; it is the caller's and may change. */
+  constructor(url: string, open: OpenSocket, events: VisitEvents, tiles: ReadonlyMap<string, Tile>) {
     this.url = url;
     this.open = open;
     this.events = events;
+    this.tiles = tiles;
     this.signalling = this.dial();
   }
 
@@ -108,6 +117,15 @@ export class Visit {
   /** The consumer of somebody's track. */
   consumerOf(producer: string): string | undefined {
     return this.consumers.get(producer);
+  }
+
+  /** Tells how large a producer's picture is shown, so that it comes in the size nearest to that. */
+  tellTile(producer: string): void {
+    const consumer = this.consumers.get(producer);
+    const tile = this.tiles.get(producer);
+    if (this.over || consumer === undefined || tile === undefined) return;
+    // A consumer that goes meanwhile needs no size, and without one it comes in the largest.
+    this.signalling.request("set_tile", { consumer_id: consumer, ...tile }).catch(() => undefined);
   }
 
   async leave(): Promise<void> {
@@ -288,6 +306,7 @@ export class Visit {
         if (!this.producers.has(producer.id)) return;
         this.consumers.set(producer.id, consumer.id);
         this.recv?.add(consumer);
+        this.tellTile(producer.id);
         this.events.changed();
       })
       .catch((error: unknown) => {

@@ -79,6 +79,11 @@ export class Studio {
     this.room.retryNow();
   }
 
+  /** How large a picture is shown, so that it comes no larger than that. */
+  setTile(producer: string, size: { width: number; height: number }): void {
+    this.room.setTile(producer, size);
+  }
+
   async leave(): Promise<void> {
     this.leaveQuietly();
     this.inputs.close();

@@ -4,6 +4,8 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 import { Boost } from "../media/boost";
+/** A window that is being resized changes its pictures' sizes with every frame. */
+const SIZE_RESTS_MS = 250;
 
 /** A picture without sound; sound has its own element, so that neither waits for the other. */
 export function Picture(props: {
@@ -12,8 +14,29 @@ export function Picture(props: {
   /** Nothing may be cut off: a screen, with text on it. */
   whole?: boolean;
   label: string;
+  /** Called with the size on the screen, in device pixels, once it rests after a change. */
+  onSize?: (size: { width: number; height: number }) => void;
 }): JSX.Element {
   const ref = useRef<HTMLVideoElement>(null);
+  const { onSize } = props;
+  useEffect(() => {
+    const video = ref.current;
+    if (video === null || onSize === undefined) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const tell = (): void => {
+      const scale = window.devicePixelRatio;
+      onSize({ width: Math.round(video.clientWidth * scale), height: Math.round(video.clientHeight * scale) });
+    };
+    const observer = new ResizeObserver(() => {
+      clearTimeout(timer);
+      timer = setTimeout(tell, SIZE_RESTS_MS);
+    });
+    observer.observe(video);
+    return () => {
+      observer.disconnect();
+      clearTimeout(timer);
+    };
+  }, [onSize]);
   useEffect(() => {
     const video = ref.current;
     if (video === null) return;

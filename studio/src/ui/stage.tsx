@@ -1,7 +1,7 @@
 /** Everybody in the room, in tiles as large as fit. */
 
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
 import { initials } from "../format";
 import type { Participant, ParticipantInfo, RemoteTrack } from "../room";
@@ -117,6 +117,11 @@ function Tile(props: { studio: Studio; participant: Participant; onChoose(): voi
   const sounds = microphone !== undefined && studio.sounding.value.has(microphone.id);
   const ref = useLevel<HTMLElement>(microphone?.stream?.getAudioTracks()[0] ?? null, muted);
   const gain = studio.mix.of(participant.name);
+  const shown = visible?.id;
+  const sized = useCallback(
+    (size: { width: number; height: number }) => shown !== undefined && studio.setTile(shown, size),
+    [studio, shown],
+  );
   return (
     <article
       ref={ref}
@@ -128,7 +133,7 @@ function Tile(props: { studio: Studio; participant: Participant; onChoose(): voi
       aria-label={participant.name}
     >
       {shows(visible) && !participant.video_muted ? (
-        <Picture source={visible.stream} label={`${participant.name}'s picture`} />
+        <Picture source={visible.stream} label={`${participant.name}'s picture`} onSize={sized} />
       ) : (
         <Silhouette name={participant.name} />
       )}

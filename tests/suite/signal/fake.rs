@@ -249,7 +249,13 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
                 heard.note(format!("{order:?}").split([' ', '(']).next().unwrap_or_default());
                 let _ = reply.send(Ok(()));
             }
-            Request::Tap { .. } | Request::Keyframe { .. } => heard.note("not for signalling"),
+            Request::SetTile { tile, reply, .. } => {
+                heard.note(format!("tile {}x{}", tile.width, tile.height));
+                let _ = reply.send(Ok(()));
+            }
+            Request::Tap { .. } | Request::Keyframe { .. } | Request::SetTapTile { .. } => {
+                heard.note("not for signalling")
+            }
         }
     }
 }

@@ -63,6 +63,7 @@ fn every_method_and_push_has_an_example() {
         "restart_ice",
         "resume",
         "room_updated",
+        "set_tile",
         "spotlight",
         "transfer_host",
         "transport_connected",

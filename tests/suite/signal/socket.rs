@@ -136,6 +136,8 @@ async fn a_musician_joins_sends_receives_and_leaves() {
     let answer = |offer_id: u32| json!({"transport": "recv", "offer_id": offer_id, "sdp": "v=0"});
     assert_eq!(studio.call("connect", answer(1)).await["data"], json!({}));
     assert_eq!(studio.call("connect", answer(7)).await["error"]["code"], "unexpected_answer");
+    let tile = json!({"consumer_id": consumer, "width": 640, "height": 360});
+    assert_eq!(studio.call("set_tile", tile).await["ok"], true);
     assert_eq!(studio.call("close", json!({"consumer_id": consumer})).await["ok"], true);
     gateway.heard.tell(&Event::TransportFailed(Transport::Recv));
     assert_eq!(studio.hear().await["method"], "transport_failed");
@@ -154,6 +156,7 @@ async fn a_musician_joins_sends_receives_and_leaves() {
         "consume",
         "answer 1",
         "answer 7",
+        "tile 640x360",
         "consumer Close",
         "restart_ice",
         "leave",
@@ -196,6 +199,7 @@ fn calls() -> Vec<(&'static str, Value, &'static str)> {
         ("resume", json!({"consumer_id": consumer}), "viewer"),
         ("close", json!({"consumer_id": consumer}), "viewer"),
         ("priority", json!({"consumer_id": consumer, "priority": 255}), "viewer"),
+        ("set_tile", json!({"consumer_id": consumer, "width": 640, "height": 360}), "viewer"),
         ("connect", json!({"transport": "send", "sdp": "v=0"}), "musician"),
         ("candidate", json!({"transport": "send", "candidate": "1"}), "musician"),
         ("produce", json!({"mid": "0", "source": "screen"}), "musician"),

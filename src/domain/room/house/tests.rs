@@ -47,7 +47,7 @@ fn band() -> Band {
     let ben = enter(&mut room, "Ben", RoomRole::Musician);
     let viewer = enter(&mut room, "Vera", RoomRole::Viewer);
     let sound = room.produce(anna, "0", TrackSource::Microphone, OPUS).expect("allowed");
-    room.bind_source(anna, "0", SSRC);
+    room.bind_source(anna, "0", None, SSRC);
     for (lane, participant) in [host, ben, viewer].into_iter().enumerate() {
         let outlet = Outlet { peer: 1, lane };
         let consumer = Consumer::new(ConsumerId::generate(), participant, outlet, Forwarder::new(48_000));
@@ -69,7 +69,8 @@ impl Band {
 
     /// Who hears Anna's next packet.
     fn hearers(&mut self, seq: u16) -> Vec<ParticipantId> {
-        let packet = Incoming { ssrc: SSRC, seq, timestamp: u32::from(seq) * 480, key: true };
+        let timestamp = u32::from(seq) * 480;
+        let packet = Incoming { ssrc: SSRC, seq, timestamp, key: true, numbers: None, elsewhere: [None; 2] };
         let producer = self.room.source(self.anna, SSRC).expect("bound");
         if producer.is_held() {
             return Vec::new();
@@ -179,7 +180,7 @@ fn levels_are_told_loudest_first_and_silence_once() {
     let mut band = band();
     let (host, anna, ben, sound) = (band.host, band.anna, band.ben, band.sound);
     let guitar = band.room.produce(ben, "0", TrackSource::Microphone, OPUS).expect("allowed");
-    band.room.bind_source(ben, "0", 8);
+    band.room.bind_source(ben, "0", None, 8);
     let play = |band: &mut Band, who, ssrc, levels: &[u8]| {
         let producer = band.room.source(who, ssrc).expect("bound");
         levels.iter().for_each(|level| producer.note_loudness(*level));

@@ -4,20 +4,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use bytes::BytesMut;
-
-use crate::driver::rtc::engine::Candidates;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
 
 use crate::domain::room::forwarder::Outgoing;
+use crate::domain::room::picture::Shift;
+use crate::domain::room::red::Repeater;
+use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
+use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::peer::Form;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
-use crate::driver::rtc::peer::Media;
 use crate::driver::rtc::peer::Peer;
+use crate::driver::rtc::peer::Source;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -148,9 +152,10 @@ fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
         let now = go_on(&mut sender, &mut receiver);
         let payload = vec![0x10, 0, 7, 7].into();
         let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() }, None);
-        sender.1.write(now, lane, Outgoing { seq, timestamp: 7 }, &media);
+        let out = Outgoing { seq, timestamp: 7, shift: Shift::default() };
+        sender.1.write(now, lane, out, &media, Form::Plain(media.payload()));
     }
-    let (media_ssrc, transceiver) = *receiver.1.sources.first().expect("packets came");
+    let &Source { ssrc: media_ssrc, transceiver, .. } = receiver.1.sources.first().expect("packets came");
     let pair = |index: u16| NackPair { packet_id: index * 17, lost_packets: 0xffff };
     for _ in 0..100 {
         let nack = TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks: (0..11).map(pair).collect() };
@@ -161,4 +166,42 @@ fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
     let repeated = std::iter::from_fn(|| sender.1.poll_transmit()).count();
     assert!((100..=1024 + 200).contains(&repeated), "{repeated} packets were sent again");
     assert!(sender.1.take_refused() > 10_000, "18 700 were asked for");
+}
+
+#[test]
+fn sound_goes_twice_where_it_is_lost_and_comes_out_once_each() {
+    let start = Instant::now();
+    let (mut sender, mut receiver) = (peer(start, 1), peer(start, 2));
+    let lane = sender.1.open_lane(Codec::Opus, "stream").expect("a lane");
+    let offer = sender.1.offer(start, false).expect("an offer");
+    let answer = receiver.1.answer(start, &offer, |_| None).expect("an answer");
+    sender.1.accept(start, &answer).expect("acceptable");
+    assert_eq!(sender.1.redundancy(lane), None, "a good link gets it once");
+    sender.1.sound_lost(start, lane, 0.2, false);
+    let (form, plain) = sender.1.redundancy(lane).expect("it was agreed on");
+    assert_eq!((form, plain), (63, 111));
+    let mut repeater = Repeater::default();
+    let mut got = Vec::new();
+    for seq in 0..200u8 {
+        let now = start + STEP * u32::from(seq);
+        tend(now, &mut sender.1);
+        let heard = tend(now, &mut receiver.1);
+        let media = heard.iter().filter_map(|heard| if let Heard::Media(media) = heard { Some(media) } else { None });
+        for media in media.filter(|media| Some(media.payload_type()) == receiver.1.red()) {
+            got.push(media.unwrapped().map(|m| (m.payload_type(), m.seq(), m.payload()[0], m.is_repeat())).collect());
+        }
+        let payload = Bytes::from(vec![seq; 40]);
+        let (number, timestamp) = (u16::from(seq), u32::from(seq) * 480);
+        if let Some(twice) = repeater.repeat(plain, number, timestamp, &payload) {
+            let media = Media::new(rtc::rtp::Packet::default(), None);
+            let out = Outgoing { seq: number, timestamp, shift: Shift::default() };
+            sender.1.write(now, lane, out, &media, Form::Twice(form, &twice));
+        }
+        repeater.remember(number, timestamp, &payload);
+        carry(now, &mut sender, &mut receiver);
+        carry(now, &mut receiver, &mut sender);
+    }
+    let last: &Vec<_> = got.last().expect("packets came");
+    let [(111, old, was, true), (111, new, is, false)] = last[..] else { panic!("{last:?}") };
+    assert_eq!((old + 1, old, new), (new, u16::from(was), u16::from(is)));
 }

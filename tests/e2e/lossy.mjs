@@ -1,0 +1,254 @@
+// One musician and two listeners; what the second listener's link does to it, and not to the first. Run by lossy.sh with GATEWAY_URL
+// and HOST_TOKEN.
+//
+// PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
+// every phase held.
+import { chromium } from "playwright-core";
+
+import { CLEAN, Wire } from "./wire.mjs";
+
+const { GATEWAY_URL, HOST_TOKEN, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const PATIENCE_MS = 30_000;
+
+const started = Date.now();
+const results = { ok: false, phases: {}, problems: [] };
+const browsers = [];
+
+const say = (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+function check(fine, complaint) {
+  if (!fine) results.problems.push(complaint);
+}
+
+async function openBrowser() {
+  const launched = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      "--use-fake-device-for-media-stream",
+      "--use-fake-ui-for-media-stream",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--disable-features=WebRtcHideLocalIpsWithMdns",
+      "--autoplay-policy=no-user-gesture-required",
+      "--allow-loopback-in-peer-connection",
+    ],
+  });
+  browsers.push(launched);
+  return launched;
+}
+
+/** What comes from the gateway to this page comes through the wire. */
+async function behind(wire, page) {
+  await page.exposeFunction("wirePort", async (port) => {
+    wire.gatewayPort = port;
+    wire.port ??= await wire.open();
+    return wire.port;
+  });
+  await page.addInitScript(() => {
+    const candidate = /(a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 )(\d+)/g;
+    const native = RTCPeerConnection.prototype.setRemoteDescription;
+    RTCPeerConnection.prototype.setRemoteDescription = async function (description) {
+      const port = [...description.sdp.matchAll(candidate)][0]?.[2];
+      if (port === undefined) throw new Error("the gateway has no candidate on loopback");
+      const through = await window.wirePort(Number(port));
+      return native.call(this, { ...description, sdp: description.sdp.replaceAll(candidate, `$1${through}`) });
+    };
+  });
+}
+
+async function person(inside, url, wire) {
+  const context = await inside.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  if (wire !== undefined) await behind(wire, page);
+  await page.addInitScript(() => {
+    const Native = window.RTCPeerConnection;
+    window.peers = [];
+    window.RTCPeerConnection = class extends Native {
+      constructor(...parameters) {
+        super(...parameters);
+        window.peers.push(this);
+      }
+    };
+  });
+  // A camera of two sizes, so that machines without a video encoder in hardware keep up.
+  await page.addInitScript(() => {
+    const native = MediaDevices.prototype.getUserMedia;
+    MediaDevices.prototype.getUserMedia = function (constraints) {
+      const video = constraints.video && { width: 640, height: 360, frameRate: 20 };
+      return native.call(this, { ...constraints, video });
+    };
+  });
+  await page.goto(url);
+  const button = page.getByTestId("join-button");
+  await page.waitForFunction(() => document.querySelector('[data-testid="join-button"]:not([disabled])') !== null);
+  await button.click();
+  await page.locator('[data-testid="room"][data-phase="inside"]').waitFor();
+  return page;
+}
+
+/** What a listener has received since it joined. */
+function heard(page) {
+  return page.evaluate(async () => {
+    const sum = { at: performance.now(), height: 0, frames: 0, freezes: 0, samples: 0, concealed: 0, redundant: 0, bytes: 0, plis: 0, nacks: 0 };
+    for (const pc of window.peers) {
+      if (pc.connectionState !== "connected") continue;
+      for (const report of (await pc.getStats()).values()) {
+        if (report.type !== "inbound-rtp") continue;
+        sum.bytes += report.bytesReceived;
+        if (report.kind === "audio") {
+          sum.samples += report.totalSamplesReceived ?? 0;
+          sum.redundant += report.fecPacketsReceived ?? 0;
+          sum.concealed += (report.concealedSamples ?? 0) - (report.silentConcealedSamples ?? 0);
+        } else {
+          sum.height = Math.max(sum.height, report.frameHeight ?? 0);
+          sum.frames += report.framesDecoded ?? 0;
+          sum.freezes += report.freezeCount ?? 0;
+          sum.plis += report.pliCount ?? 0;
+          sum.nacks += report.nackCount ?? 0;
+        }
+      }
+    }
+    return sum;
+  });
+}
+
+/** What it receives in so many seconds from now. */
+async function watch(page, seconds) {
+  const before = await heard(page);
+  await sleep(seconds * 1000);
+  const after = await heard(page);
+  const took = (after.at - before.at) / 1000;
+  return {
+    height: after.height,
+    fps: Number(((after.frames - before.frames) / took).toFixed(1)),
+    freezes: after.freezes - before.freezes,
+    concealed: Number(((after.concealed - before.concealed) / Math.max(1, after.samples - before.samples)).toFixed(3)),
+    redundant: after.redundant - before.redundant,
+    kbps: Math.round(((after.bytes - before.bytes) * 8) / took / 1000),
+    plis: after.plis - before.plis,
+    nacks: after.nacks - before.nacks,
+  };
+}
+
+async function until(page, seconds, holds) {
+  const deadline = Date.now() + seconds * 1000;
+  for (;;) {
+    const now = await heard(page);
+    if (holds(now)) return Number(((Date.now() - deadline) / 1000 + seconds).toFixed(1));
+    if (Date.now() > deadline) return null;
+    await sleep(250);
+  }
+}
+
+async function main() {
+  const api = async (path, body) => {
+    const headers = { authorization: `Bearer ${HOST_TOKEN}`, "content-type": "application/json" };
+    const answer = await fetch(`${GATEWAY_URL}/api/v1${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+  };
+  const invitation = async (name, role) => (await api("/rooms/demo/tokens", { name, role })).studio_url;
+  say("one musician and two listeners");
+  const [near, far] = await Promise.all([openBrowser(), openBrowser()]);
+  const wire = new Wire();
+  const musician = await person(near, await invitation("Ada", "musician"));
+  const good = await person(near, await invitation("Grace", "viewer"));
+  const bad = await person(far, await invitation("Linus", "viewer"), wire);
+  results.sends = await musician.evaluate(async () => {
+    for (const pc of window.peers) {
+      if (pc.localDescription?.sdp.includes("a=simulcast")) {
+        return { simulcast: /a=simulcast:.*/.exec(pc.remoteDescription.sdp)?.[0], rtx: pc.remoteDescription.sdp.includes("rtx/90000") };
+      }
+    }
+    return null;
+  });
+  check(results.sends?.simulcast?.includes("recv"), "no simulcast was negotiated");
+  check(results.sends?.rtx === false, "RTX was negotiated");
+
+  const FULL = 300;
+  const climbs = [await until(good, 25, (now) => now.height >= FULL), await until(bad, 25, (now) => now.height >= FULL)];
+  results.phases.climb = { seconds: climbs };
+  say(`full size after ${climbs} s`);
+  if (climbs.includes(null)) {
+    results.layers = await musician.evaluate(async () => {
+      const layers = [];
+      for (const pc of window.peers) for (const r of (await pc.getStats()).values()) if (r.type === "outbound-rtp" && r.kind === "video") layers.push([r.rid, r.frameHeight, r.framesPerSecond, r.bytesSent, r.qualityLimitationReason]);
+      return layers;
+    });
+    check(false, `full size was not reached: ${JSON.stringify([await heard(good), await heard(bad)])} ${JSON.stringify(results.layers)}`);
+    return;
+  }
+
+  const phases = {
+    // Sound goes twice once its receiver has reported the loss, which browsers do every five seconds or so; 0.2 × 0.2 is lost then.
+    loss5: { wire: { loss: 0.05 }, settle: 12, fps: 0.6, concealed: 0.02, twice: true },
+    loss20: { wire: { loss: 0.2 }, settle: 8, fps: 0.25, concealed: 0.1, twice: true },
+    jitter100: { wire: { jitterMs: 100 }, fps: 0.25, concealed: 0.3 },
+    narrow: { wire: { bitsPerSecond: 300_000, queueMs: 500 }, settle: 8, concealed: 0.1, shrinks: true },
+  };
+  for (const [name, phase] of Object.entries(phases)) {
+    if (process.env.PHASES && !process.env.PHASES.split(",").includes(name)) continue;
+    for (let attempt = 1; attempt <= 3; attempt += 1) {
+      const full = (now) => now.height >= FULL;
+      if ((await Promise.all([until(good, 25, full), until(bad, 25, full)])).includes(null)) {
+        check(false, `${name}: the full size does not come back on a good link`);
+        break;
+      }
+      say(`${name}${attempt > 1 ? ", once more" : ""}`);
+      wire.is = { ...CLEAN, ...phase.wire };
+      await sleep((phase.settle ?? 2) * 1000);
+      const before = await fullFrames(musician);
+      const [fine, ours] = await Promise.all([watch(good, 6), watch(bad, 6)]);
+      const sent = ((await fullFrames(musician)) - before) / 6;
+      wire.is = CLEAN;
+      results.phases[name] = { full_fps_sent: Number(sent.toFixed(1)), good: fine, bad: ours };
+      say(JSON.stringify(results.phases[name]));
+      // A browser short of processor stops sending the full size, or takes its own delays for the link's; then nothing can be said
+      // about who gets it.
+      if ((sent < 5 || fine.height < FULL) && attempt < 3) continue;
+      check(sent >= 5, `${name}: the musician's browser sends the full size with ${sent} frames a second only`);
+      check(fine.height >= FULL && fine.fps >= sent * 0.7, `${name}: the other listener suffers: ${JSON.stringify(fine)}`);
+      check(ours.concealed <= phase.concealed, `${name}: ${ours.concealed} of the sound is made up`);
+      check(fine.redundant === 0, `${name}: the other listener gets the sound twice`);
+      if (phase.twice) check(ours.redundant > 100, `${name}: the sound comes once only: ${JSON.stringify(ours)}`);
+      if (phase.shrinks) check(ours.height < FULL || ours.fps < 1, `${name}: the picture stays large: ${JSON.stringify(ours)}`);
+      else check(ours.fps >= sent * phase.fps, `${name}: ${ours.fps} of ${sent} frames a second arrive`);
+      break;
+    }
+  }
+  results.up_after_s = await until(bad, 30, (now) => now.height >= FULL);
+  check(results.up_after_s !== null, "the full size does not come back when the link is wide again");
+  results.wire = wire.sent;
+  wire.close();
+}
+
+/** How many frames of the full size a musician has sent. */
+function fullFrames(page) {
+  return page.evaluate(async () => {
+    let frames = 0;
+    for (const pc of window.peers) {
+      for (const report of (await pc.getStats()).values()) {
+        if (report.type === "outbound-rtp" && report.rid === "f") frames += report.framesSent ?? 0;
+      }
+    }
+    return frames;
+  });
+}
+
+try {
+  await main();
+} catch (error) {
+  results.problems.push(error.message);
+} finally {
+  for (const each of browsers) await each.close().catch(() => undefined);
+}
+results.ok = results.problems.length === 0;
+results.seconds = Math.round((Date.now() - started) / 1000);
+console.log(JSON.stringify(results));
+process.exit(results.ok ? 0 : 1);
