@@ -135,7 +135,7 @@ fn run_mixer() -> Result<()> {
         format: telemetry::Format::Json,
     })?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standard input cannot be used")?;
-    mixer::run(UnixStream::from(socket)).context("the mixer cannot go on")
+    mixer::run(&UnixStream::from(socket)).context("the mixer cannot go on")
 }
 
 fn print(text: &str) -> Result<()> {

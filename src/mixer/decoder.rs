@@ -82,7 +82,7 @@ impl Decoder {
         let seat = match purpose {
             Use::Picture(placement, _) => {
                 let seat = programme.seat_picture(&placement)?;
-                carry_pictures(&exit, &seat.entry, &progress);
+                carry_pictures(&exit, &seat.entry, &progress, track.codec);
                 seat
             }
             Use::Sound(initial) => {
@@ -193,7 +193,7 @@ impl Progress {
     }
 }
 
-fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
+fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, codec: Codec) {
     let progress = Arc::clone(progress);
     let entry = entry.clone();
     let mut seen: Option<gst::Caps> = None;
@@ -203,7 +203,7 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
             return Ok(gst::FlowSuccess::Ok);
         };
         if seen.as_deref() != Some(caps) {
-            entry.set_caps(relabelled(caps).as_ref());
+            entry.set_caps(relabelled(caps, codec).as_ref());
             seen = Some(caps.to_owned());
         }
         if let Some(due) = picture.pts() {
@@ -218,15 +218,17 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>) {
 ///
 /// The compositor crashes on an interlaced source beside progressive ones. Shown as if it were progressive such a picture has combed
 /// edges, and the programme goes on. Half a chroma sample to the left is invisible; converting every picture for it would cost more
-/// than decoding. The colours are those of BT.601 when they leave the pipelines.
-fn relabelled(caps: &gst::CapsRef) -> Option<gst::Caps> {
+/// than decoding. VP8 has the colours of BT.601 at any size (RFC 6386 section 9.2), which its decoder does not know. H.264 says which
+/// it has; others are converted by the compositor together with the scaling, which is cheaper than a conversion of its own.
+fn relabelled(caps: &gst::CapsRef, codec: Codec) -> Option<gst::Caps> {
     let said = caps.structure(0)?;
     let mut told = gst::Structure::builder(said.name().as_str())
         .field("chroma-site", "mpeg2")
         .field("interlace-mode", "progressive")
         .field("colorimetry", "bt601")
         .build();
-    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio"] {
+    let colours = (codec == Codec::H264).then_some("colorimetry");
+    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio"].into_iter().chain(colours) {
         if let Ok(value) = said.value(field) {
             told.set_value(field, value.clone());
         }

@@ -24,11 +24,13 @@ mod template;
 mod timing;
 
 use std::io;
-use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use rustix::net::recv;
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
@@ -44,7 +46,8 @@ use crate::proto::mixer::ToMixer;
 /// One second in nanoseconds, the mixer's unit of time.
 const SECOND: i64 = 1_000_000_000;
 
-/// Between two looks at the clock: a fraction of a frame, so that no packet misses its turn by it.
+/// Between two looks at the socket and the clock: a fraction of a frame, so that no packet misses its turn by it, and long enough for
+/// the packets of a frame to go their way together, so that the mixer and a decoder wake once for all of them.
 const TICK: Duration = Duration::from_millis(5);
 
 /// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
@@ -57,9 +60,8 @@ const READ: usize = 64 << 10;
 ///
 /// # Errors
 /// When the programme cannot go on; the same has been sent as [`Report::Failed`] then.
-pub fn run(socket: UnixStream) -> Result<(), Error> {
+pub fn run(socket: &UnixStream) -> Result<(), Error> {
     socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(TICK))?;
     socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let (outbox, writer) = Outbox::open(socket.try_clone()?)?;
     let mut conductor = Conductor::new(outbox.clone());
@@ -73,19 +75,20 @@ pub fn run(socket: UnixStream) -> Result<(), Error> {
     result
 }
 
-fn conduct(mut socket: UnixStream, conductor: &mut Conductor) -> Result<(), Error> {
+fn conduct(socket: &UnixStream, conductor: &mut Conductor) -> Result<(), Error> {
     let mut input = BytesMut::new();
     let mut chunk = vec![0; READ];
     let tick = TICK.as_nanos() as i64;
     let mut due = monotonic();
     loop {
-        match socket.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(count) => input.extend_from_slice(&chunk[..count]),
-            Err(error) if is_timeout(&error) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+        // Only this thread must not wait here; the one that writes to the same socket does.
+        let taken = match recv(socket, &mut chunk[..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(()),
+            Ok((_, count)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(io::Error::from(error).into()),
+        };
+        input.extend_from_slice(&chunk[..taken]);
         while let Some(message) = ToMixer::decode(&mut input)? {
             if conductor.handle(message)? == Progress::Finished {
                 return Ok(());
@@ -96,11 +99,10 @@ fn conduct(mut socket: UnixStream, conductor: &mut Conductor) -> Result<(), Erro
             conductor.advance()?;
             due = now + tick;
         }
+        if taken < READ {
+            std::thread::park_timeout(Duration::from_nanos((due - monotonic()).max(0).unsigned_abs()));
+        }
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// The machine's monotonic clock, nanoseconds: the same clock GStreamer and the gateway read.

@@ -106,7 +106,7 @@ impl Gateway {
     pub(crate) fn start() -> Self {
         let turn = turn();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let mixer = std::thread::spawn(move || mixer::run(theirs));
+        let mixer = std::thread::spawn(move || mixer::run(&theirs));
         Self::over(ours, Some(mixer), turn)
     }
 

@@ -21,6 +21,7 @@ use crate::sender::RED;
 use crate::sender::WHITE;
 use crate::sender::play;
 use crate::sender::video;
+use crate::sender::video_of_bt709;
 
 /// The whole programme.
 const FULL: [u32; 4] = [0, 0, 640, 360];
@@ -100,6 +101,24 @@ fn cameras_of_1080p_stand_in_small_tiles() {
         last.assert_colour(x, y, colour);
     }
     last.assert_colour(180, 270, BLACK);
+}
+
+#[test]
+fn cameras_of_other_colours_than_the_programmes_show_the_right_ones() {
+    let mut gateway = Gateway::start();
+    // The same green as GREEN, which is written in the colours of BT.601.
+    let green = |_| [173, 42, 26];
+    let tracks = [video_of_bt709(1, [1280, 720], 1500, green), video_of_bt709(2, [320, 180], 1500, green)];
+    let places = [[0, 0, 320, 180], [320, 0, 320, 180]];
+    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
+    gateway.show(&scene(sources.collect()));
+    play(&mut gateway, &tracks.each_ref(), 1500, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let pictures = look(&heard);
+    let last = pictures.last().expect("seen");
+    last.assert_colour(160, 90, GREEN);
+    last.assert_colour(480, 90, GREEN);
 }
 
 #[test]

@@ -49,40 +49,42 @@ impl Track {
     }
 }
 
+const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 ! \
+                    video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1";
+
 /// Pictures of one colour each, `colour(n)` for the n-th.
 pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
     let encoder = match codec {
         Codec::Vp8 => "vp8enc deadline=1 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp8pay picture-id-mode=15-bit",
-        Codec::H264 => {
-            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 ! \
-             video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1"
-        }
+        Codec::H264 => H264,
         Codec::Opus => panic!("not a video codec"),
     };
-    pictures(number, codec, "progressive", encoder, size, ms, colour)
+    pictures(number, codec, "colorimetry=bt601,interlace-mode=progressive", encoder, size, ms, colour)
+}
+
+/// The same in H.264 that says of itself to have the colours of BT.709, as cameras of HD have them.
+pub(crate) fn video_of_bt709(number: u32, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
+    pictures(number, Codec::H264, "colorimetry=bt709,interlace-mode=progressive", H264, size, ms, colour)
 }
 
 /// The same from an interlaced camera, as old capture cards send it.
 pub(crate) fn interlaced_video(number: u32, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
     let encoder = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 interlaced=true ! \
                    rtph264pay config-interval=-1";
-    pictures(number, Codec::H264, "interleaved", encoder, size, ms, colour)
+    pictures(number, Codec::H264, "colorimetry=bt601,interlace-mode=interleaved", encoder, size, ms, colour)
 }
 
 fn pictures(
     number: u32,
     codec: Codec,
-    interlace_mode: &str,
+    said: &str,
     encoder: &str,
     size: [usize; 2],
     ms: u64,
     colour: impl Fn(u64) -> Colour,
 ) -> Track {
     let [width, height] = size;
-    let caps = format!(
-        "video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1,colorimetry=bt601,\
-         interlace-mode={interlace_mode}"
-    );
+    let caps = format!("video/x-raw,format=I420,width={width},height={height},framerate={FPS}/1,{said}");
     let pictures = (0..ms * FPS / 1000).map(|n| {
         let [y, u, v] = colour(n);
         let mut picture = vec![y; width * height];
