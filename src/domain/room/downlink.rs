@@ -19,6 +19,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_secs(2);
 /// A step that held for so long is no trial any more.
 const TRIAL: Duration = Duration::from_secs(5);
+/// Reports and estimates of so long after a change of the way are of the one before.
+const OLD_NEWS: Duration = Duration::from_secs(2);
 /// After a trial that failed the next one waits for so long, doubled by each further failure up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(128));
 
@@ -36,6 +38,8 @@ pub struct Downlink {
     /// The last step up has not failed.
     holds: bool,
     back_off: Duration,
+    /// Until then reports tell of the time before this link.
+    deaf_until: Instant,
 }
 
 impl Downlink {
@@ -50,7 +54,13 @@ impl Downlink {
             stepped_at: now,
             holds: true,
             back_off: BACK_OFF.0,
+            deaf_until: now,
         }
+    }
+
+    /// One of a peer that was connected by another way before, or not at all for a while.
+    pub fn by_another_way(now: Instant) -> Self {
+        Self { deaf_until: now + OLD_NEWS, ..Self::new(now) }
     }
 
     /// Bits per second of video that may be sent now. `least` is what seeing everybody takes; it is sent until the link has shown
@@ -66,6 +76,9 @@ impl Downlink {
 
     /// Takes the receiver's estimate in bits per second. `true` if its link is full.
     pub fn estimated(&mut self, now: Instant, bits: u64) -> bool {
+        if now < self.deaf_until {
+            return false;
+        }
         // The first one tells what came in the seconds before it, which a step up since then has left behind.
         let before = self.estimate.replace(bits).unwrap_or(self.sent * 7 / 8);
         if bits * FALL.1 < before * FALL.0 {
@@ -79,6 +92,9 @@ impl Downlink {
 
     /// Takes the share of packets lost, 0.0 to 1.0, of a report about a stream of video. `true` if its link is full.
     pub fn lost(&mut self, now: Instant, share: f64) -> bool {
+        if now < self.deaf_until {
+            return false;
+        }
         self.loss += (share - self.loss) / 4.0;
         if self.loss < FULL {
             return false;

@@ -64,6 +64,13 @@ impl Room {
         }
     }
 
+    /// A receiving peer is connected, for the first time or by another way: what was found out about its link is forgotten.
+    pub fn link_is_new(&mut self, now: Instant, peer: u64) {
+        if let Some(downlink) = self.downlinks.get_mut(&peer) {
+            *downlink = Downlink::by_another_way(now);
+        }
+    }
+
     /// Whether the link of a receiving peer was found full a moment ago.
     pub fn is_full(&self, now: Instant, peer: u64) -> bool {
         self.downlinks.get(&peer).is_some_and(|downlink| downlink.is_full(now))
@@ -287,6 +294,11 @@ mod tests {
         let before = jam.got[0].len();
         jam.play(3);
         assert_eq!(jam.got[0].len(), before, "nothing where not even the smallest fits");
+        jam.room.link_is_new(jam.now, 0);
+        jam.room.lost(jam.now, 0, 1.0);
+        jam.room.estimated(jam.now, 0, 10_000);
+        jam.play(1);
+        assert!(jam.got[0].len() > before, "another link begins anew, whatever is said of the one before");
         assert!(jam.got.iter().all(|got| numbers_go_on(got)));
         assert_eq!(jam.tapped.last().map(|(ssrc, _)| *ssrc), Some(3), "a tap's link is never narrow");
         assert!(numbers_go_on(&jam.tapped));

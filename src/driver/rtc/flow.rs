@@ -172,6 +172,9 @@ impl Host {
                     if let Some(line) = self.lines.get_mut(&key) {
                         line.deadline = None;
                     }
+                    if let Some(hosted) = self.rooms.get_mut(&room) {
+                        hosted.room.link_is_new(now, key);
+                    }
                     self.tell(room, participant, Event::TransportConnected(transport));
                     self.request_keyframes_due(now, room);
                 }
