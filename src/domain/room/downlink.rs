@@ -21,6 +21,8 @@ const STEP: Duration = Duration::from_secs(2);
 const TRIAL: Duration = Duration::from_secs(5);
 /// Reports and estimates of so long after a change of the way are of the one before.
 const OLD_NEWS: Duration = Duration::from_secs(2);
+/// So long after it was found full nothing but video is tried on it: sound that goes twice would push out itself.
+const LATELY: Duration = Duration::from_secs(30);
 /// After a trial that failed the next one waits for so long, doubled by each further failure up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(128));
 
@@ -69,9 +71,9 @@ impl Downlink {
         if self.filled_at.is_none() { self.room.max(least) } else { self.room }
     }
 
-    /// Whether it was found full a moment ago.
+    /// Whether it was found full lately.
     pub fn is_full(&self, now: Instant) -> bool {
-        self.filled_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL)
+        self.filled_at.is_some_and(|at| now.saturating_duration_since(at) < LATELY)
     }
 
     /// Takes the receiver's estimate in bits per second. `true` if its link is full.

@@ -48,20 +48,22 @@ impl Room {
         }
     }
 
-    /// A receiving peer's estimate of its link, in bits of video per second.
-    pub fn estimated(&mut self, now: Instant, peer: u64, bits: u64) {
+    /// A receiving peer's estimate of its link, in bits of video per second. `true` if it is found full.
+    pub fn estimated(&mut self, now: Instant, peer: u64, bits: u64) -> bool {
         let is_full = self.downlinks.get_mut(&peer).is_some_and(|downlink| downlink.estimated(now, bits));
         if is_full {
             self.choose_layers(now);
         }
+        is_full
     }
 
-    /// A receiving peer's report that this share of the packets of an outlet is lost.
-    pub fn lost(&mut self, now: Instant, peer: u64, share: f64) {
+    /// A receiving peer's report that this share of the packets of an outlet of video is lost. `true` if its link is found full.
+    pub fn lost(&mut self, now: Instant, peer: u64, share: f64) -> bool {
         let is_full = self.downlinks.get_mut(&peer).is_some_and(|downlink| downlink.lost(now, share));
         if is_full {
             self.choose_layers(now);
         }
+        is_full
     }
 
     /// A receiving peer is connected, for the first time or by another way: what was found out about its link is forgotten.

@@ -107,9 +107,11 @@ const CLEAN: f64 = 0.005;
 const TRIAL_REPORTS: u8 = 4;
 const WORSE: f64 = 1.5;
 /// A single report that is worse than twice the loss before by this says so at once.
-const FAR_WORSE: f64 = 0.1;
+const FAR_WORSE: f64 = 0.2;
 /// A link that was made worse is left alone for so long.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// And one that was found full for other reasons for so long.
+const MADE_ROOM: Duration = Duration::from_secs(30);
 
 /// Whether one receiver of sound gets it twice: while its link loses packets, unless it does so because it is full.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +130,7 @@ enum State {
         reports: u8,
     },
     LeftAlone {
-        since: Instant,
+        until: Instant,
     },
 }
 
@@ -140,17 +142,29 @@ impl Redundancy {
     /// Takes the share of packets lost, 0.0 to 1.0, of a receiver's report, and whether its link is known to be full.
     pub fn lost(&mut self, now: Instant, share: f64, is_full: bool) {
         self.loss += (share - self.loss) / 3.0;
+        let is_lossy = self.loss.min(share) >= LOSSY;
         self.state = match self.state {
-            State::Once if self.loss >= LOSSY && !is_full => State::Twice { before: self.loss.max(share), reports: 0 },
-            State::Twice { before, .. } if share > before * 2.0 + FAR_WORSE => State::LeftAlone { since: now },
+            State::Once if is_lossy && !is_full => State::Twice { before: self.loss.max(share), reports: 0 },
             State::Twice { before, reports } if reports < TRIAL_REPORTS => {
-                State::Twice { before, reports: reports + 1 }
+                let at_once = share > before * 2.0 + FAR_WORSE;
+                let at_last = reports + 1 == TRIAL_REPORTS && self.loss > before * WORSE + LOSSY;
+                if at_once || at_last {
+                    State::LeftAlone { until: now + LEFT_ALONE }
+                } else {
+                    State::Twice { before, reports: reports + 1 }
+                }
             }
-            State::Twice { before, .. } if self.loss > before * WORSE + LOSSY => State::LeftAlone { since: now },
             State::Twice { .. } if self.loss < CLEAN => State::Once,
-            State::LeftAlone { since } if now.saturating_duration_since(since) >= LEFT_ALONE => State::Once,
+            State::LeftAlone { until } if now >= until => State::Once,
             state @ (State::Once | State::Twice { .. } | State::LeftAlone { .. }) => state,
         };
+    }
+
+    /// The link was found full just now: what goes twice makes room first.
+    pub fn filled(&mut self, now: Instant) {
+        if self.is_on() {
+            self.state = State::LeftAlone { until: now + MADE_ROOM };
+        }
     }
 }
 
@@ -196,14 +210,25 @@ mod tests {
         lossy.lost(at(1), 0.2, true);
         assert!(!lossy.is_on(), "a full link is not filled twice");
         for n in 2..60 {
-            lossy.lost(at(n), 0.2, false);
+            // A link that becomes worse after a while is not full for that.
+            lossy.lost(at(n), if n < 20 { 0.05 } else { 0.5 }, false);
             assert!(lossy.is_on());
         }
+        let mut filled = lossy;
+        filled.filled(at(60));
+        assert!(!filled.is_on());
+        filled.lost(at(61), 0.0, true);
+        filled.lost(at(89), 0.2, false);
+        assert!(!filled.is_on());
+        filled.lost(at(90), 0.0, false);
+        assert!(!filled.is_on(), "with the sound once nothing is lost");
+        filled.lost(at(91), 0.2, false);
+        assert!(filled.is_on(), "a lossy one gets it twice again");
         (60..90).for_each(|n| lossy.lost(at(n), 0.0, false));
         assert!(!lossy.is_on());
 
         // Reports until it is given up, by how much worse it makes the loss.
-        for (worse, bound) in [(0.5, 1), (0.25, 7)] {
+        for (worse, bound) in [(0.5, 1), (0.25, 4)] {
             let mut full = Redundancy::default();
             let mut on = 0;
             for n in 0..60 {

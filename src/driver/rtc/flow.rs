@@ -153,8 +153,9 @@ impl Host {
                     }
                 }
                 Heard::Estimate { bits } => {
-                    if let Some(hosted) = self.rooms.get_mut(&room) {
-                        hosted.room.estimated(now, key, bits);
+                    let is_full = self.rooms.get_mut(&room).is_some_and(|h| h.room.estimated(now, key, bits));
+                    if let Some(line) = self.lines.get_mut(&key).filter(|_| is_full) {
+                        line.peer.filled(now);
                     }
                     continue;
                 }
@@ -203,8 +204,8 @@ impl Host {
         let (Some(hosted), Some(line)) = (self.rooms.get_mut(&room), self.lines.get_mut(&key)) else { return };
         if line.peer.is_audio(lane) {
             line.peer.sound_lost(now, lane, share, hosted.room.is_full(now, key));
-        } else {
-            hosted.room.lost(now, key, share);
+        } else if hosted.room.lost(now, key, share) {
+            line.peer.filled(now);
         }
     }
 

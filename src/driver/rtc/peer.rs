@@ -455,6 +455,11 @@ impl Peer {
         }
     }
 
+    /// The link was found full just now.
+    pub(super) fn filled(&mut self, now: Instant) {
+        self.lanes.iter_mut().for_each(|lane| lane.redundancy.filled(now));
+    }
+
     /// How sound is to be sent on a lane whose receiver is to have it twice: the payload types of redundant audio and of what is in it.
     pub(super) fn redundancy(&self, lane: usize) -> Option<(u8, u8)> {
         let lane = self.lanes.get(lane).filter(|lane| lane.redundancy.is_on())?;
