@@ -210,7 +210,9 @@ impl Peer {
         mut lanes_for: impl FnMut(&Section) -> Option<(Codec, String)>,
     ) -> Result<String, PeerError> {
         let offered = usable_sections(offer)?;
-        let usable = self.with_usable_candidates(offer);
+        let layered = self.layered();
+        let usable =
+            sdp::with_layers_kept(&self.with_usable_candidates(offer), |mid| layered.iter().any(|known| known == mid));
         let description = guarded(|| RTCSessionDescription::offer(usable))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         for section in offered.iter().filter(|s| s.kind.is_some() && s.receives && !s.rejected) {
@@ -239,6 +241,13 @@ impl Peer {
         self.agree_on_lanes();
         self.add_early_candidates();
         Ok(answer)
+    }
+
+    /// The m-lines that simulcast layers have come on.
+    fn layered(&mut self) -> Vec<String> {
+        let layers: HashSet<usize> =
+            self.sources.iter().filter(|source| source.rid.is_some()).map(|source| source.transceiver).collect();
+        layers.into_iter().filter_map(|layer| self.pc.rtp_transceiver(layer)?.mid().clone()).collect()
     }
 
     /// An offer of this side's lanes.

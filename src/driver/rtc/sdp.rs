@@ -140,6 +140,27 @@ pub(super) fn audio_level_id(sdp: &str) -> Option<u8> {
     })
 }
 
+/// The offer with the layers of those m-lines kept as they are known.
+///
+/// `rtc` 0.21.1 forgets the SSRCs of simulcast layers at every offer and waits for packets that name their layer again, which browsers
+/// have ceased to send by then: the picture would stop for good. It leaves alone what it takes for an m-line that sends nothing, by
+/// any attribute that says so, and reads the direction from the first one.
+pub(super) fn with_layers_kept(sdp: &str, is_layered: impl Fn(&str) -> bool) -> String {
+    let mut out = String::with_capacity(sdp.len() + 16);
+    let mut keeps = false;
+    let end = |out: &mut String, keeps: bool| out.push_str(if keeps { "a=recvonly\r\n" } else { "" });
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            end(&mut out, std::mem::take(&mut keeps));
+        }
+        keeps |= line.strip_prefix("a=mid:").is_some_and(&is_layered);
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    end(&mut out, keeps);
+    out
+}
+
 /// The description with those of its candidates that are wanted.
 pub(super) fn with_candidates(sdp: &str, mut is_wanted: impl FnMut(&str) -> bool) -> String {
     let mut out = String::with_capacity(sdp.len());
@@ -208,6 +229,16 @@ mod tests {
         );
         assert_eq!(audio_level_id(&sdp), Some(4));
         assert_eq!(audio_level_id(OFFER), None);
+    }
+
+    #[test]
+    fn only_m_lines_with_known_layers_are_left_alone() {
+        let offer = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\nm=video 9 X 96\r\na=mid:1\r\na=sendonly\r\n\
+                     m=video 9 X 96\r\na=mid:2\r\na=sendonly\r\n";
+        let kept = with_layers_kept(offer, |mid| mid == "1");
+        assert_eq!(kept.replace("a=recvonly\r\n", ""), offer);
+        assert!(kept.contains("a=mid:1\r\na=sendonly\r\na=recvonly\r\nm=video"), "{kept}");
+        assert_eq!(with_layers_kept(offer, |mid| mid == "2"), format!("{offer}a=recvonly\r\n"));
     }
 
     #[test]
