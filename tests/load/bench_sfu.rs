@@ -1,7 +1,8 @@
-//! CPU and memory of the SFU: one publisher, and more and more listeners over WHEP.
+//! CPU and memory of the SFU, and the delay it adds, with Janus beside it under the same load.
 //!
 //! The load is that of the peers' measurements: 250 video packets of 1172 bytes a second in bursts of a frame, and 50 of audio.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,21 +11,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
-use rtc::rtp_transceiver::RTCRtpTransceiverInit;
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::task::JoinSet;
 use webrtc::media_stream::track_remote::TrackRemoteEvent;
+use webrtc::runtime::TokioRuntime;
 
 use crate::bench_mixer::cpu_of;
+use crate::delay;
 use crate::demo::say;
-use crate::gateway::Gateway;
-use crate::gateway::ROOM;
 use crate::metronome::AUDIO_RATE;
 use crate::metronome::Metronome;
 use crate::metronome::VIDEO_RATE;
 use crate::peer::Peer;
 use crate::peer::Picture;
+use crate::sfu::Sfu;
 
 /// One window. The kernel counts CPU in ticks of 10 ms, so a single listener's 300 packets a second need this long.
 const MEASURED: Duration = Duration::from_secs(5);
@@ -38,18 +37,11 @@ struct Listener {
 }
 
 impl Listener {
-    async fn join(gateway: &Gateway, received: &Arc<AtomicU64>) -> Result<Self> {
-        let token = gateway.room_token("Listener", "viewer").await?;
-        let mut peer = Peer::new(Picture::Vp8, &token).await?;
-        for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
-            let init = RTCRtpTransceiverInit {
-                direction: RTCRtpTransceiverDirection::Recvonly,
-                streams: Vec::new(),
-                send_encodings: Vec::new(),
-            };
-            peer.connection.add_transceiver_from_kind(kind, Some(init)).await?;
-        }
-        peer.connect(&gateway.url, &format!("/whep/{ROOM}")).await?;
+    async fn join(sfu: &Sfu, received: &Arc<AtomicU64>) -> Result<Self> {
+        let mut peer =
+            Peer::at(Arc::new(TokioRuntime), sfu.address(), Picture::Vp8, &sfu.token("Listener", "viewer").await?)
+                .await?;
+        sfu.subscribe(&mut peer, 1, 1).await?;
         let mut listening = JoinSet::new();
         for _ in 0..2 {
             let track =
@@ -68,23 +60,55 @@ impl Listener {
     }
 }
 
-/// Prints one row for each number of listeners.
+/// What one number of listeners costs one SFU.
+struct Row {
+    listeners: usize,
+    /// Packets a second.
+    arrived: f64,
+    /// CPU microseconds for each packet that arrived, of the windows.
+    least: f64,
+    median: f64,
+    /// Resident memory that one more listener takes since the first row, KB.
+    each_kb: Option<u64>,
+}
+
+impl Row {
+    fn due(&self) -> f64 {
+        self.listeners as f64 * f64::from(AUDIO_RATE + VIDEO_RATE)
+    }
+}
+
+/// Prints a table with one row for each number of listeners, and one of the delays in a room of six.
 pub(crate) async fn run(program: &Path, steps: &[usize]) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let mut gateway = Gateway::start(program, folder.path()).await?;
-    let pid = gateway.pid()?;
-    let musician = Metronome::join(&gateway.url, ROOM, &gateway.room_token("Clara", "musician").await?, true).await?;
+    say(
+        "One publisher (250 video packets/s of 1172 B in bursts at 30 fps, 50 audio packets/s of 160 B), SRTP on loopback;",
+    );
+    say("CPU of the whole server process, its least and median of three windows:");
+    let mut tables = Vec::new();
+    for name in Sfu::NAMES {
+        let folder = tempfile::tempdir()?;
+        match Sfu::start(name, program, folder.path()).await? {
+            Some(mut sfu) => {
+                tables.push(cost(name, &sfu, steps).await?);
+                sfu.stop().await?;
+            }
+            None => say(&format!("{name} is not installed and not measured.")),
+        }
+    }
+    say(&side_by_side(&tables));
+    delay::run(program).await
+}
+
+async fn cost(name: &str, sfu: &Sfu, steps: &[usize]) -> Result<Vec<Row>> {
+    let pid = sfu.pid()?;
+    let musician = Metronome::join(sfu).await?;
     let received = Arc::new(AtomicU64::new(0));
     let mut listeners = Vec::new();
     let mut base = None;
-    say(
-        "One publisher (250 video packets/s of 1172 B in bursts at 30 fps, 50 audio packets/s of 160 B), listeners over WHEP,",
-    );
-    say("SRTP on loopback; CPU of the whole gateway process, its least and median of the windows:");
-    say("listeners   packets/s arrived   of those due   CPU us/packet least   median   KB of memory a listener");
+    let mut rows = Vec::new();
     for &step in steps {
         while listeners.len() < step {
-            listeners.push(Listener::join(&gateway, &received).await?);
+            listeners.push(Listener::join(sfu, &received).await?);
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut windows = Vec::with_capacity(WINDOWS);
@@ -96,23 +120,49 @@ pub(crate) async fn run(program: &Path, steps: &[usize]) -> Result<()> {
         windows.sort_by(f64::total_cmp);
         let memory = resident_kb(pid)?;
         let (first, first_memory) = *base.get_or_insert((step, memory));
-        let each = if step > first {
-            format!("{}", memory.saturating_sub(first_memory) / (step - first) as u64)
-        } else {
-            "-".to_owned()
+        let row = Row {
+            listeners: step,
+            arrived: packets as f64 / (MEASURED.as_secs_f64() * WINDOWS as f64),
+            least: windows[0],
+            median: windows[WINDOWS / 2],
+            each_kb: memory.saturating_sub(first_memory).checked_div((step - first) as u64),
         };
-        let rate = packets as f64 / (MEASURED.as_secs_f64() * WINDOWS as f64);
-        let due = step as f64 * f64::from(AUDIO_RATE + VIDEO_RATE);
         say(&format!(
-            "{step:>9} {rate:>19.0} {:>13.1}% {:>21.1} {:>8.1} {each:>25}",
-            100.0 * rate / due,
-            windows[0],
-            windows[WINDOWS / 2],
+            "  {name}, {step} listeners: {:.1} us a packet, {:.1} % arrived",
+            row.least,
+            100.0 * row.arrived / row.due()
         ));
+        rows.push(row);
     }
     drop(listeners);
-    musician.leave().await?;
-    gateway.stop().await
+    musician.leave(sfu).await?;
+    Ok(rows)
+}
+
+/// A table of ours, and if it was measured the peer's and the ratio of the least CPU.
+fn side_by_side(tables: &[Vec<Row>]) -> String {
+    let titles = tables.iter().zip(Sfu::NAMES).map(|(_, name)| {
+        format!(" {name}: packets/s arrived | of those due | CPU µs/packet, least | median | KB a listener |")
+    });
+    let mut text = format!("\n| listeners |{}", titles.collect::<String>());
+    text.push_str(if tables.len() == 2 { " ratio |\n" } else { "\n" });
+    text.push_str(&format!("|---|{}{}\n", "---|".repeat(5 * tables.len()), "---|".repeat(tables.len() - 1)));
+    for number in 0..tables.first().map_or(0, Vec::len) {
+        let rows: Vec<&Row> = tables.iter().filter_map(|rows| rows.get(number)).collect();
+        let mut line = format!("| {} |", rows[0].listeners);
+        for row in &rows {
+            let each = row.each_kb.map_or_else(|| "-".to_owned(), |kb| kb.to_string());
+            let share = 100.0 * row.arrived / row.due();
+            let _never_fails =
+                write!(line, " {:.0} | {share:.1} % | {:.1} | {:.1} | {each} |", row.arrived, row.least, row.median);
+        }
+        if let [ours, theirs] = rows[..] {
+            let _never_fails = write!(line, " {:.2} |", ours.least / theirs.least);
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
 
 /// CPU microseconds for each packet that arrived in one window.
@@ -129,4 +179,25 @@ pub(crate) fn resident_kb(pid: u32) -> Result<u64> {
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process's status has its memory")?;
     line.split_whitespace().next().and_then(|kb| kb.parse().ok()).context("VmRSS is a number of KB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_both_and_the_ratio_of_the_least_cpu() {
+        let row = |least, each_kb| Row { listeners: 10, arrived: 2970.0, least, median: least + 1.0, each_kb };
+        let table = side_by_side(&[vec![row(6.0, None)], vec![row(24.0, Some(300))]]);
+        let last = table.lines().last().expect("a row");
+        assert_eq!(
+            last, "| 10 | 2970 | 99.0 % | 6.0 | 7.0 | - | 2970 | 99.0 % | 24.0 | 25.0 | 300 | 0.25 |",
+            "{table}"
+        );
+        let columns = table.trim().lines().map(|line| line.matches('|').count()).collect::<Vec<_>>();
+        assert_eq!(columns, [13, 13, 13]);
+        let alone = side_by_side(&[vec![row(6.0, None)]]);
+        let columns = alone.trim().lines().map(|line| line.matches('|').count()).collect::<Vec<_>>();
+        assert_eq!(columns, [7, 7, 7], "{alone}");
+    }
 }

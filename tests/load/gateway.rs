@@ -1,4 +1,4 @@
-//! A gateway that this process started, on free ports and in its own folder.
+//! A gateway that this process started, on free ports and in its own folder, or one that runs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,14 +21,25 @@ use tokio::process::Command;
 pub(crate) const ROOM: &str = "demo";
 
 pub(crate) struct Gateway {
-    child: Child,
+    /// None of one that runs.
+    child: Option<Child>,
     pub(crate) url: String,
     token: String,
     http: reqwest::Client,
 }
 
 impl Gateway {
+    /// One that runs, and a token for its API.
+    pub(crate) fn running(url: &str, token: &str) -> Self {
+        Self { child: None, url: url.to_owned(), token: token.to_owned(), http: reqwest::Client::new() }
+    }
+
     pub(crate) async fn start(program: &Path, folder: &Path) -> Result<Self> {
+        Self::start_with(program, folder, &[]).await
+    }
+
+    /// With these settings, by the names of their variables.
+    pub(crate) async fn start_with(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let log = std::fs::File::create(folder.join("gateway.log"))?;
         let mut child = Command::new(program)
             .arg("serve")
@@ -38,6 +49,7 @@ impl Gateway {
             .env("JAMCAST__RTC__UDP_PORT", "0")
             .env("JAMCAST__RTC__TCP_PORT", "0")
             .env("JAMCAST__DEMO__INGEST_LISTEN", "127.0.0.1:0")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -54,7 +66,7 @@ impl Gateway {
             bail!("the gateway ended; see {}", folder.join("gateway.log").display())
         });
         let (url, token) = found.await.context("the gateway printed no studio URL within 20 s")??;
-        Ok(Self { child, url, token, http: reqwest::Client::new() })
+        Ok(Self { child: Some(child), url, token, http: reqwest::Client::new() })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -78,18 +90,47 @@ impl Gateway {
 
     /// Stops it as an operator would.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
         }
-        tokio::time::timeout(Duration::from_secs(15), self.child.wait())
+        tokio::time::timeout(Duration::from_secs(15), child.wait())
             .await
             .context("the gateway did not stop within 15 s")??;
         Ok(())
     }
 
-    /// A fresh room token.
+    /// Takes a token that may make rooms. The one it begins with is for one room.
+    pub(crate) async fn take_api_token(&mut self, program: &Path, folder: &Path) -> Result<()> {
+        let printed = Command::new(program)
+            .args(["token", "--user", "band"])
+            .env("JAMCAST__DATA__FOLDER", folder)
+            .output()
+            .await
+            .context("no API token was printed")?;
+        if !printed.status.success() {
+            bail!("no API token was printed: {}", String::from_utf8_lossy(&printed.stderr));
+        }
+        String::from_utf8(printed.stdout)?.trim().clone_into(&mut self.token);
+        Ok(())
+    }
+
+    /// Makes a room unless there is one.
+    pub(crate) async fn make_room(&self, room: &str) -> Result<()> {
+        let known = self.http.get(format!("{}/api/v1/rooms/{room}", self.url)).bearer_auth(&self.token).send().await?;
+        if !known.status().is_success() {
+            self.post("/api/v1/rooms", &json!({ "id": room, "title": room })).await?;
+        }
+        Ok(())
+    }
+
+    /// A fresh token for the room every gateway begins with.
     pub(crate) async fn room_token(&self, name: &str, role: &str) -> Result<String> {
-        let ticket = self.post(&format!("/api/v1/rooms/{ROOM}/tokens"), &json!({ "name": name, "role": role })).await?;
+        self.token_for(ROOM, name, role).await
+    }
+
+    pub(crate) async fn token_for(&self, room: &str, name: &str, role: &str) -> Result<String> {
+        let ticket = self.post(&format!("/api/v1/rooms/{room}/tokens"), &json!({ "name": name, "role": role })).await?;
         ticket["token"].as_str().map(str::to_owned).context("no token was minted")
     }
 
@@ -108,6 +149,6 @@ impl Gateway {
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {
-        self.child.id().context("the gateway has ended")
+        self.child.as_ref().and_then(Child::id).context("the gateway has ended")
     }
 }

@@ -1,12 +1,12 @@
 //! Delay from publisher to subscriber and loss after recovery, over emulated networks, for rooms of several sizes.
 
-mod media;
+pub(crate) mod media;
 mod network;
 mod plot;
-mod room;
+pub(crate) mod room;
 mod table;
-mod tally;
-mod wire;
+pub(crate) mod tally;
+pub(crate) mod wire;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -40,6 +40,7 @@ use crate::latency::tally::Notes;
 use crate::latency::tally::at_percentile;
 use crate::latency::tally::tally;
 use crate::latency::wire::Post;
+use crate::sfu::Sfu;
 
 /// What a run does.
 #[derive(clap::Args)]
@@ -103,7 +104,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
     };
     let post = Post::open()?;
     let folder = tempfile::tempdir()?;
-    let mut gateway = Gateway::start(&plan.gateway, folder.path()).await?;
+    let mut gateway = Sfu::Jamcast(Gateway::start(&plan.gateway, folder.path()).await?);
     let load = load_average();
     let mut table = Table::default();
     for size in sizes {
@@ -140,7 +141,7 @@ fn refuse_to_leave_the_machine() -> Result<()> {
 }
 
 async fn measure_room(
-    gateway: &Gateway,
+    gateway: &Sfu,
     post: &Post,
     size: Size,
     conditions: &[(&Network, &Device)],
@@ -185,7 +186,7 @@ async fn measure_room(
         }
     }
     room.plug_into(&CLEAN);
-    room.clear().await
+    room.clear(gateway).await
 }
 
 /// The kinds a medium is made of, as the table names them.
@@ -197,7 +198,8 @@ fn measured_of(medium: Medium) -> Vec<(Kind, &'static str)> {
     }
 }
 
-async fn measure(room: &Room) -> (Vec<Notes>, (Duration, Duration)) {
+/// What everybody noted in five seconds, and which they were.
+pub(crate) async fn measure(room: &Room) -> (Vec<Notes>, (Duration, Duration)) {
     tokio::time::sleep(SETTLING).await;
     room.take_notes();
     let from = room.clock.now();
@@ -221,7 +223,7 @@ struct Cpu {
 }
 
 impl Cpu {
-    fn of(gateway: &Gateway) -> Result<Self> {
+    fn of(gateway: &Sfu) -> Result<Self> {
         let pid = gateway.pid()?;
         Ok(Self { pid, used: cpu_of(pid)?, since: std::time::Instant::now() })
     }

@@ -3,15 +3,19 @@
 mod bench_mixer;
 mod bench_sfu;
 mod churn;
+mod crowd;
+mod delay;
 mod demo;
 mod gateway;
 mod instrument;
+mod janus;
 mod keyframes;
 mod latency;
 mod look;
 mod metronome;
 mod musician;
 mod peer;
+mod sfu;
 mod verdict;
 
 use std::path::PathBuf;
@@ -59,7 +63,7 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
-    /// CPU and memory of the SFU with more and more listeners; takes a release build.
+    /// CPU and memory of the SFU with more and more listeners and the delay it adds, with Janus beside it; takes a release build.
     BenchSfu {
         /// The `jamcast` binary.
         #[arg(long)]
@@ -77,6 +81,8 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         joins: usize,
     },
+    /// Full rooms on one worker: exit code 0 only if every packet that was due arrived and the gateway dropped none.
+    Crowd(crowd::Plan),
     /// Delay from publisher to subscriber over emulated networks; takes a release build and a network namespace.
     Latency(latency::Plan),
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
@@ -127,6 +133,7 @@ async fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::Churn { gateway, joins } => churn::run(&gateway, joins).await,
+        Task::Crowd(plan) => crowd::run(plan).await,
         Task::Latency(plan) => {
             latency::run(&plan).await?;
             Ok(true)

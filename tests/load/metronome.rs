@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::runtime::TokioRuntime;
 
 use crate::musician::track;
 use crate::peer;
@@ -18,6 +19,7 @@ use crate::peer::OPUS;
 use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
+use crate::sfu::Sfu;
 
 /// Frames of video a second.
 const FRAMES: u32 = 30;
@@ -41,26 +43,25 @@ pub(crate) struct Metronome {
 }
 
 impl Metronome {
-    /// Joins by WHIP with audio, and with video when asked for.
-    pub(crate) async fn join(gateway: &str, room: &str, token: &str, with_video: bool) -> Result<Self> {
-        let mut peer = Peer::new(Picture::Vp8, token).await?;
+    /// Joins with audio and video.
+    pub(crate) async fn join(sfu: &Sfu) -> Result<Self> {
+        let mut peer =
+            Peer::at(Arc::new(TokioRuntime), sfu.address(), Picture::Vp8, &sfu.token("Clara", "musician").await?)
+                .await?;
         let audio = track(RtpCodecKind::Audio, peer::opus());
-        peer.connection.add_track(Arc::clone(&audio) as Arc<dyn TrackLocal>).await?;
-        let video = with_video.then(|| track(RtpCodecKind::Video, peer::picture(Picture::Vp8)));
-        if let Some(video) = &video {
-            peer.connection.add_track(Arc::clone(video) as Arc<dyn TrackLocal>).await?;
+        let video = track(RtpCodecKind::Video, peer::picture(Picture::Vp8));
+        for local in [&audio, &video] {
+            peer.connection.add_track(Arc::clone(local) as Arc<dyn TrackLocal>).await?;
         }
-        peer.connect(gateway, &format!("/whip/{room}")).await?;
+        sfu.publish(&mut peer).await?;
         let mut playing = JoinSet::new();
         playing.spawn(play_audio(audio));
-        if let Some(video) = video {
-            playing.spawn(play_video(video));
-        }
+        playing.spawn(play_video(video));
         Ok(Self { peer, _playing: playing })
     }
 
-    pub(crate) async fn leave(self) -> Result<()> {
-        self.peer.close().await
+    pub(crate) async fn leave(self, sfu: &Sfu) -> Result<()> {
+        sfu.dismiss(self.peer).await
     }
 }
 
@@ -99,22 +100,22 @@ async fn play_video(track: Arc<TrackLocalStaticRTP>) {
 }
 
 /// One RTP stream.
-struct Voice<'a> {
+pub(crate) struct Voice<'a> {
     track: &'a TrackLocalStaticRTP,
     ssrc: u32,
     payload_type: u8,
     seq: u16,
-    timestamp: u32,
+    pub(crate) timestamp: u32,
 }
 
 impl<'a> Voice<'a> {
-    async fn new(track: &'a TrackLocalStaticRTP, payload_type: u8) -> Self {
+    pub(crate) async fn new(track: &'a TrackLocalStaticRTP, payload_type: u8) -> Self {
         let codings = track.track().await;
         let ssrc = codings.codings().first().and_then(|c| c.rtp_coding_parameters.ssrc).unwrap_or_default();
         Self { track, ssrc, payload_type, seq: 0, timestamp: 0 }
     }
 
-    async fn send(&mut self, marker: bool, payload: Bytes) {
+    pub(crate) async fn send(&mut self, marker: bool, payload: Bytes) {
         let header = Header {
             version: 2,
             marker,

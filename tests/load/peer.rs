@@ -37,6 +37,8 @@ use crate::keyframes::DeliverKeyframeRequests;
 
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const VIDEO: u8 = 96;
+/// Any port of it.
+pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
 /// New tracks that may wait to be taken.
 const MAX_TRACKS: usize = 64;
 
@@ -84,11 +86,16 @@ impl PeerConnectionEventHandler for Handler {
 
 impl Peer {
     pub(crate) async fn new(picture_codec: Picture, token: &str) -> Result<Self> {
-        Self::over(Arc::new(TokioRuntime), picture_codec, token).await
+        Self::at(Arc::new(TokioRuntime), LOOPBACK, picture_codec, token).await
     }
 
-    /// A peer whose sockets are those of this runtime.
-    pub(crate) async fn over(runtime: Arc<dyn Runtime>, picture_codec: Picture, token: &str) -> Result<Self> {
+    /// A peer whose sockets are those of this runtime and on this address of the machine.
+    pub(crate) async fn at(
+        runtime: Arc<dyn Runtime>,
+        address: &str,
+        picture_codec: Picture,
+        token: &str,
+    ) -> Result<Self> {
         let mut media = MediaEngine::default();
         for (rtp_codec, payload_type, kind) in
             [(opus(), OPUS, RtpCodecKind::Audio), (picture(picture_codec), VIDEO, RtpCodecKind::Video)]
@@ -110,7 +117,7 @@ impl Peer {
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Handler { gathered, connected, tracks }))
             .with_runtime(runtime)
-            .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+            .with_udp_addrs(vec![address.to_owned()])
             .build();
         // The whole connection lives in this future, 20 KB of it.
         let connection = Arc::new(Box::pin(build).await?);
@@ -138,16 +145,13 @@ impl Peer {
 
     /// Offers what was added to the connection at a WHIP or WHEP endpoint and waits until media can flow.
     pub(crate) async fn connect(&mut self, gateway: &str, path: &str) -> Result<()> {
-        let offer = self.connection.create_offer(None).await?;
-        self.connection.set_local_description(offer).await?;
-        tokio::time::timeout(Duration::from_secs(5), self.gathered.recv()).await.context("no ICE candidates")?;
-        let offer = self.connection.local_description().await.context("there is no local description")?;
+        let offer = self.offer().await?;
         let answer = self
             .http
             .post(format!("{gateway}{path}"))
             .bearer_auth(&self.token)
             .header("content-type", "application/sdp")
-            .body(offer.sdp)
+            .body(offer)
             .send()
             .await?;
         if !answer.status().is_success() {
@@ -155,12 +159,40 @@ impl Peer {
         }
         let location = answer.headers().get("location").context("the answer has no Location")?.to_str()?.to_owned();
         self.resource = if location.starts_with("http") { location } else { format!("{gateway}{location}") };
-        self.connection.set_remote_description(RTCSessionDescription::answer(answer.text().await?)?).await?;
+        self.accept(answer.text().await?).await
+    }
+
+    /// What was added to the connection, with all candidates.
+    pub(crate) async fn offer(&mut self) -> Result<String> {
+        let offer = self.connection.create_offer(None).await?;
+        self.describe(offer).await
+    }
+
+    /// Takes the answer to [`Peer::offer`] and waits until media can flow.
+    pub(crate) async fn accept(&mut self, answer: String) -> Result<()> {
+        self.connection.set_remote_description(RTCSessionDescription::answer(answer)?).await?;
+        self.wait_until_connected().await
+    }
+
+    /// Answers somebody else's offer, with all candidates; then comes [`Peer::wait_until_connected`].
+    pub(crate) async fn answer(&mut self, offer: String) -> Result<String> {
+        self.connection.set_remote_description(RTCSessionDescription::offer(offer)?).await?;
+        let answer = self.connection.create_answer(None).await?;
+        self.describe(answer).await
+    }
+
+    pub(crate) async fn wait_until_connected(&mut self) -> Result<()> {
         let up = tokio::time::timeout(Duration::from_secs(10), self.connected.recv()).await;
         if up.context("ICE or DTLS did not connect")? != Some(true) {
             bail!("the WebRTC connection failed");
         }
         Ok(())
+    }
+
+    async fn describe(&mut self, description: RTCSessionDescription) -> Result<String> {
+        self.connection.set_local_description(description).await?;
+        tokio::time::timeout(Duration::from_secs(5), self.gathered.recv()).await.context("no ICE candidates")?;
+        Ok(self.connection.local_description().await.context("there is no local description")?.sdp)
     }
 
     /// Leaves as WHIP and WHEP ask for it.

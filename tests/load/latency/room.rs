@@ -22,8 +22,6 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::media_stream::track_remote::TrackRemoteEvent;
 
-use crate::gateway::Gateway;
-use crate::gateway::ROOM;
 use crate::latency::media::Flow;
 use crate::latency::media::Kind;
 use crate::latency::media::Orders;
@@ -35,10 +33,12 @@ use crate::latency::wire::Post;
 use crate::latency::wire::Wire;
 use crate::musician::track;
 use crate::peer;
+use crate::peer::LOOPBACK;
 use crate::peer::OPUS;
 use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
+use crate::sfu::Sfu;
 
 /// How many there are and how much of each other they get.
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +92,43 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Fills a room of the gateway. Publishers come one after the other, because subscribers are given the oldest.
-    pub(crate) async fn fill(gateway: &Gateway, post: &Post, size: Size) -> Result<Self> {
+    /// Fills a room. Publishers come one after the other, because subscribers are given the oldest.
+    pub(crate) async fn fill(sfu: &Sfu, post: &Post, size: Size) -> Result<Self> {
         let mut room = Self { size, clock: Clock::start(), participants: Vec::new() };
         for number in 0..size.participants {
-            room.participants.push(Participant::publish(gateway, post, room.clock, number, size).await?);
+            let token = sfu.token(&format!("Musician {number}"), "musician").await?;
+            let (mut participant, mut peer) =
+                Participant::new(&token, sfu.address(), post, room.clock, number, size).await?;
+            sfu.publish(&mut peer).await?;
+            participant.peers.push(peer);
+            room.participants.push(participant);
         }
         for participant in &mut room.participants {
-            participant.subscribe(gateway, post, room.clock, size).await?;
+            let mut ears = participant.ears(&sfu.token("Ears", "viewer").await?, sfu.address(), post).await?;
+            sfu.subscribe(&mut ears, size.voices, size.cameras).await?;
+            participant.listen(ears, room.clock);
+        }
+        Ok(room)
+    }
+
+    /// The same generator with nobody in between: each one's peer sends straight to the next one's. What it takes is the floor of
+    /// what a room takes.
+    pub(crate) async fn connect_directly(post: &Post, size: Size) -> Result<Self> {
+        let mut room = Self { size, clock: Clock::start(), participants: Vec::new() };
+        let mut peers = Vec::new();
+        for number in 0..size.participants {
+            let (participant, peer) = Participant::new("", LOOPBACK, post, room.clock, number, size).await?;
+            room.participants.push(participant);
+            peers.push(peer);
+        }
+        for (number, mut peer) in peers.into_iter().enumerate() {
+            let next = (number + 1) % size.participants;
+            let mut ears = room.participants[next].ears("", LOOPBACK, post).await?;
+            let answer = ears.answer(peer.offer().await?).await?;
+            peer.accept(answer).await?;
+            ears.wait_until_connected().await?;
+            room.participants[next].listen(ears, room.clock);
+            room.participants[number].peers.push(peer);
         }
         Ok(room)
     }
@@ -125,15 +154,21 @@ impl Room {
 
     /// Waits until everybody hears and sees all that it should: only then is what does not come lost.
     pub(crate) async fn wait_until_complete(&self) -> Result<()> {
+        self.wait_until_heard(|_, _| true).await
+    }
+
+    /// The same of these paths from publisher to subscriber.
+    pub(crate) async fn wait_until_heard(&self, counts: impl Fn(usize, usize) -> bool) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(30);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let missing = self.paths().filter(|path| !self.is_heard(*path)).count();
+            let paths = self.paths().filter(|(publisher, subscriber, _)| counts(*publisher, *subscriber));
+            let missing = paths.filter(|path| !self.is_heard(*path)).count();
             if missing == 0 {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{missing} of {} paths of the room are silent after {PATIENCE:?}", self.paths().count());
+                bail!("{missing} paths of the room are silent after {PATIENCE:?}");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -157,10 +192,10 @@ impl Room {
     }
 
     /// Everybody leaves.
-    pub(crate) async fn clear(self) -> Result<()> {
+    pub(crate) async fn clear(self, sfu: &Sfu) -> Result<()> {
         for participant in self.participants {
             for peer in participant.peers {
-                peer.close().await?;
+                sfu.dismiss(peer).await?;
             }
         }
         Ok(())
@@ -168,11 +203,18 @@ impl Room {
 }
 
 impl Participant {
-    async fn publish(gateway: &Gateway, post: &Post, clock: Clock, number: usize, size: Size) -> Result<Self> {
+    /// A participant, and the peer by which it sends as soon as that is connected.
+    async fn new(
+        token: &str,
+        address: &str,
+        post: &Post,
+        clock: Clock,
+        number: usize,
+        size: Size,
+    ) -> Result<(Self, Peer)> {
         let wire = Arc::new(Wire::default());
-        let token = gateway.room_token(&format!("Musician {number}"), "musician").await?;
         let runtime = BehindWire { wire: Arc::clone(&wire), post: post.clone() };
-        let mut peer = Peer::over(Arc::new(runtime), Picture::Vp8, &token).await?;
+        let peer = Peer::at(Arc::new(runtime), address, Picture::Vp8, token).await?;
         let mut tracks = vec![(Kind::Audio, track(RtpCodecKind::Audio, peer::opus()))];
         if size.is_received(number, Kind::Video) {
             tracks.push((Kind::Video, track(RtpCodecKind::Video, peer::picture(Picture::Vp8))));
@@ -180,7 +222,6 @@ impl Participant {
         for (_, local) in &tracks {
             peer.connection.add_track(Arc::clone(local) as Arc<dyn TrackLocal>).await?;
         }
-        peer.connect(&gateway.url, &format!("/whip/{ROOM}")).await?;
         let (orders, obeyed) = watch::channel(Orders::default());
         let notes = Notebook::default();
         let mut playing = JoinSet::new();
@@ -201,19 +242,17 @@ impl Participant {
             };
             playing.spawn(player.play(obeyed.clone()));
         }
-        Ok(Self { wire, orders, notes, peers: vec![peer], _playing: playing })
+        Ok((Self { wire, orders, notes, peers: Vec::new(), _playing: playing }, peer))
     }
 
-    async fn subscribe(&mut self, gateway: &Gateway, post: &Post, clock: Clock, size: Size) -> Result<()> {
-        let token = gateway.room_token("Ears", "viewer").await?;
+    /// The peer by which it receives.
+    async fn ears(&self, token: &str, address: &str, post: &Post) -> Result<Peer> {
         let runtime = BehindWire { wire: Arc::clone(&self.wire), post: post.clone() };
-        let mut peer = Peer::over(Arc::new(runtime), Picture::Vp8, &token).await?;
-        for (kind, count) in [(RtpCodecKind::Audio, size.voices), (RtpCodecKind::Video, size.cameras)] {
-            for _ in 0..count {
-                peer.receive(kind).await?;
-            }
-        }
-        peer.connect(&gateway.url, &format!("/whep/{ROOM}")).await?;
+        Peer::at(Arc::new(runtime), address, Picture::Vp8, token).await
+    }
+
+    /// Notes what comes to its ears.
+    fn listen(&mut self, mut peer: Peer, clock: Clock) {
         let (_, none) = mpsc::channel(1);
         let mut tracks = std::mem::replace(&mut peer.tracks, none);
         let notes = Arc::clone(&self.notes);
@@ -224,7 +263,6 @@ impl Participant {
             }
         });
         self.peers.push(peer);
-        Ok(())
     }
 }
 
