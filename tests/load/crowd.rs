@@ -42,6 +42,9 @@ const AUDIO: Flow = Flow { every: Duration::from_millis(20), packets: 1, bytes: 
 /// A camera of 640x360 at 30 fps and 600 kbit/s: 90 packets a second.
 const CAMERA: Flow = Flow { every: Duration::from_micros(33_333), packets: 3, bytes: 840, clock_rate: 90_000 };
 
+/// Streams that the gateway sends over one WHEP connection.
+const M_LINES: usize = 16;
+
 /// Before anything counts: keyframes are asked for and caches fill.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// After the last packet, for what is on its way, and for the gateway's counters, which it publishes each second.
@@ -80,10 +83,12 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Streams each one receives: as many as the others send. They are the oldest ones, since WHEP cannot leave out one's own.
+    /// Voices and cameras that each one receives: as many as the others send, and no more than fit. They are the oldest ones, since
+    /// WHEP cannot leave out one's own.
     fn received(self) -> (usize, usize) {
         let others = self.participants - 1;
-        (others, self.cameras.min(others))
+        let cameras = self.cameras.min(others).min(M_LINES);
+        (others.min(M_LINES - cameras), cameras)
     }
 }
 
@@ -428,7 +433,7 @@ mod tests {
         let shape = Shape { rooms: 20, participants: 6, cameras: 6 };
         assert_eq!(shape.to_string().parse(), Ok(shape));
         assert_eq!(shape.received(), (5, 5));
-        assert_eq!(Shape { rooms: 1, participants: 50, cameras: 3 }.received(), (49, 3));
+        assert_eq!(Shape { rooms: 1, participants: 50, cameras: 3 }.received(), (13, 3));
         for wrong in ["", "1x50", "0x6x6", "1x1x0", "1x4x5", "1x4x-1", "1x2x2x2"] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
         }

@@ -1,5 +1,8 @@
 //! What the SFU reads from and changes in session descriptions, as text: the peer's stack does the rest.
 
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
 use crate::domain::room::producer::Encoding;
 use crate::model::media::Codec;
 use crate::model::media::MediaKind;
@@ -178,8 +181,9 @@ pub(super) fn with_candidates(sdp: &str, mut is_wanted: impl FnMut(&str) -> bool
 pub(super) fn is_usable_candidate(candidate: &str) -> bool {
     let mut words = candidate.split_ascii_whitespace().skip(2);
     let is_udp = words.next().is_some_and(|transport| transport.eq_ignore_ascii_case("udp"));
-    let is_address = words.nth(1).is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok());
-    is_udp && is_address
+    let is_one = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+    let is_address = words.nth(1).and_then(|address| address.parse().ok()).is_some_and(is_one);
+    is_udp && is_address && words.next().is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
 /// The ICE user fragment and password of a description (RFC 8839 section 5.4).
@@ -246,5 +250,10 @@ mod tests {
         let usable = with_candidates(OFFER, is_usable_candidate);
         assert_eq!(usable.matches("a=candidate").count(), 1);
         assert!(usable.contains("a=candidate:2 "));
+        for nowhere in
+            ["127.0.0.1 0", "0.0.0.0 5000", "255.255.255.255 5000", "224.0.0.1 5000", "ff02::1 5000", "127.0.0.1 65536"]
+        {
+            assert!(!is_usable_candidate(&format!("candidate:2 1 udp 2122260223 {nowhere} typ host")), "{nowhere}");
+        }
     }
 }

@@ -33,6 +33,12 @@ impl Sender {
         while let Some((to, first)) = rest.first() {
             let (run, behind) = rest.split_at(run_length(rest, self.state.max_gso_segments()));
             rest = behind;
+            if to.port() == 0 {
+                // Nobody listens there, but `quinn_udp` takes the kernel's refusal for a card that cannot take runs apart, and would
+                // never again send one to anybody.
+                lost += run.len() as u64;
+                continue;
+            }
             if run.len() > 1 && self.send_run(socket, *to, first.len(), run) {
                 continue;
             }
@@ -101,6 +107,18 @@ mod tests {
         assert_eq!(lengths(&[(1, 40), (1, 100)]), 1, "a longer one begins the next run");
         assert_eq!(lengths(&[(1, 1200); 100]), 54, "no more bytes than a datagram can have");
         assert_eq!(run_length(&datagrams(&[(1, 10); 9]), 1), 1, "a kernel without it");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_sent_to_slows_nobody_down() {
+        let near = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let far = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let port = far.local_addr().expect("bound").port();
+        let mut sender = Sender::new(UdpSocketState::new((&near).into()).expect("a socket"));
+        let most = sender.state.max_gso_segments();
+        assert_eq!(sender.send(&near, &mut datagrams(&[(0, 100), (0, 100), (port, 100)])), 2);
+        assert_eq!(sender.state.max_gso_segments(), most);
+        assert_eq!(far.recv(&mut [0; 200]).await.expect("it arrives"), 100);
     }
 
     proptest! {
