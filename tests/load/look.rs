@@ -13,6 +13,8 @@ use serde::Deserialize;
 /// Pictures are looked at on a coarse grid: enough to tell tiles and flashes apart, small enough for minutes of programme.
 const GRID: (usize, usize) = (160, 90);
 const SAMPLE_RATE: f64 = 48_000.0;
+/// Samples of an AAC frame.
+const FRAME: usize = 1024;
 /// Two semitones of equal temperament, as a ratio of frequencies.
 const WHOLE_TONE: f64 = 1.122_462;
 /// Notes are sought in windows this long: 20 Hz apart can be told apart.
@@ -230,17 +232,23 @@ impl Programme {
 
     /// Times at which a tone of this frequency begins.
     fn beeps(&self, hz: f64) -> Vec<f64> {
-        let start = self.audio_times.first().copied().unwrap_or(0.0);
         let mono: Vec<f32> = self.sound.iter().map(|[l, r]| (l + r) / 2.0).collect();
         let (mut levels, mut times) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at + BEEP_WINDOW <= mono.len() {
             levels.push(power(&mono[at..at + BEEP_WINDOW], hz).sqrt());
             // A window that is half full crosses half the level, so its middle is where the tone begins.
-            times.push(start + (at + BEEP_WINDOW / 2) as f64 / SAMPLE_RATE);
+            times.push(self.heard_at(at + BEEP_WINDOW / 2));
             at += BEEP_STEP;
         }
         rises(&levels, &times)
+    }
+
+    /// When a sample is heard: sound is decoded without the gaps that it may have had.
+    fn heard_at(&self, sample: usize) -> f64 {
+        let frame = (sample / FRAME).min(self.audio_times.len().saturating_sub(1));
+        let start = self.audio_times.get(frame).copied().unwrap_or(0.0);
+        start + (sample - frame * FRAME) as f64 / SAMPLE_RATE
     }
 
     fn channel(&self, channel: Channel, from: f64, to: f64) -> Vec<f32> {
