@@ -61,6 +61,8 @@ pub(super) struct Programme {
     pictures: gst::Element,
     sounds: gst::Element,
     encoder: gst::Element,
+    /// Half of a frame's duration, nanoseconds.
+    half_frame: i64,
     overruns: Arc<AtomicU64>,
 }
 
@@ -117,6 +119,7 @@ impl Programme {
             pictures: named(&pipeline, "pictures")?,
             sounds: named(&pipeline, "sounds")?,
             encoder: named(&pipeline, "encoder")?,
+            half_frame: 500_000_000 / i64::from(spec.fps.max(1)),
             overruns,
             pipeline,
         };
@@ -184,6 +187,8 @@ impl Programme {
         let seat = self.seat(&self.pictures, WAITING_PICTURES, |pad| {
             pad.set_property("max-last-buffer-repeat", STALL.nseconds());
             pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
+            // The compositor shows a picture in the first frame that ends after it begins: up to a frame early, half a frame on average.
+            pad.set_offset(self.half_frame);
             place(pad, placement);
             pad.connect_notify(Some("caps"), |pad, _| scale(pad));
         })?;
