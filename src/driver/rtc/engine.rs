@@ -42,8 +42,6 @@ use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::repetition;
 use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::repetition::Repetitions;
-use crate::driver::rtc::resent;
-use crate::driver::rtc::resent::Resent;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
@@ -164,9 +162,8 @@ impl Engine {
                 .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => registry
-                .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused)))
+                .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused), Arc::clone(&self.resent)))
                 .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
-                .with(Slot::from(resent::SLOT), Resent::new(Arc::clone(&self.resent)))
                 .with(Slot::SenderReport, SenderReportBuilder::new().build()),
         };
         let settings = SettingEngineBuilder::new()

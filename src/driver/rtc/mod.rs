@@ -15,7 +15,6 @@ mod negotiate;
 mod path;
 mod peer;
 mod repetition;
-mod resent;
 mod sdp;
 mod seat;
 mod sender;

@@ -1,4 +1,4 @@
-//! An interceptor that bounds what retransmissions cost: a receiver may have as many packets again as it was sent.
+//! An interceptor that bounds and counts retransmissions: a receiver may have as many packets again as it was sent.
 //!
 //! `rtc` 0.21.1 answers every NACK in full. One datagram of 1500 bytes can ask for six thousand packets, seven megabytes, and nobody
 //! stops a participant from sending a thousand of them a second.
@@ -32,13 +32,15 @@ pub(super) type Refused = Arc<AtomicU64>;
 pub(super) struct Repetitions {
     credit: u64,
     refused: Refused,
+    /// Packets sent again, of all peers of the worker.
+    resent: Arc<AtomicU64>,
     reads: VecDeque<TaggedPacket>,
     writes: VecDeque<TaggedPacket>,
 }
 
 impl Repetitions {
-    pub(super) fn new(refused: Refused) -> Self {
-        Self { credit: MOST, refused, reads: VecDeque::new(), writes: VecDeque::new() }
+    pub(super) fn new(refused: Refused, resent: Arc<AtomicU64>) -> Self {
+        Self { credit: MOST, refused, resent, reads: VecDeque::new(), writes: VecDeque::new() }
     }
 
     /// The part of a NACK that is granted.
@@ -82,7 +84,9 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Repetitions {
     }
 
     fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
-        if matches!(msg.message.packet, Packet::Rtp(_)) && !msg.message.has(&Attribute::Retransmission) {
+        if msg.message.has(&Attribute::Retransmission) {
+            self.resent.fetch_add(1, Ordering::Relaxed);
+        } else if matches!(msg.message.packet, Packet::Rtp(_)) {
             self.credit = MOST.min(self.credit + 1);
         }
         self.writes.push_back(msg);
@@ -129,7 +133,8 @@ mod tests {
     #[test]
     fn a_receiver_gets_as_much_again_as_it_was_sent_and_no_more() {
         let refused = Refused::default();
-        let mut repetitions = Repetitions::new(Arc::clone(&refused));
+        let resent = Arc::default();
+        let mut repetitions = Repetitions::new(Arc::clone(&refused), Arc::clone(&resent));
         let first: u64 = (0..1000).map(|_| ask(&mut repetitions, 300)).sum();
         assert!(first <= MOST, "{first} packets at once");
         assert_eq!(refused.load(Ordering::Relaxed), 1000 * 300 * 17 - first);
@@ -139,6 +144,7 @@ mod tests {
             again.message.add(Attribute::Retransmission);
             repetitions.handle_write(again).expect("it refuses nothing");
         }
+        assert_eq!(resent.load(Ordering::Relaxed), 100);
         let second: u64 = (0..1000).map(|_| ask(&mut repetitions, 300)).sum();
         assert!((80..=117).contains(&second), "{second} for 100 packets sent");
     }
