@@ -14,11 +14,14 @@ mod media;
 mod negotiate;
 mod path;
 mod peer;
+mod pleas;
+mod presence;
 mod repetition;
 mod sdp;
 mod seat;
 mod sender;
 mod tcp;
+mod transports;
 mod worker;
 
 use std::io;

@@ -2,6 +2,9 @@
 //!
 //! A call into the stack that fails or panics breaks this peer and no other; [`Peer::poll`] then says [`Heard::Closed`].
 
+mod description;
+mod lane;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -12,56 +15,37 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::event::RTCTrackEvent;
 use rtc::peer_connection::message::RTCMessage;
-use rtc::peer_connection::message::TaggedRTCMessage;
-use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCIceConnectionState;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
-use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
-use rtc::rtp_transceiver::RTCRtpSenderId;
-use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
-use rtc::rtp_transceiver::RTCRtpTransceiverInit;
-use rtc::rtp_transceiver::rtp_sender::RTCRtpCodingParameters;
-use rtc::rtp_transceiver::rtp_sender::RTCRtpEncodingParameters;
 use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use rtc::shared::TransportContext;
-use uuid::Uuid;
 
-use crate::domain::room::forwarder::Outgoing;
-use crate::domain::room::producer::Encoding;
-use crate::domain::room::red::Redundancy;
 use crate::driver::rtc::demux;
-use crate::driver::rtc::engine;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::peer::lane::Lane;
 use crate::driver::rtc::repetition::Refused;
-use crate::driver::rtc::sdp;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
-use crate::model::media::Codec;
-use crate::model::media::MediaKind;
 
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
 /// send the next after its timer of a second.
 const MAX_HELD: usize = 8;
 /// How long checks over TCP go unanswered, so that UDP is chosen where both lead here: the stack stays with the first path that works.
 const UDP_FIRST: Duration = Duration::from_millis(500);
-/// Remote candidates taken between two ICE restarts of the remote end; each is checked, so each makes us send to an address of its
-/// choice.
-const MAX_CANDIDATES: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PeerError {
@@ -119,18 +103,6 @@ pub(super) enum Heard {
 pub(super) enum Form<'a> {
     Plain(&'a Bytes),
     Twice(u8, &'a Bytes),
-}
-
-/// An m-line this side sends on. It keeps its SSRC for ever: another one, or this one elsewhere, would confuse browsers.
-struct Lane {
-    transceiver: usize,
-    ssrc: u32,
-    codec: Codec,
-    /// As the remote end agreed to; `None` before it did.
-    payload_type: Option<u8>,
-    /// The payload type of redundant audio, if it agreed to that too.
-    red: Option<u8>,
-    redundancy: Redundancy,
 }
 
 /// An RTP stream of the remote end, with its id if it is a layer of a simulcast.
@@ -199,199 +171,13 @@ impl Peer {
         })
     }
 
-    /// Answers the remote end's offer. `lanes_for` says what to send on each m-line it wants to receive on.
-    ///
-    /// # Errors
-    /// A description that cannot be used; a peer that was new is of no use after it.
-    pub(super) fn answer(
-        &mut self,
-        now: Instant,
-        offer: &str,
-        mut lanes_for: impl FnMut(&Section) -> Option<(Codec, String)>,
-    ) -> Result<String, PeerError> {
-        let offered = usable_sections(offer)?;
-        let layered = self.layered();
-        let usable =
-            sdp::with_layers_kept(&self.with_usable_candidates(offer), |mid| layered.iter().any(|known| known == mid));
-        let description = guarded(|| RTCSessionDescription::offer(usable))
-            .map_err(|error| PeerError::Description(error.to_string()))?;
-        for section in offered.iter().filter(|s| s.kind.is_some() && s.receives && !s.rejected) {
-            let is_new = self.section(&section.mid).is_none();
-            if let Some((codec, stream)) = is_new.then(|| lanes_for(section)).flatten() {
-                self.open_lane(codec, &stream)?;
-            }
-        }
-        let applied = guarded(|| {
-            self.pc.set_remote_description(now, description)?;
-            self.add_local_candidates();
-            let answer = self.pc.create_answer(None)?;
-            self.pc.set_local_description(now, answer)
-        });
-        if let Err(error) = applied {
-            self.broken = true;
-            return Err(PeerError::Description(error.to_string()));
-        }
-        let answer = self.local_description()?;
-        self.sections = sdp::sections(&answer);
-        self.audio_level_id = sdp::audio_level_id(&answer);
-        let media = |section: &&Section| section.kind.is_some();
-        if offered.iter().any(|s| media(&s)) && self.sections.iter().filter(media).all(|s| s.rejected) {
-            return Err(PeerError::NoCommonCodec);
-        }
-        self.agree_on_lanes();
-        self.add_early_candidates();
-        Ok(answer)
-    }
-
-    /// The m-lines that simulcast layers have come on.
-    fn layered(&mut self) -> Vec<String> {
-        let layers: HashSet<usize> =
-            self.sources.iter().filter(|source| source.rid.is_some()).map(|source| source.transceiver).collect();
-        layers.into_iter().filter_map(|layer| self.pc.rtp_transceiver(layer)?.mid().clone()).collect()
-    }
-
-    /// An offer of this side's lanes.
-    ///
-    /// # Errors
-    /// The stack fails; the peer is broken then.
-    pub(super) fn offer(&mut self, now: Instant, restart_ice: bool) -> Result<String, PeerError> {
-        let offered = guarded(|| {
-            if restart_ice {
-                self.pc.restart_ice();
-            }
-            self.add_local_candidates();
-            let offer = self.pc.create_offer(None)?;
-            self.pc.set_local_description(now, offer)?;
-            self.add_local_candidates();
-            Ok(())
-        });
-        if offered.is_err() {
-            self.broken = true;
-        }
-        offered?;
-        self.local_description()
-    }
-
-    /// The remote end's answer to [`Peer::offer`].
-    ///
-    /// # Errors
-    /// A description that cannot be used; the offer stays open unless the stack fails with it.
-    pub(super) fn accept(&mut self, now: Instant, answer: &str) -> Result<(), PeerError> {
-        let sections = usable_sections(answer)?;
-        let usable = self.with_usable_candidates(answer);
-        let description = guarded(|| RTCSessionDescription::answer(usable))
-            .map_err(|error| PeerError::Description(error.to_string()))?;
-        guarded(|| self.pc.set_remote_description(now, description))
-            .map_err(|error| PeerError::Description(error.to_string()))?;
-        self.sections = sections;
-        self.agree_on_lanes();
-        self.add_early_candidates();
-        Ok(())
-    }
-
-    /// A trickled candidate, as the value of an SDP `candidate` attribute; one that cannot be reached from here is ignored.
-    ///
-    /// # Errors
-    /// It cannot be read, or there were too many.
-    pub(super) fn add_candidate(&mut self, candidate: &str) -> Result<(), PeerError> {
-        if !sdp::is_usable_candidate(candidate) {
-            return Ok(());
-        }
-        if !self.takes(candidate) {
-            return Err(PeerError::Candidate(format!("more than {MAX_CANDIDATES} of them")));
-        }
-        if self.pc.remote_description().is_none() {
-            self.early_candidates.push(candidate.to_owned());
-            return Ok(());
-        }
-        self.take_candidate(candidate.to_owned()).map_err(|error| PeerError::Candidate(error.to_string()))
-    }
-
-    /// A new m-line to send on; it needs an offer to become of use.
-    ///
-    /// # Errors
-    /// The stack refuses.
-    pub(super) fn open_lane(&mut self, codec: Codec, stream: &str) -> Result<usize, PeerError> {
-        let is_new = |ssrc: &u32| *ssrc != 0 && self.lanes.iter().all(|lane| lane.ssrc != *ssrc);
-        let ssrc = std::iter::repeat_with(|| Uuid::new_v4().as_fields().0).find(is_new);
-        let ssrc = ssrc.expect("an endless iterator finds a number no lane has");
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() },
-            active: true,
-            codec: engine::codec(codec),
-            ..RTCRtpEncodingParameters::default()
-        };
-        let label = format!("{}-{ssrc}", codec.kind().as_str());
-        let track = MediaStreamTrack::new(stream.to_owned(), label.clone(), label, engine::kind(codec), vec![encoding]);
-        let init = RTCRtpTransceiverInit {
-            direction: RTCRtpTransceiverDirection::Sendonly,
-            streams: Vec::new(),
-            send_encodings: Vec::new(),
-        };
-        let transceiver = guarded(|| self.pc.add_transceiver_from_track(track, Some(init)))?;
-        self.lanes.push(Lane {
-            transceiver,
-            ssrc,
-            codec,
-            payload_type: None,
-            red: None,
-            redundancy: Redundancy::default(),
-        });
-        Ok(self.lanes.len() - 1)
-    }
-
-    /// Marks a lane for use or disuse; it needs an offer to become true. The m-line stays for the next one.
-    pub(super) fn use_lane(&mut self, lane: usize, in_use: bool) {
-        let direction =
-            if in_use { RTCRtpTransceiverDirection::Sendonly } else { RTCRtpTransceiverDirection::Inactive };
-        let Some(lane) = self.lanes.get_mut(lane) else { return };
-        lane.payload_type = None;
-        if let Some(mut transceiver) = self.pc.rtp_transceiver(lane.transceiver) {
-            transceiver.set_direction(direction);
-        }
-    }
-
-    /// The m-line of a lane, known once it has been offered or answered.
-    pub(super) fn lane_mid(&mut self, lane: usize) -> Option<String> {
-        let lane = self.lanes.get(lane)?;
-        self.pc.rtp_transceiver(lane.transceiver)?.mid().clone()
-    }
-
-    /// Whether packets written to a lane reach the remote end.
-    pub(super) fn is_open(&self, lane: usize) -> bool {
-        self.link == Link::Connected && self.lanes.get(lane).is_some_and(|lane| lane.payload_type.is_some())
-    }
-
     pub(super) fn is_connected(&self) -> bool {
         self.link == Link::Connected
-    }
-
-    /// The m-line `mid` as last agreed on.
-    pub(super) fn section(&self, mid: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.mid == mid)
-    }
-
-    /// The SSRCs on which m-line `mid` was heard, with the ids of simulcast layers, in the order of coming.
-    pub(super) fn sources(&mut self, mid: &str) -> Vec<(Option<String>, u32)> {
-        let pc = &mut self.pc;
-        let mut is_of = |transceiver| pc.rtp_transceiver(transceiver).is_some_and(|t| t.mid().as_deref() == Some(mid));
-        let sources = self.sources.iter().filter(|source| is_of(source.transceiver));
-        sources.map(|source| (source.rid.clone(), source.ssrc)).collect()
-    }
-
-    /// How packets with this payload type are to be read.
-    pub(super) fn encoding(&self, payload_type: u8) -> Option<Encoding> {
-        self.sections.iter().flat_map(|s| &s.encodings).find(|e| e.payload_type == payload_type).copied()
     }
 
     /// Repetitions asked for and not granted since the last call of this.
     pub(super) fn take_refused(&self) -> u64 {
         self.refused.swap(0, Ordering::Relaxed)
-    }
-
-    /// The user fragment and password under which the remote end may come, as last described.
-    pub(super) fn credentials(&self) -> Option<&(String, String)> {
-        self.credentials.as_ref()
     }
 
     /// A datagram from `from` to our candidate `local`.
@@ -450,64 +236,6 @@ impl Peer {
         if self.broken {
             self.link = Link::Closed;
             heard.push(Heard::Closed);
-        }
-    }
-
-    pub(super) fn is_audio(&self, lane: usize) -> bool {
-        self.lanes.get(lane).is_some_and(|lane| lane.codec.kind() == MediaKind::Audio)
-    }
-
-    /// Takes the share of the packets of a lane of sound that is lost, and whether the link is known to be full.
-    pub(super) fn sound_lost(&mut self, now: Instant, lane: usize, share: f64, is_full: bool) {
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.redundancy.lost(now, share, is_full);
-        }
-    }
-
-    /// The link was found full just now.
-    pub(super) fn filled(&mut self, now: Instant) {
-        self.lanes.iter_mut().for_each(|lane| lane.redundancy.filled(now));
-    }
-
-    /// How sound is to be sent on a lane whose receiver is to have it twice: the payload types of redundant audio and of what is in it.
-    pub(super) fn redundancy(&self, lane: usize) -> Option<(u8, u8)> {
-        let lane = self.lanes.get(lane).filter(|lane| lane.redundancy.is_on())?;
-        lane.red.zip(lane.payload_type)
-    }
-
-    /// The payload type of redundant audio coming in.
-    pub(super) fn red(&self) -> Option<u8> {
-        self.sections.iter().find_map(|section| section.red)
-    }
-
-    /// Sends a packet on a lane with these numbers and this payload. Nothing happens while the lane is not open.
-    pub(super) fn write(&mut self, now: Instant, lane: usize, out: Outgoing, media: &Media, payload: Form<'_>) {
-        let Some(Lane { ssrc, payload_type: Some(plain), .. }) = self.lanes.get(lane) else {
-            return;
-        };
-        let (payload_type, payload) = match payload {
-            Form::Plain(payload) => (*plain, payload),
-            Form::Twice(payload_type, payload) => (payload_type, payload),
-        };
-        let packet = rtc::rtp::Packet {
-            header: rtc::rtp::Header {
-                version: 2,
-                marker: media.marker(),
-                payload_type,
-                sequence_number: out.seq,
-                timestamp: out.timestamp,
-                ssrc: *ssrc,
-                ..rtc::rtp::Header::default()
-            },
-            payload: payload.clone(),
-        };
-        // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
-        // is not looked at.
-        let message = RTCMessage::RtpPacket(String::new(), packet);
-        let written = guarded(|| self.pc.handle_write(TaggedRTCMessage { now, message }));
-        if let Err(error) = written {
-            tracing::debug!(%error, "a forwarded packet was refused");
-            self.broken |= matches!(error, PeerError::Panic);
         }
     }
 
@@ -624,90 +352,6 @@ impl Peer {
         };
         receiver.or_else(sender).flatten() == Some(RTCDtlsTransportState::Closed)
     }
-
-    /// Our side as last described.
-    ///
-    /// # Errors
-    /// There is none, or the stack fails.
-    pub(super) fn local_description(&mut self) -> Result<String, PeerError> {
-        let description = guarded(|| Ok(self.pc.local_description()))?;
-        let sdp = description.map(|d| sdp::for_music(&d.sdp)).ok_or(PeerError::Panic)?;
-        if let Some((ufrag, password)) = sdp::ice_credentials(&sdp) {
-            let credentials = Some((ufrag.to_owned(), password.to_owned()));
-            if self.credentials != credentials {
-                self.credentials = credentials;
-                self.tcp_since = None;
-            }
-        }
-        Ok(sdp)
-    }
-
-    /// A restart forgets them, and one that is known already is not taken twice.
-    fn add_local_candidates(&mut self) {
-        for candidate in &self.candidates {
-            let init = RTCIceCandidateInit { candidate: candidate.clone(), ..RTCIceCandidateInit::default() };
-            if let Err(error) = self.pc.add_local_candidate(init) {
-                tracing::warn!(%error, %candidate, "a local candidate was refused");
-            }
-        }
-    }
-
-    fn add_early_candidates(&mut self) {
-        for candidate in std::mem::take(&mut self.early_candidates) {
-            if let Err(error) = self.take_candidate(candidate) {
-                tracing::debug!(%error, "an early candidate was refused");
-            }
-        }
-    }
-
-    /// The description without candidates that cannot be reached from here or are too many.
-    fn with_usable_candidates(&mut self, description: &str) -> String {
-        if let Some((ufrag, _)) = sdp::ice_credentials(description)
-            && self.remote_ufrag != ufrag
-        {
-            ufrag.clone_into(&mut self.remote_ufrag);
-            self.candidates_taken.clear();
-        }
-        sdp::with_candidates(description, |candidate| sdp::is_usable_candidate(candidate) && self.takes(candidate))
-    }
-
-    /// Whether a candidate is known or may still be.
-    fn takes(&mut self, candidate: &str) -> bool {
-        self.candidates_taken.contains(candidate)
-            || (self.candidates_taken.len() < MAX_CANDIDATES && self.candidates_taken.insert(candidate.to_owned()))
-    }
-
-    fn take_candidate(&mut self, candidate: String) -> Result<(), PeerError> {
-        let init = RTCIceCandidateInit { candidate, ..RTCIceCandidateInit::default() };
-        guarded(|| self.pc.add_remote_candidate(init))
-    }
-
-    fn agree_on_lanes(&mut self) {
-        for lane in &mut self.lanes {
-            let mid = self.pc.rtp_transceiver(lane.transceiver).and_then(|t| t.mid().clone());
-            let section = self.sections.iter().find(|s| Some(&s.mid) == mid.as_ref());
-            let agreed = section.is_some_and(|s| !s.rejected && (s.receives || s.sends));
-            let sender = self.pc.rtp_sender(RTCRtpSenderId::from(lane.transceiver));
-            (lane.payload_type, lane.red) = (None, None);
-            if let Some(mut sender) = sender.filter(|_| agreed) {
-                let codecs = &sender.get_parameters().rtp_parameters.codecs;
-                let find = |name: &str| codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(name));
-                lane.payload_type = find(engine::mime_type(lane.codec)).map(|c| c.payload_type);
-                lane.red = section.and_then(|section| section.red).filter(|_| lane.codec == Codec::Opus);
-            }
-        }
-    }
-}
-
-fn usable_sections(description: &str) -> Result<Vec<Section>, PeerError> {
-    if description.len() > sdp::MAX_LENGTH {
-        return Err(PeerError::Description(format!("it is longer than {} bytes", sdp::MAX_LENGTH)));
-    }
-    let sections = sdp::sections(description);
-    if sections.is_empty() || sections.len() > sdp::MAX_SECTIONS {
-        return Err(PeerError::Description(format!("it has not 1 to {} m-lines", sdp::MAX_SECTIONS)));
-    }
-    Ok(sections)
 }
 
 /// Calls into the stack; its panic becomes an error of this peer.
