@@ -1,36 +1,39 @@
 //! Signalling between a participant and the gateway: JSON over the WebSocket at `/media-relay`, described in `docs/PROTOCOL.md`.
 
+mod answer;
+mod call;
 mod conversation;
 mod farewell;
 mod limits;
-mod message;
 mod outbox;
 mod permission;
+mod push;
+mod words;
 
+pub use answer::Answer;
+pub use answer::FromGateway;
+pub use answer::Joined;
+pub use answer::Kept;
+pub use answer::Reply;
+pub use call::Ask;
+pub use call::Call;
+pub use call::Connect;
+pub use call::Malformed;
 pub use conversation::Conversation;
 pub use farewell::Farewell;
 pub use limits::Limits;
-pub use message::Answer;
-pub use message::Ask;
-pub use message::Call;
-pub use message::Connect;
-pub use message::Consumer;
-pub use message::Failure;
-pub use message::FromGateway;
-pub use message::Hidden;
-pub use message::IceServer;
-pub use message::Joined;
-pub use message::Kept;
-pub use message::Level;
-pub use message::Malformed;
-pub use message::Participant;
-pub use message::Producer;
-pub use message::Push;
-pub use message::Reply;
-pub use message::Source;
-pub use message::TrackRef;
-pub use message::Transport;
 pub use outbox::Output;
+pub use push::Push;
+pub use words::Consumer;
+pub use words::Failure;
+pub use words::Hidden;
+pub use words::IceServer;
+pub use words::Level;
+pub use words::Participant;
+pub use words::Producer;
+pub use words::Source;
+pub use words::TrackRef;
+pub use words::Transport;
 
 /// The sub-protocol both ends name in the WebSocket handshake (RFC 6455 section 1.9); its number changes with the messages.
 pub const SUB_PROTOCOL: &str = "jamcast.v1";
