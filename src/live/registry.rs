@@ -1,5 +1,9 @@
 //! All streams of this gateway: created, started, found, stopped, deleted; and what limits them.
 
+mod claim;
+mod config;
+mod error;
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -9,7 +13,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +22,6 @@ use tracing::info;
 use tracing::warn;
 
 use crate::domain::lifecycle::Limits;
-use crate::live::destination;
 use crate::live::port::DestinationRow;
 use crate::live::port::Page;
 use crate::live::port::Ports;
@@ -27,19 +29,18 @@ use crate::live::port::RecordingRow;
 use crate::live::port::StateChange;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
-use crate::live::port::VaultError;
+pub use crate::live::registry::config::Config;
+pub use crate::live::registry::error::StreamError;
+use crate::live::registry::error::name;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DestinationState;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
 use crate::live::stream::Handle;
-use crate::live::stream::Plan;
 use crate::live::stream::Stream;
 use crate::live::stream::now_ms;
 use crate::live::stream::size_of;
 use crate::live::stream::snapshot_of;
-use crate::model::fault::Fault;
-use crate::model::fault::Faulty;
 use crate::model::id::DestinationId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
@@ -54,39 +55,6 @@ const MAX_WAITING: usize = 1024;
 /// Rows read at one go when the store is searched at the start.
 const PAGE: u32 = 200;
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// `false` refuses to start streams; they can still be created (`STREAMING_ENABLED`).
-    pub streaming_enabled: bool,
-    /// Streams that may run at once, 1 to 1000 (`MAX_CONCURRENT_STREAMS`).
-    pub max_concurrent_streams: usize,
-    /// A stream without any participant's media for this long is stopped; 0 never does (`STREAM_TIMEOUT`).
-    pub stream_timeout_ms: u64,
-    /// From the start of a stream to its first picture.
-    pub start_timeout_ms: u64,
-    /// For the mixer to finish its recording, and again for the destinations to close.
-    pub stop_timeout_ms: u64,
-    /// How destinations connect, queue and come back.
-    pub destination: destination::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let limits = Limits::default();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            streaming_enabled: true,
-            // A 720p30 mix costs most of a core, and ten cores are what a dedicated machine has.
-            max_concurrent_streams: 10,
-            stream_timeout_ms: millis(limits.abandoned),
-            start_timeout_ms: millis(limits.start),
-            stop_timeout_ms: millis(limits.stop),
-            destination: destination::Config::default(),
-        }
-    }
-}
-
 /// A stream as it is asked for; its values are validated.
 #[derive(Clone, Debug)]
 pub struct NewStream {
@@ -97,67 +65,6 @@ pub struct NewStream {
     pub destinations: Vec<DestinationId>,
     pub record: bool,
     pub idempotency_key: Option<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    #[error("there is no such stream")]
-    NotFound,
-    #[error("there is no room {0}; create it first")]
-    UnknownRoom(RoomId),
-    #[error("there is no destination {0} of yours; create it first, and then a new stream")]
-    UnknownDestination(DestinationId),
-    #[error("this idempotency key was used for another stream; use a new key for a new stream")]
-    KeyReused,
-    #[error("streaming is switched off on this gateway; ask its operator")]
-    Disabled,
-    #[error("this gateway runs its limit of {0} streams; try again when one has ended")]
-    TooMany(usize),
-    #[error("the room is being broadcast already by stream {0}; stop that one first")]
-    RoomBusy(StreamId),
-    #[error("the stream is {}; {}", name(*.0), advice(*.0))]
-    WrongState(StreamState),
-    #[error("the gateway is shutting down; try again in a minute")]
-    ShuttingDown,
-    #[error("the store failed: {0}")]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Key(#[from] VaultError),
-}
-
-impl StreamError {
-    /// Stable name for API replies and metric labels.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::UnknownRoom(_) => "unknown_room",
-            Self::UnknownDestination(_) => "unknown_destination",
-            Self::KeyReused => "idempotency_key_reused",
-            Self::Disabled => "streaming_disabled",
-            Self::TooMany(_) => "too_many_streams",
-            Self::RoomBusy(_) => "room_busy",
-            Self::WrongState(_) => "wrong_state",
-            Self::ShuttingDown => "shutting_down",
-            Self::Store(_) => "store_failed",
-            Self::Key(_) => "key_unreadable",
-        }
-    }
-}
-
-impl Faulty for StreamError {
-    fn fault(&self) -> Fault {
-        match self {
-            Self::NotFound
-            | Self::UnknownRoom(_)
-            | Self::UnknownDestination(_)
-            | Self::KeyReused
-            | Self::RoomBusy(_)
-            | Self::WrongState(_) => Fault::Client,
-            Self::Disabled | Self::TooMany(_) | Self::ShuttingDown => Fault::Transient,
-            Self::Store(error) => error.fault(),
-            Self::Key(error) => error.fault(),
-        }
-    }
 }
 
 /// A cloneable handle to all streams.
@@ -457,30 +364,6 @@ impl Registry {
         Ok(snapshot_of(row, views))
     }
 
-    /// Reserves a stream for one caller; for a start, also its room and a place among those that run.
-    fn claim(&self, id: StreamId, room: Option<RoomId>) -> Result<Claim<'_>, StreamError> {
-        let mut board = self.board();
-        if let Some((_, handle)) = board.running.get(&id) {
-            return Err(StreamError::WrongState(handle.snapshot().state));
-        }
-        if board.claims.contains_key(&id) {
-            return Err(StreamError::WrongState(StreamState::Starting));
-        }
-        if let Some(room) = &room {
-            if board.draining || self.inner.shutdown.is_cancelled() {
-                return Err(StreamError::ShuttingDown);
-            }
-            if let Some((busy, _)) = board.active().find(|(_, other)| *other == room) {
-                return Err(StreamError::RoomBusy(busy));
-            }
-            if board.active().count() >= self.inner.config.max_concurrent_streams {
-                return Err(StreamError::TooMany(self.inner.config.max_concurrent_streams));
-            }
-        }
-        board.claims.insert(id, room);
-        Ok(Claim { registry: self, id })
-    }
-
     fn handle(&self, id: StreamId) -> Option<Handle> {
         self.board().running.get(&id).map(|(_, handle)| handle.clone())
     }
@@ -530,50 +413,6 @@ impl Board {
     }
 }
 
-/// One caller's hold on a stream; dropping it lets go.
-struct Claim<'a> {
-    registry: &'a Registry,
-    id: StreamId,
-}
-
-impl Claim<'_> {
-    /// Turns the claim into a running stream.
-    fn run(
-        self,
-        asked_at: Instant,
-        row: StreamRow,
-        views: Vec<DestinationSnapshot>,
-        destinations: Vec<(DestinationSpec, StreamKey)>,
-    ) -> StreamSnapshot {
-        let registry = self.registry;
-        let first = StreamSnapshot { state: StreamState::Starting, ..snapshot_of(&row, views) };
-        let sender = registry.take_waiting(self.id).unwrap_or_else(|| watch::Sender::new(first.clone()));
-        sender.send_replace(first.clone());
-        let plan = Plan {
-            asked_at,
-            destinations,
-            limits: registry.limits(),
-            destination_config: registry.inner.config.destination.clone(),
-            row,
-        };
-        let room = plan.row.room.clone();
-        let inner = &registry.inner;
-        let (stream, handle) = Stream::new(plan, inner.ports.clone(), sender, &inner.shutdown, &inner.tracker);
-        if registry.board().draining {
-            handle.stop();
-        }
-        registry.board().running.insert(self.id, (room, handle));
-        registry.spawn(stream, self.id);
-        first
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.registry.board().claims.remove(&self.id);
-    }
-}
-
 fn ended(state: StreamState, reason: Option<String>) -> StateChange {
     StateChange { state, reason, started_at_ms: None, ended_at_ms: Some(now_ms()) }
 }
@@ -599,24 +438,4 @@ fn idle(row: &DestinationRow) -> DestinationSnapshot {
 
 fn is_over(state: StreamState) -> bool {
     matches!(state, StreamState::Ended | StreamState::Failed)
-}
-
-fn name(state: StreamState) -> &'static str {
-    match state {
-        StreamState::Created => "created",
-        StreamState::Starting => "starting",
-        StreamState::Live => "live",
-        StreamState::Stopping => "stopping",
-        StreamState::Ended => "ended",
-        StreamState::Failed => "failed",
-    }
-}
-
-fn advice(state: StreamState) -> &'static str {
-    match state {
-        StreamState::Created => "start it first",
-        StreamState::Starting | StreamState::Live => "stop it first",
-        StreamState::Stopping => "wait until it has ended",
-        StreamState::Ended | StreamState::Failed => "create a new one",
-    }
 }
