@@ -36,6 +36,7 @@ use crate::peer::OPUS;
 use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
+use crate::sockets::With;
 
 /// Opus in 20 ms frames at 160 kbit/s: 50 packets a second.
 const AUDIO: Flow = Flow { every: Duration::from_millis(20), packets: 1, bytes: 400, clock_rate: 48_000 };
@@ -263,7 +264,7 @@ impl Crowd {
             let token = site.gateway.token_for(&room, "Ears", "viewer").await?;
             let (voices, cameras) = shape.received();
             for _ in 0..shape.participants {
-                let mut peer = Peer::at(Arc::new(crowd.ears.clone()), &address, Picture::Vp8, &token).await?;
+                let mut peer = Peer::at(Arc::new(With(crowd.ears.clone())), &address, Picture::Vp8, &token).await?;
                 for (kind, count) in [(RtpCodecKind::Audio, voices), (RtpCodecKind::Video, cameras)] {
                     for _ in 0..count {
                         peer.receive(kind).await?;

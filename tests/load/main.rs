@@ -16,6 +16,7 @@ mod metronome;
 mod musician;
 mod peer;
 mod sfu;
+mod sockets;
 mod verdict;
 
 use std::path::PathBuf;

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
@@ -23,15 +22,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio::time::Sleep;
-use webrtc::runtime::AsyncInterval;
-use webrtc::runtime::AsyncTcpListener;
-use webrtc::runtime::AsyncTcpStream;
 use webrtc::runtime::AsyncUdpSocket;
-use webrtc::runtime::JoinHandle;
 use webrtc::runtime::RecvMeta;
 use webrtc::runtime::Runtime;
 use webrtc::runtime::TokioRuntime;
 use webrtc::runtime::Transmit;
+
+use crate::sockets::Sockets;
 
 /// Between two looks at a socket: what comes meanwhile waits in the kernel, whose buffer holds ten times as much.
 const NAP: Duration = Duration::from_millis(5);
@@ -44,7 +41,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGES * MESSAGE]);
 }
 
-/// tokio, but for sockets that count.
+/// Sockets that count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ears {
     heard: Arc<AtomicU64>,
@@ -57,47 +54,13 @@ impl Ears {
     }
 }
 
-impl Runtime for Ears {
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn(future)
-    }
-
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+impl Sockets for Ears {
+    fn wrap(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         Ok(Arc::new(Ear {
             inner: TokioRuntime.wrap_udp_socket(socket)?,
             heard: Arc::clone(&self.heard),
             state: Mutex::new(State { rest: VecDeque::new(), nap: Box::pin(tokio::time::sleep(Duration::ZERO)) }),
         }))
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(
-        &'a self,
-        remote: SocketAddr,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        TokioRuntime.connect_tcp(remote)
-    }
-
-    fn resolve_host<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        TokioRuntime.resolve_host(host)
-    }
-
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        TokioRuntime.sleep(duration)
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
     }
 }
 
@@ -196,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn media_is_counted_and_the_rest_goes_to_the_stack() {
         let ears = Ears::default();
-        let ear = ears.wrap_udp_socket(UdpSocket::bind("127.0.0.1:0").expect("a port")).expect("wrapped");
+        let ear = ears.wrap(UdpSocket::bind("127.0.0.1:0").expect("a port")).expect("wrapped");
         let mouth = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let say = |datagram: &[u8]| mouth.send_to(datagram, ear.local_addr().expect("bound")).expect("sent");
         const PADDING: [u8; 4] = [0xa0, 96, 0, 9];

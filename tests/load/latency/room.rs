@@ -39,6 +39,7 @@ use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
 use crate::sfu::Sfu;
+use crate::sockets::With;
 
 /// How many there are and how much of each other they get.
 #[derive(Clone, Copy, Debug)]
@@ -213,8 +214,8 @@ impl Participant {
         size: Size,
     ) -> Result<(Self, Peer)> {
         let wire = Arc::new(Wire::default());
-        let runtime = BehindWire { wire: Arc::clone(&wire), post: post.clone() };
-        let peer = Peer::at(Arc::new(runtime), address, Picture::Vp8, token).await?;
+        let sockets = BehindWire { wire: Arc::clone(&wire), post: post.clone() };
+        let peer = Peer::at(Arc::new(With(sockets)), address, Picture::Vp8, token).await?;
         let mut tracks = vec![(Kind::Audio, track(RtpCodecKind::Audio, peer::opus()))];
         if size.is_received(number, Kind::Video) {
             tracks.push((Kind::Video, track(RtpCodecKind::Video, peer::picture(Picture::Vp8))));
@@ -247,8 +248,8 @@ impl Participant {
 
     /// The peer by which it receives.
     async fn ears(&self, token: &str, address: &str, post: &Post) -> Result<Peer> {
-        let runtime = BehindWire { wire: Arc::clone(&self.wire), post: post.clone() };
-        Peer::at(Arc::new(runtime), address, Picture::Vp8, token).await
+        let sockets = BehindWire { wire: Arc::clone(&self.wire), post: post.clone() };
+        Peer::at(Arc::new(With(sockets)), address, Picture::Vp8, token).await
     }
 
     /// Notes what comes to its ears.

@@ -9,12 +9,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -23,14 +21,9 @@ use std::sync::mpsc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
-use std::time::Duration;
 use std::time::Instant;
 
-use webrtc::runtime::AsyncInterval;
-use webrtc::runtime::AsyncTcpListener;
-use webrtc::runtime::AsyncTcpStream;
 use webrtc::runtime::AsyncUdpSocket;
-use webrtc::runtime::JoinHandle;
 use webrtc::runtime::RecvMeta;
 use webrtc::runtime::Runtime;
 use webrtc::runtime::TokioRuntime;
@@ -38,6 +31,7 @@ use webrtc::runtime::Transmit;
 
 use crate::latency::network::Access;
 use crate::latency::network::Link;
+use crate::sockets::Sockets;
 
 /// One participant's link, which all its sockets share.
 #[derive(Debug, Default)]
@@ -178,19 +172,15 @@ impl Ord for Job {
     }
 }
 
-/// tokio, but for sockets that are behind a participant's link.
+/// Sockets that are behind a participant's link.
 #[derive(Debug)]
 pub(crate) struct BehindWire {
     pub(crate) wire: Arc<Wire>,
     pub(crate) post: Post,
 }
 
-impl Runtime for BehindWire {
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn(future)
-    }
-
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+impl Sockets for BehindWire {
+    fn wrap(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let sender = Arc::new(socket.try_clone()?);
         Ok(Arc::new(Socket {
             inner: TokioRuntime.wrap_udp_socket(socket)?,
@@ -200,36 +190,6 @@ impl Runtime for BehindWire {
             inbox: Mutex::default(),
             alarm: Arc::default(),
         }))
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(
-        &'a self,
-        remote: SocketAddr,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        TokioRuntime.connect_tcp(remote)
-    }
-
-    fn resolve_host<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        TokioRuntime.resolve_host(host)
-    }
-
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        TokioRuntime.sleep(duration)
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
     }
 }
 
@@ -346,6 +306,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::latency::network::CONTINENT;
 
@@ -353,8 +315,8 @@ mod tests {
     async fn there_and_back(access: Option<Access>) -> (Duration, Duration) {
         let wire = Arc::new(Wire::default());
         wire.plug_into(access, 1);
-        let runtime = BehindWire { wire, post: Post::open().expect("a thread") };
-        let behind = runtime.wrap_udp_socket(UdpSocket::bind("127.0.0.1:0").expect("a port")).expect("wrapped");
+        let sockets = BehindWire { wire, post: Post::open().expect("a thread") };
+        let behind = sockets.wrap(UdpSocket::bind("127.0.0.1:0").expect("a port")).expect("wrapped");
         let beside = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let mut buffer = [0; 16];
 
