@@ -9,9 +9,9 @@ import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { chromium } from "playwright-core";
+import { ON_LOOPBACK, launch } from "./browser.mjs";
 
-const { GATEWAY_URL, HOST_URL, MUSICIAN_URL, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { GATEWAY_URL, HOST_URL, MUSICIAN_URL } = process.env;
 const SECONDS = Number(process.env.SECONDS_ON_AIR ?? 20);
 const OUT = resolve(process.env.OUT ?? "out");
 
@@ -38,25 +38,11 @@ function check(fine, complaint) {
 
 /** One person in a browser of their own, with their own picture and sound. */
 async function openPerson(who, url) {
-  const browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      "--use-fake-device-for-media-stream",
-      "--use-fake-ui-for-media-stream",
-      `--use-file-for-fake-video-capture=${OUT}/media/${who}.mjpeg`,
-      `--use-file-for-fake-audio-capture=${OUT}/media/${who}.wav`,
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-      "--autoplay-policy=no-user-gesture-required",
-      "--allow-loopback-in-peer-connection",
-    ],
-  });
+  const browser = await launch(
+    ON_LOOPBACK,
+    `--use-file-for-fake-video-capture=${OUT}/media/${who}.mjpeg`,
+    `--use-file-for-fake-audio-capture=${OUT}/media/${who}.wav`,
+  );
   browsers.push(browser);
   const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();

@@ -7,9 +7,9 @@
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 
-import { chromium } from "playwright-core";
+import { ON_LOOPBACK, launch } from "./browser.mjs";
 
-const { HOST_URL, MUSICIAN_URL, STRANGER_URL, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { HOST_URL, MUSICIAN_URL, STRANGER_URL } = process.env;
 const OUT = resolve(process.env.OUT ?? "out");
 
 /** Generous: the machine may be building at the same time. */
@@ -31,18 +31,7 @@ function check(fine, complaint) {
   if (!fine) results.problems.push(`${results.step}: ${complaint}`);
 }
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  args: [
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-    "--autoplay-policy=no-user-gesture-required",
-    "--allow-loopback-in-peer-connection",
-  ],
-});
+const browser = await launch(ON_LOOPBACK);
 
 async function open(who, url) {
   const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });

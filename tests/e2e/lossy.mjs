@@ -3,11 +3,10 @@
 //
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
 // every phase held.
-import { chromium } from "playwright-core";
-
+import { ON_LOOPBACK, launch } from "./browser.mjs";
 import { CLEAN, Wire } from "./wire.mjs";
 
-const { GATEWAY_URL, HOST_TOKEN, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { GATEWAY_URL, HOST_TOKEN } = process.env;
 const PATIENCE_MS = 30_000;
 
 const started = Date.now();
@@ -21,23 +20,7 @@ function check(fine, complaint) {
 }
 
 async function openBrowser() {
-  const launched = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      "--use-fake-device-for-media-stream",
-      "--use-fake-ui-for-media-stream",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-      "--autoplay-policy=no-user-gesture-required",
-      "--allow-loopback-in-peer-connection",
-    ],
-  });
+  const launched = await launch(ON_LOOPBACK);
   browsers.push(launched);
   return launched;
 }

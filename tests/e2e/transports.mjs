@@ -6,7 +6,9 @@ import { execFileSync } from "node:child_process";
 
 import { chromium } from "playwright-core";
 
-const { HOST_URL, ROUTER, BROWSERS, COTURN, OUT, CHROMIUM = "/usr/bin/chromium" } = process.env;
+import { launchServer } from "./browser.mjs";
+
+const { HOST_URL, ROUTER, BROWSERS, COTURN, OUT } = process.env;
 const GATEWAY = "10.77.1.2";
 
 /** Generous: the machine may be building at the same time. */
@@ -41,23 +43,7 @@ function lose(losses) {
 
 /** One person in a browser of their own; `codec` is the one their camera prefers. */
 async function openPerson(who, url, codec) {
-  const server = await chromium.launchServer({
-    executablePath: CHROMIUM,
-    args: [
-      "--use-fake-device-for-media-stream",
-      "--use-fake-ui-for-media-stream",
-      `--unsafely-treat-insecure-origin-as-secure=${new URL(url).origin}`,
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-      "--autoplay-policy=no-user-gesture-required",
-    ],
-  });
+  const server = await launchServer(`--unsafely-treat-insecure-origin-as-secure=${new URL(url).origin}`);
   const browser = await chromium.connect(server.wsEndpoint());
   const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
