@@ -1,6 +1,7 @@
 //! The actors: one task per stream and per destination, the rooms as they see them, and the ports they need.
 
 pub mod destination;
+mod direction;
 pub mod fanout;
 mod placement;
 pub mod port;

@@ -364,7 +364,7 @@ impl Registry {
         Ok(snapshot_of(row, views))
     }
 
-    fn handle(&self, id: StreamId) -> Option<Handle> {
+    pub(in crate::live) fn handle(&self, id: StreamId) -> Option<Handle> {
         self.board().running.get(&id).map(|(_, handle)| handle.clone())
     }
 

@@ -3,10 +3,13 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::domain::layout;
 use crate::model::id::DestinationId;
+use crate::model::id::ParticipantId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
 use crate::model::id::UserId;
+use crate::model::scene::Rect;
 use crate::model::spec::ProgrammeSpec;
 
 /// The states of a stream; it only moves forward.
@@ -93,6 +96,172 @@ pub struct StreamSnapshot {
     pub ended_at_ms: Option<i64>,
     pub destinations: Vec<DestinationSnapshot>,
     pub stats: StreamStats,
+    pub mix: MixSnapshot,
+    pub layout: LayoutSnapshot,
+}
+
+/// The programme's sound as it is set; as it is at first while the stream does not run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MixSnapshot {
+    /// dB, -60, which is silence, to 12.
+    pub master_gain_db: f64,
+    /// Whether the programme is brought slowly to -14 LUFS.
+    pub normalise: bool,
+    /// Everybody who sends something, in the order of joining.
+    pub musicians: Vec<MusicianSnapshot>,
+}
+
+/// One musician's sound in the programme.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MusicianSnapshot {
+    #[schema(value_type = String)]
+    pub participant: ParticipantId,
+    pub name: String,
+    /// dB, -60, which is silence, to 12.
+    pub gain_db: f64,
+    pub muted: bool,
+    /// While anybody's is set, only they are heard.
+    pub solo: bool,
+    /// -1 (left) to 1 (right).
+    pub pan: f64,
+    /// Added delay of picture and sound, milliseconds.
+    pub delay_ms: u32,
+    /// Whether it is heard as things are, mute and everybody's solo considered.
+    pub heard: bool,
+}
+
+/// Where the programme's pictures stand, as it is set; the grid while the stream does not run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LayoutSnapshot {
+    pub kind: LayoutKind,
+    /// Who is large in a spotlight or a picture in picture; unless given, whom the room's host shows large, a screen, the loudest.
+    pub large: Option<PickSnapshot>,
+    /// Who is small in a picture in picture; unless given, who shows the screen, the loudest.
+    pub small: Option<PickSnapshot>,
+    pub corner: Corner,
+    /// Of a custom layout, the farthest from the viewer first.
+    pub tiles: Vec<TileSnapshot>,
+    /// Everything that can be shown.
+    pub pictures: Vec<PictureSnapshot>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutKind {
+    /// All alike.
+    #[default]
+    Grid,
+    /// The loudest large, the others small beside it.
+    Speaker,
+    /// One alone.
+    Spotlight,
+    /// One large and another small over its corner.
+    PictureInPicture,
+    /// Rectangles by hand.
+    Custom,
+}
+
+/// Where the small picture of a picture in picture stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Corner {
+    TopLeft,
+    TopRight,
+    BottomLeft,
+    #[default]
+    BottomRight,
+}
+
+/// A musician's camera or screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PickSnapshot {
+    #[schema(value_type = String)]
+    pub participant: ParticipantId,
+    pub screen: bool,
+}
+
+/// A picture's place by hand, as shares of the programme's width and height.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TileSnapshot {
+    #[serde(flatten)]
+    pub of: PickSnapshot,
+    pub x: f64,
+    pub y: f64,
+    pub width: f64,
+    pub height: f64,
+}
+
+/// A picture that is sent, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PictureSnapshot {
+    #[serde(flatten)]
+    pub of: PickSnapshot,
+    pub name: String,
+    /// In pixels of the programme; `null` for one that is not shown.
+    #[schema(value_type = Option<Object>)]
+    pub rect: Option<Rect>,
+}
+
+impl From<layout::Kind> for LayoutKind {
+    fn from(kind: layout::Kind) -> Self {
+        match kind {
+            layout::Kind::Grid => Self::Grid,
+            layout::Kind::Speaker => Self::Speaker,
+            layout::Kind::Spotlight => Self::Spotlight,
+            layout::Kind::PictureInPicture => Self::PictureInPicture,
+            layout::Kind::Custom => Self::Custom,
+        }
+    }
+}
+
+impl From<layout::Corner> for Corner {
+    fn from(corner: layout::Corner) -> Self {
+        match corner {
+            layout::Corner::TopLeft => Self::TopLeft,
+            layout::Corner::TopRight => Self::TopRight,
+            layout::Corner::BottomLeft => Self::BottomLeft,
+            layout::Corner::BottomRight => Self::BottomRight,
+        }
+    }
+}
+
+impl From<layout::Pick> for PickSnapshot {
+    fn from(pick: layout::Pick) -> Self {
+        Self { participant: pick.participant, screen: pick.screen }
+    }
+}
+
+impl From<&layout::Tile> for TileSnapshot {
+    fn from(tile: &layout::Tile) -> Self {
+        Self { of: tile.of.into(), x: tile.x, y: tile.y, width: tile.width, height: tile.height }
+    }
+}
+
+/// How loud the programme and its musicians are. What is silent has no value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Meters {
+    /// Loudness (EBU R 128) of the last 400 ms, LUFS.
+    pub momentary_lufs: Option<f64>,
+    /// The same of the last 3 s.
+    pub short_term_lufs: Option<f64>,
+    /// The same since the broadcast, or its present mixer, began; pauses do not count.
+    pub integrated_lufs: Option<f64>,
+    /// Highest true peak of the last 100 ms, dBTP.
+    pub true_peak_dbtp: Option<f64>,
+    /// What the normalisation adds now, dB.
+    pub normalisation_db: f64,
+    /// Musicians who are heard, behind their faders.
+    pub musicians: Vec<MusicianLevel>,
+}
+
+/// How loud a musician was in the last 100 ms, dBFS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MusicianLevel {
+    #[schema(value_type = String)]
+    pub participant: ParticipantId,
+    pub peak_dbfs: f64,
+    /// Of a sine at full scale this is -3.
+    pub rms_dbfs: f64,
 }
 
 /// The last numbers of a stream, kept in the store when it is over. Members may be added with a default and never taken away.

@@ -24,8 +24,10 @@ use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
 use crate::model::spec::ProgrammeSpec;
 use crate::proto::mixer::Control;
+use crate::proto::mixer::Meters;
 use crate::proto::mixer::MixerStats;
 use crate::proto::mixer::Report;
+use crate::proto::mixer::SourceLevel;
 use crate::proto::mixer::SourceState;
 use crate::proto::mixer::TappedPacket;
 use crate::proto::mixer::ToMixer;
@@ -35,6 +37,9 @@ const MOST_SOURCES: usize = 16;
 
 /// Tracks whose sender reports are remembered: all of the programme's, and as many that the next scene brings.
 const MOST_REPORTS: usize = 4 * MOST_SOURCES;
+
+/// Between two looks at the meters.
+const METERS: i64 = SECOND / 10;
 
 /// Longest added delay, as the scene promises.
 const MOST_DELAY_MS: u32 = 2000;
@@ -79,6 +84,7 @@ struct Show {
     recorded_bytes: u64,
     late_packets: u64,
     stats_at: i64,
+    meters_at: i64,
 }
 
 impl Conductor {
@@ -152,6 +158,7 @@ impl Show {
             recorded_bytes: 0,
             late_packets: 0,
             stats_at: monotonic() + SECOND,
+            meters_at: monotonic() + METERS,
         })
     }
 
@@ -181,6 +188,7 @@ impl Show {
 
     fn reconcile(&mut self, scene: &Scene) -> Result<(), Error> {
         self.reformat(&scene.programme)?;
+        self.programme.master().set(scene.master);
         let now = monotonic();
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {
@@ -270,6 +278,10 @@ impl Show {
             self.stats_at += SECOND;
             self.outbox.report(Report::Stats(self.stats()));
         }
+        if now >= self.meters_at {
+            self.meters_at = (self.meters_at + METERS).max(now);
+            self.outbox.report(Report::Meters(self.meters()));
+        }
         Ok(())
     }
 
@@ -302,6 +314,22 @@ impl Show {
             tracing::warn!(path, reason, "the recording failed; the programme goes on");
         }
         self.outbox.report(report);
+    }
+
+    fn meters(&self) -> Meters {
+        let (loudness, normalisation) = self.programme.master().look();
+        let sources = self.inputs.iter().filter_map(|input| {
+            let level = input.loudness()?;
+            Some(SourceLevel { source: input.source(), peak: level.peak, rms: level.rms })
+        });
+        Meters {
+            momentary: loudness.momentary,
+            short_term: loudness.short_term,
+            integrated: loudness.integrated,
+            true_peak: loudness.true_peak,
+            normalisation,
+            sources: sources.collect(),
+        }
     }
 
     fn stats(&self) -> MixerStats {

@@ -16,6 +16,8 @@ use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
 
 use crate::mixer::error::Error;
+use crate::mixer::level;
+use crate::mixer::level::Level;
 use crate::mixer::programme::Programme;
 use crate::mixer::programme::Seat;
 use crate::mixer::programme::bus_of;
@@ -56,6 +58,7 @@ pub(super) struct Decoder {
     seat: Seat,
     progress: Arc<Progress>,
     setting: Arc<Mutex<Option<Setting>>>,
+    level: Arc<Level>,
 }
 
 /// What the decoder's threads have done.
@@ -79,6 +82,7 @@ impl Decoder {
         let progress = Arc::new(Progress::default());
         listen_for_keyframe_requests(&entry, &progress);
         let setting = Arc::new(Mutex::new(None));
+        let level = Arc::new(Level::default());
         let seat = match purpose {
             Use::Picture(placement, _) => {
                 let seat = programme.seat_picture(&placement)?;
@@ -87,11 +91,11 @@ impl Decoder {
             }
             Use::Sound(initial) => {
                 let seat = programme.seat_sound()?;
-                carry_sound(&exit, &seat.entry, &progress, initial, &setting);
+                carry_sound(&exit, &seat.entry, &progress, initial, &setting, &level);
                 seat
             }
         };
-        let decoder = Self { pipeline, bus, entry, seat, progress, setting };
+        let decoder = Self { pipeline, bus, entry, seat, progress, setting, level };
         match play("decoder", &decoder.pipeline) {
             Ok(()) => Ok(decoder),
             Err(error) => {
@@ -126,6 +130,11 @@ impl Decoder {
             Use::Picture(placement, _) => self.seat.place(&placement),
             Use::Sound(setting) => *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = Some(setting),
         }
+    }
+
+    /// How loud it was since the last call; `None` for silence and for pictures.
+    pub(super) fn loudness(&self) -> Option<level::Reading> {
+        self.level.take()
     }
 
     /// Pictures or pieces of sound decoded so far.
@@ -242,10 +251,11 @@ fn carry_sound(
     progress: &Arc<Progress>,
     initial: Setting,
     news: &Arc<Mutex<Option<Setting>>>,
+    level: &Arc<Level>,
 ) {
     entry.set_caps(Some(&sound_caps()));
     let progress = Arc::clone(progress);
-    let news = Arc::clone(news);
+    let (news, level) = (Arc::clone(news), Arc::clone(level));
     let entry = entry.clone();
     let mut strip = Strip::new(initial);
     let carry = move |sink: &AppSink| {
@@ -262,6 +272,7 @@ fn carry_sound(
         let Some((piece, due)) = heard.and_then(|piece| u64::try_from(piece.due).ok().map(|due| (piece, due))) else {
             return Ok(gst::FlowSuccess::Ok);
         };
+        level.hear(&piece.samples);
         let bytes: Vec<u8> = piece.samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
         let mut output = gst::Buffer::from_mut_slice(bytes);
         if let Some(output) = output.get_mut() {

@@ -6,6 +6,7 @@ use gstreamer as gst;
 use crate::mixer::SECOND;
 use crate::mixer::decoder::Decoder;
 use crate::mixer::decoder::Use;
+use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::programme::Programme;
@@ -109,6 +110,14 @@ impl Input {
 
     pub(super) const fn late_packets(&self) -> u64 {
         self.late_packets
+    }
+
+    /// How loud it was since the last call; `None` for silence and for pictures.
+    pub(super) fn loudness(&self) -> Option<level::Reading> {
+        match &self.decoding {
+            Decoding::Running(decoder) => decoder.loudness(),
+            Decoding::Failed { .. } => None,
+        }
     }
 
     /// Follows a scene's change of place or sound.

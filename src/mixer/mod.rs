@@ -1,8 +1,8 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound, [`programme`] composes, mixes and encodes, [`master`]
-//! keeps the mix from clipping, [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
+//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound ([`level`] measures it), [`programme`] composes, mixes
+//! and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it ([`loudness`]), [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
@@ -11,7 +11,9 @@ mod decoder;
 mod error;
 mod feed;
 mod input;
+mod level;
 mod limiter;
+mod loudness;
 mod master;
 mod outbox;
 mod packet;

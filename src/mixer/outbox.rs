@@ -28,6 +28,8 @@ const REPORTS: usize = 256;
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<FromMixer>,
+    /// The newest meters, which wait until everything else has been written.
+    meters: Option<FromMixer>,
     media_bytes: usize,
     reports: usize,
     /// Video is dropped until a keyframe finds room.
@@ -57,6 +59,10 @@ impl Queue {
                 self.media_bytes += frame.data.len();
             }
             FromMixer::Config(_) => {}
+            FromMixer::Report(Report::Meters(_)) => {
+                self.meters = Some(message);
+                return;
+            }
             FromMixer::Report(_) => {
                 if self.reports >= REPORTS {
                     return;
@@ -79,7 +85,7 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<FromMixer> {
-        let message = self.waiting.pop_front()?;
+        let Some(message) = self.waiting.pop_front() else { return self.meters.take() };
         match &message {
             FromMixer::Frame(frame) => self.media_bytes -= frame.data.len(),
             FromMixer::Config(_) => {}
@@ -191,6 +197,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::proto::mixer::Meters;
 
     fn picture(n: u64, key: bool) -> FromMixer {
         let data = Bytes::from(vec![0; MEDIA_BYTES / 10]);
@@ -215,6 +222,18 @@ mod tests {
         (15..20).for_each(|n| queue.push(picture(n, n % 4 == 0)));
         assert_eq!(times(&mut queue), [(16, true), (17, false), (18, false), (19, false)]);
         assert_eq!(queue.dropped_frames, 6);
+    }
+
+    #[test]
+    fn meters_wait_for_everything_else_and_the_newest_wins() {
+        let mut queue = Queue::default();
+        let meters = |level| FromMixer::Report(Report::Meters(Meters { momentary: Some(level), ..Meters::default() }));
+        queue.push(meters(-20.0));
+        queue.push(picture(1, true));
+        queue.push(meters(-19.0));
+        queue.push(FromMixer::Report(Report::Playing));
+        let told: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(told, [picture(1, true), FromMixer::Report(Report::Playing), meters(-19.0)]);
     }
 
     #[test]

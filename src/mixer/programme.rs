@@ -14,7 +14,7 @@ use gstreamer_app::AppSrc;
 
 use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
-use crate::mixer::master;
+use crate::mixer::master::Bus;
 use crate::mixer::template::fill;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
@@ -60,6 +60,7 @@ pub(super) struct Programme {
     base_time: gst::ClockTime,
     pictures: gst::Element,
     sounds: gst::Element,
+    master: Bus,
     encoder: gst::Element,
     /// Half of a frame's duration, nanoseconds.
     half_frame: i64,
@@ -112,20 +113,20 @@ impl Programme {
                 .set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
         }
 
+        let sounds: gst::Element = named(&pipeline, "sounds")?;
+        let mixed = sounds.static_pad("src").ok_or_else(|| build_error("sounds", &"a mixer without an exit"))?;
         let programme = Self {
             bus: bus_of(&pipeline)?,
             clock,
             base_time,
             pictures: named(&pipeline, "pictures")?,
-            sounds: named(&pipeline, "sounds")?,
+            sounds,
+            master: Bus::over(&mixed)?,
             encoder: named(&pipeline, "encoder")?,
             half_frame: 500_000_000 / i64::from(spec.fps.max(1)),
             overruns,
             pipeline,
         };
-        let mixed =
-            programme.sounds.static_pad("src").ok_or_else(|| build_error("sounds", &"a mixer without an exit"))?;
-        master::limit(&mixed);
         programme.hold_mixers_open()?;
         play("programme", &programme.pipeline)?;
         Ok(programme)
@@ -238,6 +239,11 @@ impl Programme {
         if let Err(error) = self.pipeline.remove(&entry) {
             tracing::warn!(%error, "a source's entry cannot be removed");
         }
+    }
+
+    /// The sound of all sources together.
+    pub(super) const fn master(&self) -> &Bus {
+        &self.master
     }
 
     /// The next encoded video frame becomes a keyframe with its headers.

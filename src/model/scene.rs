@@ -9,13 +9,29 @@ use crate::model::media::Codec;
 use crate::model::spec::ProgrammeSpec;
 
 /// The whole desired state of a programme.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scene {
     pub programme: ProgrammeSpec,
+    pub master: Master,
     /// In a stable order: the order of joining.
     pub sources: Vec<Source>,
     /// Path of the recording file to be written, if any; it may not exist yet. A changed path starts a new file.
     pub recording: Option<String>,
+}
+
+/// What happens to the sound of all sources together, before it is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Master {
+    /// Linear gain, 0.0 to 4.0; 1.0 leaves it as it is.
+    pub gain: f64,
+    /// Whether the programme is brought slowly to -14 LUFS.
+    pub normalise: bool,
+}
+
+impl Default for Master {
+    fn default() -> Self {
+        Self { gain: 1.0, normalise: false }
+    }
 }
 
 /// Anything that can be placed: so far a participant's tapped tracks.

@@ -82,6 +82,8 @@ pub enum Report {
     Source { source: SourceId, kind: MediaKind, state: SourceState },
     /// Once a second while playing.
     Stats(MixerStats),
+    /// Ten times a second while playing. Of those that wait only the newest is told.
+    Meters(Meters),
     /// A recording file is complete and closed.
     RecordingFinished { path: String },
     /// The recording stopped early; the programme goes on.
@@ -116,6 +118,32 @@ pub struct MixerStats {
     pub late_packets: u64,
     /// Bytes written to the recording.
     pub recorded_bytes: u64,
+}
+
+/// How loud the programme and its sources are. What is silent has no value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meters {
+    /// Loudness (EBU R 128) of the last 400 ms, LUFS.
+    pub momentary: Option<f64>,
+    /// The same of the last 3 s.
+    pub short_term: Option<f64>,
+    /// The same since the mixer's start, without its pauses.
+    pub integrated: Option<f64>,
+    /// Highest true peak since the last report, dBTP.
+    pub true_peak: Option<f64>,
+    /// What the normalisation adds now, dB.
+    pub normalisation: f64,
+    /// Sources that were heard since the last report, behind their faders.
+    pub sources: Vec<SourceLevel>,
+}
+
+/// How loud a source was since the last report, dBFS.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceLevel {
+    pub source: SourceId,
+    pub peak: f64,
+    /// Of a sine at full scale this is -3.
+    pub rms: f64,
 }
 
 /// A message that cannot be read; the connection is of no use after it.

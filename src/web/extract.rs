@@ -80,6 +80,14 @@ impl Kind for u32 {
     const EXPECTED: &'static str = "must be a whole number from 0 to 4294967295";
 }
 
+impl Kind for f64 {
+    const EXPECTED: &'static str = "must be a number";
+}
+
+impl Kind for Vec<Map<String, Value>> {
+    const EXPECTED: &'static str = "must be a list of objects";
+}
+
 impl Kind for Vec<String> {
     const EXPECTED: &'static str = "must be a list of strings";
 }

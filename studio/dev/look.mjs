@@ -43,8 +43,26 @@ const snapshot = (state, extra = {}) => ({
     retry_in_ms: i === 0 ? null : 4000, reconnects: i * 3, bytes_sent: 241_000_000, frames_sent: 22000, dropped_frames: i * 120, queue_ms: 0,
   })),
   stats: { duration_ms: 754_000, video_frames: 22620, audio_frames: 35000, fps: 30, bitrate_kbps: 2671, dropped_frames: 0, musicians: 4, mixer_restarts: 0, recorded_bytes: 251_000_000 },
+  mix: {
+    master_gain_db: -1.5, normalise: true,
+    musicians: ["Ella", "Ada", "Miles", "Nina Simone-Okonkwo"].map((name, i) => ({
+      participant: `par_${i}`, name, gain_db: [0, -4.5, 2, -60][i], muted: i === 2, solo: false, pan: i === 1 ? -0.4 : 0,
+      delay_ms: i === 1 ? 85 : 0, heard: i !== 2,
+    })),
+  },
+  layout: {
+    kind: "speaker", large: null, small: null, corner: "bottom_right", tiles: [],
+    pictures: ["Ella", "Ada", "Miles", "Nina Simone-Okonkwo"].map((name, i) => ({
+      participant: `par_${i}`, screen: false, name,
+      rect: i === 1 ? { x: 0, y: 90, width: 960, height: 540 } : { x: 960, y: 90 + (i > 1 ? i - 1 : i) * 180, width: 320, height: 180 },
+    })),
+  },
   ...extra,
 });
+const meters = {
+  momentary_lufs: -15.2, short_term_lufs: -16.8, integrated_lufs: -15.9, true_peak_dbtp: -1.2, normalisation_db: 2.4,
+  musicians: [0, 1, 3].map((i) => ({ participant: `par_${i}`, peak_dbfs: -6 - i * 7, rms_dbfs: -16 - i * 8 })),
+};
 
 async function open(browser, name, { scheme, size, people, role, facts, path = `/#token=${token}`, permissions = ["camera", "microphone"], state = { running: null } }) {
   const context = await browser.newContext({ colorScheme: scheme, viewport: size, permissions });
@@ -79,7 +97,7 @@ async function open(browser, name, { scheme, size, people, role, facts, path = `
     if (pathname.endsWith("/stop")) return json((state.running = snapshot("ended")), 202);
     if (pathname.endsWith("/events")) {
       await new Promise((done) => setTimeout(done, 300));
-      const body = `event: snapshot\ndata: ${JSON.stringify(state.running ?? snapshot("live"))}\n\n`;
+      const body = `event: snapshot\ndata: ${JSON.stringify(state.running ?? snapshot("live"))}\n\nevent: meters\ndata: ${JSON.stringify(meters)}\n\n`;
       return route.fulfill({ contentType: "text/event-stream", body });
     }
     const file = pathname === "/" ? "index.html" : pathname.slice(1);
@@ -128,6 +146,13 @@ async function tour(name, scheme, size) {
   await page.locator("[data-testid=status][data-state=live]").waitFor();
   await page.waitForTimeout(800);
   await shot("5-live");
+  await page.getByTestId("strip-more").nth(1).click();
+  await page.getByTestId("layouts").evaluate((each) => each.closest(".panel").scrollTo(0, each.offsetTop - 20));
+  await page.waitForTimeout(300);
+  await shot("5-picture");
+  await page.getByTestId("mixer").evaluate((each) => each.closest(".panel").scrollTo(0, each.offsetTop - 20));
+  await page.waitForTimeout(300);
+  await shot("5-sound");
   await page.getByTestId("stop").click();
   await page.waitForTimeout(300);
   await shot("6-stop");

@@ -54,3 +54,15 @@ export function initials(name: string): string {
   const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0]];
   return letters.map((word) => [...(word ?? "")][0]?.toUpperCase() ?? "").join("");
 }
+
+/** `−6.0 dB`, `+1.5 dB`; `silent` at the lowest end. */
+export function decibels(db: number, silence: number): string {
+  return db <= silence ? "silent" : `${signed(db)} dB`;
+}
+
+/** `−14.0`, `+2.5`, `0.0`, with a real minus. */
+export function signed(value: number): string {
+  const text = Math.abs(value).toFixed(1);
+  if (text === "0.0") return text;
+  return `${value < 0 ? "−" : "+"}${text}`;
+}

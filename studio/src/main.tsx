@@ -9,6 +9,7 @@ import "./styles/controls.css";
 import "./styles/green-room.css";
 import "./styles/room.css";
 import "./styles/broadcast.css";
+import "./styles/mixer.css";
 import { takeInvitation } from "./token";
 import { App } from "./ui/app";
 

@@ -178,7 +178,7 @@ fn scene(job: &Job) -> Scene {
         video_kbps: job.kbps,
         ..ProgrammeSpec::default()
     };
-    Scene { programme, sources, recording: None }
+    Scene { programme, sources, ..Scene::default() }
 }
 
 /// Plays a musician's file into the mixer's socket at the speed of life.

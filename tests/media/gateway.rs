@@ -66,7 +66,7 @@ pub(crate) fn spec() -> ProgrammeSpec {
 }
 
 pub(crate) fn scene(sources: Vec<Source>) -> Scene {
-    Scene { programme: spec(), sources, recording: None }
+    Scene { programme: spec(), sources, ..Scene::default() }
 }
 
 /// A source with the given tracks; the picture fills `rect` as (x, y, width, height).

@@ -1,5 +1,7 @@
 //! A stream's life with fake mixers and destinations.
 
+mod direction;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

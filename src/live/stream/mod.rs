@@ -1,9 +1,11 @@
 //! One running stream: the task between a room's tap, a mixer child, and the destinations.
 
 mod child;
+mod direction;
 mod ledger;
 mod meter;
 mod outbox;
+mod room;
 mod scene;
 mod tapping;
 mod timeline;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,15 +43,17 @@ use crate::live::port::Ports;
 use crate::live::port::RecordingRow;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
-use crate::live::rooms::Request;
 use crate::live::rooms::Roster;
-use crate::live::rooms::TapMedia;
 use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::Meters;
 use crate::live::snapshot::Outcome;
+use crate::live::snapshot::PictureSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
 use crate::live::stream::child::Child;
 use crate::live::stream::child::ChildEvent;
+use crate::live::stream::direction::Asked;
+use crate::live::stream::direction::Staging;
 use crate::live::stream::ledger::Ledger;
 use crate::live::stream::meter::Meter;
 use crate::live::stream::outbox::Outbox;
@@ -59,16 +64,15 @@ use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
 use crate::live::stream::view::phase;
 use crate::model::id::RecordingId;
-use crate::model::id::TrackId;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
-use crate::model::scene::Scene;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::proto::mixer::FromMixer;
 use crate::proto::mixer::MixerStats;
 use crate::proto::mixer::Report;
 
+pub use crate::live::stream::direction::Direction;
 pub(crate) use crate::live::stream::ledger::size_of;
 pub(crate) use crate::live::stream::view::now_ms;
 pub(crate) use crate::live::stream::view::snapshot_of;
@@ -94,6 +98,8 @@ pub struct Plan {
 pub struct Handle {
     stop: CancellationToken,
     snapshot: watch::Receiver<StreamSnapshot>,
+    directions: mpsc::Sender<Asked>,
+    meters: watch::Receiver<Meters>,
 }
 
 impl Handle {
@@ -160,6 +166,11 @@ pub struct Stream {
     /// Set while a wish for a keyframe waits for its turn.
     keyframe_wish: bool,
     next_keyframe: Instant,
+    staging: Staging,
+    /// What can be shown and where it stands, as in the newest scene.
+    pictures: Vec<PictureSnapshot>,
+    directions: mpsc::Receiver<Asked>,
+    meters: watch::Sender<Meters>,
     destinations: Vec<Destination>,
     destination_views: Vec<watch::Receiver<DestinationSnapshot>>,
     closing: Option<BoxFuture<'static, ()>>,
@@ -174,6 +185,7 @@ enum Happening {
     DestinationsClosed,
     Child(ChildEvent),
     Tap(TapEvent),
+    Directed(Asked),
     KeyframeWanted,
     Time,
 }
@@ -190,7 +202,10 @@ impl Stream {
     ) -> (Self, Handle) {
         let Plan { asked_at, row, destinations, limits, destination_config } = plan;
         let stop = shutdown.child_token();
-        let handle = Handle { stop: stop.clone(), snapshot: snapshot.subscribe() };
+        let (asks, directions) = mpsc::channel(direction::QUEUE);
+        let meters = watch::Sender::new(Meters::default());
+        let handle =
+            Handle { stop: stop.clone(), snapshot: snapshot.subscribe(), directions: asks, meters: meters.subscribe() };
         let now = Instant::now();
         let fanout = Fanout::new();
         let destinations: Vec<Destination> = destinations
@@ -224,6 +239,10 @@ impl Stream {
             keyframe_wanted: fanout.keyframe_wanted(),
             keyframe_wish: false,
             next_keyframe: now,
+            staging: Staging::default(),
+            pictures: Vec::new(),
+            directions,
+            meters,
             fanout,
             destination_views: destinations.iter().map(Destination::snapshot).collect(),
             destinations,
@@ -278,6 +297,7 @@ impl Stream {
                 }
                 Happening::Child(event) => self.on_child(event),
                 Happening::Tap(event) => self.on_tap(event),
+                Happening::Directed(asked) => self.on_asked(asked),
                 Happening::KeyframeWanted => self.keyframe_wish = true,
                 Happening::Time => self.advance(Input::Timeout),
             }
@@ -294,6 +314,7 @@ impl Stream {
             () = or_never(&mut self.closing) => Happening::DestinationsClosed,
             () = tokio::time::sleep_until(wake) => Happening::Time,
             () = self.keyframe_wanted.notified() => Happening::KeyframeWanted,
+            Some(asked) = self.directions.recv() => Happening::Directed(asked),
             event = self.child.next() => Happening::Child(event),
             event = self.tap.next() => Happening::Tap(event),
         }
@@ -493,6 +514,7 @@ impl Stream {
             Report::KeyframeWanted { track } => self.ask_keyframes([track]),
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
             Report::Stats(stats) => self.mixer_stats = stats,
+            Report::Meters(meters) => self.on_meters(&meters),
             Report::RecordingFinished { path } => {
                 if self.part.as_ref().is_some_and(|part| part.name() == path) {
                     self.finish_part(None);
@@ -511,74 +533,6 @@ impl Stream {
                 self.lose_mixer("it finished");
             }
         }
-    }
-}
-
-/// The room: who is in it and what it sends.
-impl Stream {
-    fn on_tap(&mut self, event: TapEvent) {
-        match event {
-            TapEvent::Roster(roster) => self.on_roster(roster),
-            TapEvent::Media(batch) => {
-                let mut heard = false;
-                for media in batch {
-                    heard |= self.on_media(media);
-                }
-                if heard {
-                    self.advance(Input::Media);
-                }
-            }
-            TapEvent::Lost => {
-                warn!("the room's media is lost; asking for it again");
-                self.on_roster(Roster::default());
-            }
-        }
-    }
-
-    fn on_roster(&mut self, roster: Roster) {
-        let before = scene::visible_tracks(&self.roster);
-        let appeared: Vec<TrackId> = scene::visible_tracks(&roster).difference(&before).copied().collect();
-        self.reports.retain(|track, _| roster.tracks.iter().any(|t| t.track == *track));
-        self.roster = roster;
-        let scene = self.scene();
-        if let Some(outbox) = self.child.outbox() {
-            outbox.set_scene(scene);
-        }
-        self.ask_keyframes(appeared);
-    }
-
-    /// Passes on one thing a participant sent; `true` for media.
-    fn on_media(&mut self, media: TapMedia) -> bool {
-        match media {
-            TapMedia::Packet(packet) => {
-                self.child.offer(packet);
-                true
-            }
-            TapMedia::SenderReport { track, ntp, rtp } => {
-                if self.roster.tracks.iter().any(|t| t.track == track) {
-                    self.reports.insert(track, (ntp, rtp));
-                }
-                if let Some(outbox) = self.child.outbox() {
-                    outbox.report(track, ntp, rtp);
-                }
-                false
-            }
-        }
-    }
-
-    fn ask_keyframes(&self, tracks: impl IntoIterator<Item = TrackId>) {
-        for track in tracks {
-            self.ports.rooms.tell(&self.row.room, Request::Keyframe { track });
-        }
-    }
-
-    fn scene(&mut self) -> Scene {
-        let recording = self.part.as_ref().map(Part::name);
-        let scene = self.composer.compose(&self.roster, &self.row.programme, recording);
-        for (track, tile) in scene::tiles(&scene) {
-            self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });
-        }
-        scene
     }
 }
 

@@ -61,17 +61,11 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::spec::ProgrammeSpec;
-
     use super::*;
 
     #[test]
     fn newer_messages_replace_older_ones_and_the_end_comes_last() {
-        let scene = |recording: &str| Scene {
-            programme: ProgrammeSpec::default(),
-            sources: Vec::new(),
-            recording: Some(recording.to_owned()),
-        };
+        let scene = |recording: &str| Scene { recording: Some(recording.to_owned()), ..Scene::default() };
         let mut outbox = Outbox::for_newborn(scene("old"), [(TrackId(1), (1, 1))].into());
         outbox.finish();
         outbox.report(TrackId(1), 2, 2);

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use crate::domain::layout;
+use crate::domain::desk;
+use crate::domain::desk::Desk;
+use crate::domain::layout::Attention;
+use crate::domain::layout::Pick;
 use crate::live::rooms::ParticipantInfo;
 use crate::live::rooms::Roster;
 use crate::live::rooms::Size;
 use crate::live::rooms::TapTrack;
 use crate::live::rooms::TrackSource;
+use crate::live::stream::direction::Staging;
 use crate::model::id::ParticipantId;
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
-use crate::model::scene::Placement;
+use crate::model::scene::Master;
 use crate::model::scene::Scene;
 use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
@@ -45,10 +49,18 @@ impl Composer {
     /// The scene of this roster: everybody who sends something, in the order of joining, a shared screen after its owner.
     ///
     /// A paused picture is not placed and a paused sound is muted; both keep their tracks, so that they are back at once.
-    pub(super) fn compose(&mut self, roster: &Roster, programme: &ProgrammeSpec, recording: Option<String>) -> Scene {
+    pub(super) fn compose(
+        &mut self,
+        roster: &Roster,
+        staging: &Staging,
+        programme: &ProgrammeSpec,
+        recording: Option<String>,
+    ) -> Scene {
+        let desk = &staging.desk;
         let mut sources = Vec::new();
         let mut seated = BTreeSet::new();
-        for participant in &roster.participants {
+        for (participant, heard) in audience(roster, desk) {
+            let strip = desk.strip(participant.id);
             for kind in [SeatKind::Person, SeatKind::Screen] {
                 let of = |media| {
                     roster.tracks.iter().filter(move |track| {
@@ -66,22 +78,39 @@ impl Composer {
                     let seat = Seat { participant: participant.id, kind, index };
                     seated.insert(seat);
                     let id = self.number(seat);
-                    sources
-                        .push((source(id, label(participant, kind), video, audio), video.is_some_and(|v| !v.paused)));
+                    let source = Source {
+                        gain: desk::linear(strip.gain_db),
+                        muted: !heard || audio.is_some_and(|a| a.paused),
+                        pan: strip.pan,
+                        delay_ms: strip.delay_ms,
+                        ..source(id, label(participant, kind), video, audio)
+                    };
+                    let pick = Pick { participant: participant.id, screen: kind == SeatKind::Screen };
+                    sources.push((source, video.is_some_and(|v| !v.paused).then_some(pick)));
                 }
             }
         }
         self.numbers.retain(|seat, _| seated.contains(seat));
-        let visible = sources.iter().filter(|(_, visible)| *visible).count();
-        let mut placements = layout::place(visible, programme.width, programme.height).into_iter();
+        let shown: Vec<Pick> = sources.iter().filter_map(|(_, pick)| *pick).collect();
+        let at = Attention { spotlight: roster.spotlight, loudest: staging.speaker.loudest() };
+        let mut placements = staging.layout.arrange(&shown, at, programme.width, programme.height).into_iter();
         let sources = sources
             .into_iter()
-            .map(|(source, visible)| {
-                let placement: Option<Placement> = if visible { placements.next() } else { None };
-                Source { placement, ..source }
-            })
+            .map(|(source, pick)| Source { placement: pick.and_then(|_| placements.next().flatten()), ..source })
             .collect();
-        Scene { programme: programme.clone(), sources, recording }
+        let master = Master { gain: desk::linear(desk.master.gain_db), normalise: desk.master.normalise };
+        Scene { programme: programme.clone(), master, sources, recording }
+    }
+
+    /// Whose source this is, and whether it is a screen.
+    pub(super) fn pick(&self, source: SourceId) -> Option<Pick> {
+        let (seat, _) = self.numbers.iter().find(|(_, id)| **id == source)?;
+        Some(Pick { participant: seat.participant, screen: seat.kind == SeatKind::Screen })
+    }
+
+    /// Whose source this is.
+    pub(super) fn owner(&self, source: SourceId) -> Option<ParticipantId> {
+        self.pick(source).map(|pick| pick.participant)
     }
 
     fn number(&mut self, seat: Seat) -> SourceId {
@@ -90,6 +119,14 @@ impl Composer {
             SourceId(self.next)
         })
     }
+}
+
+/// Who sends something, in the order of joining, and whether the desk lets it be heard.
+pub(super) fn audience<'a>(roster: &'a Roster, desk: &Desk) -> impl Iterator<Item = (&'a ParticipantInfo, bool)> {
+    let sends = |who: &&ParticipantInfo| roster.tracks.iter().any(|track| track.participant == who.id);
+    let present: Vec<_> = roster.participants.iter().filter(sends).collect();
+    let heard = desk.heard(&present.iter().map(|who| who.id).collect::<Vec<_>>());
+    present.into_iter().zip(heard)
 }
 
 /// Video tracks that are sending: those whose decoders need a keyframe to begin with.
@@ -135,7 +172,7 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
         audio: audio.map(track),
         placement: None,
         gain: 1.0,
-        muted: audio.is_some_and(|a| a.paused),
+        muted: false,
         pan: 0.0,
         delay_ms: 0,
     }
@@ -143,6 +180,11 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
 
 #[cfg(test)]
 mod tests {
+    use crate::domain::desk::MasterChange;
+    use crate::domain::desk::StripChange;
+    use crate::domain::layout;
+    use crate::domain::layout::Kind;
+    use crate::domain::layout::Layout;
     use crate::model::id::ProducerId;
     use crate::model::media::Codec;
     use crate::model::role::RoomRole;
@@ -177,7 +219,7 @@ mod tests {
     }
 
     fn compose(composer: &mut Composer, roster: &Roster) -> Vec<Source> {
-        composer.compose(roster, &ProgrammeSpec::default(), None).sources
+        composer.compose(roster, &Staging::default(), &ProgrammeSpec::default(), None).sources
     }
 
     #[test]
@@ -228,6 +270,45 @@ mod tests {
         let sources = compose(&mut Composer::default(), &roster);
         assert_eq!(sources[1].audio.map(|t| t.track), Some(TrackId(7)));
         assert_eq!((sources[1].video, sources[1].placement), (None, None));
+    }
+
+    #[test]
+    fn the_desk_is_carried_out_for_all_a_musician_sends() {
+        let roster = duo();
+        let [ann, bob] = [roster.participants[0].id, roster.participants[1].id];
+        let mut desk = Desk::default();
+        let change = StripChange { gain_db: Some(-6.0), pan: Some(-0.5), delay_ms: Some(70), ..StripChange::default() };
+        desk.turn(bob, "Bob", change);
+        desk.turn(ann, "Ann", StripChange { solo: Some(true), ..StripChange::default() });
+        desk.turn_master(MasterChange { gain_db: Some(-60.0), normalise: Some(true) });
+        let mut composer = Composer::default();
+        let staging = Staging { desk, ..Staging::default() };
+        let scene = composer.compose(&roster, &staging, &ProgrammeSpec::default(), None);
+        assert_eq!(scene.master, Master { gain: 0.0, normalise: true });
+        let [first, second, screen] = scene.sources.as_slice() else { panic!("three sources") };
+        assert_eq!((first.gain, first.muted, first.delay_ms), (1.0, false, 0));
+        for of_bob in [second, screen] {
+            assert!((of_bob.gain - 0.501).abs() < 0.001 && of_bob.muted, "{of_bob:?}");
+            assert_eq!((of_bob.pan, of_bob.delay_ms), (-0.5, 70));
+        }
+        assert_eq!([first, second, screen].map(|source| composer.owner(source.id)), [Some(ann), Some(bob), Some(bob)]);
+    }
+
+    #[test]
+    fn the_layout_is_carried_out_for_those_who_send_a_picture() {
+        let mut roster = duo();
+        let layout = Layout { kind: Kind::PictureInPicture, ..Layout::default() };
+        let staging = Staging { layout, ..Staging::default() };
+        let mut composer = Composer::default();
+        let mut shown = |roster: &Roster| -> Vec<Option<u32>> {
+            let scene = composer.compose(roster, &staging, &ProgrammeSpec::default(), None);
+            scene.sources.iter().map(|source| source.placement.map(|p| p.rect.width)).collect()
+        };
+        assert_eq!(shown(&roster), [None, Some(320), Some(1280)], "a screen, and who shows it");
+        roster.tracks[3].paused = true;
+        assert_eq!(shown(&roster), [Some(1280), Some(320), None]);
+        roster.spotlight = Some(roster.participants[1].id);
+        assert_eq!(shown(&roster), [Some(320), Some(1280), None]);
     }
 
     #[test]

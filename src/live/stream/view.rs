@@ -8,6 +8,8 @@ use crate::domain::lifecycle::Outcome;
 use crate::domain::lifecycle::State;
 use crate::live::port::StreamRow;
 use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::LayoutSnapshot;
+use crate::live::snapshot::MixSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
 use crate::live::snapshot::StreamStats;
@@ -47,6 +49,8 @@ impl Stream {
             state: phase(self.life.state()),
             reason: self.reason(),
             stats,
+            mix: self.mix(),
+            layout: self.layout(),
             ..snapshot_of(&self.row, destinations)
         }
     }
@@ -96,6 +100,8 @@ pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot
         ended_at_ms: row.ended_at_ms,
         destinations,
         stats: StreamStats { duration_ms, ..StreamStats::default() },
+        mix: MixSnapshot::default(),
+        layout: LayoutSnapshot::default(),
     }
 }
 

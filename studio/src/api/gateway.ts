@@ -4,16 +4,21 @@ import { Problem, problemOf } from "./problem";
 import { serverEvents } from "./sse";
 import type {
   Destination,
+  Meters,
   NewDestination,
   NewStream,
   NewToken,
   Platform,
   Recording,
   RoomToken,
+  StreamChange,
   StreamSnapshot,
 } from "./types";
 
 const BASE = "/api/v1";
+
+/** What is told about a stream that is watched. */
+export type StreamNews = { snapshot: StreamSnapshot } | { meters: Meters };
 
 export class Gateway {
   private readonly token: string;
@@ -58,17 +63,22 @@ export class Gateway {
     return this.json<StreamSnapshot>("POST", `/streams/${encodeURIComponent(id)}/stop`);
   }
 
+  directStream(id: string, change: StreamChange): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("PATCH", `/streams/${encodeURIComponent(id)}`, change);
+  }
+
   removeStream(id: string): Promise<void> {
     return this.nothing("DELETE", `/streams/${encodeURIComponent(id)}`);
   }
 
-  /** Every change of a stream, until it ends or `signal` aborts; fails when the connection is lost. */
-  async *watchStream(id: string, signal: AbortSignal): AsyncGenerator<StreamSnapshot> {
-    const path = `/streams/${encodeURIComponent(id)}/events`;
+  /** Every change of a stream and how loud it is, until it ends or `signal` aborts; fails when the connection is lost. */
+  async *watchStream(id: string, signal: AbortSignal): AsyncGenerator<StreamNews> {
+    const path = `/streams/${encodeURIComponent(id)}/events?meters=true`;
     const response = await this.fetch("GET", path, undefined, { accept: "text/event-stream" }, signal);
     if (response.body === null) return;
     for await (const { event, data } of serverEvents(response.body)) {
-      if (event === "snapshot") yield JSON.parse(data) as StreamSnapshot;
+      if (event === "snapshot") yield { snapshot: JSON.parse(data) as StreamSnapshot };
+      if (event === "meters") yield { meters: JSON.parse(data) as Meters };
     }
   }
 

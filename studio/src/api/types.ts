@@ -55,6 +55,79 @@ export interface StreamSnapshot {
     mixer_restarts: number;
     recorded_bytes: number;
   };
+  mix: {
+    master_gain_db: number;
+    normalise: boolean;
+    /** In the order of joining. */
+    musicians: Musician[];
+  };
+  layout: Layout;
+}
+
+/** One musician's sound in the programme. */
+export interface Musician {
+  participant: string;
+  name: string;
+  /** -60, which is silence, to 12. */
+  gain_db: number;
+  muted: boolean;
+  solo: boolean;
+  /** -1 (left) to 1 (right). */
+  pan: number;
+  delay_ms: number;
+  /** Mute and everybody's solo considered. */
+  heard: boolean;
+}
+
+export type MusicianChange = Partial<Pick<Musician, "gain_db" | "muted" | "solo" | "pan" | "delay_ms">>;
+
+export type LayoutKind = "grid" | "speaker" | "spotlight" | "picture_in_picture" | "custom";
+export type Corner = "top_left" | "top_right" | "bottom_left" | "bottom_right";
+
+/** A musician's camera or screen. */
+export interface Picture {
+  participant: string;
+  screen: boolean;
+}
+
+/** As shares of the programme's width and height. */
+export interface Tile extends Picture {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface Layout {
+  kind: LayoutKind;
+  large: Picture | null;
+  small: Picture | null;
+  corner: Corner;
+  tiles: Tile[];
+  /** What can be shown, and where it stands in programme pixels. */
+  pictures: (Picture & { name: string; rect: { x: number; y: number; width: number; height: number } | null })[];
+}
+
+/** Replaces the layout as a whole. */
+export type LayoutChange = Omit<Layout, "pictures">;
+
+export interface StreamChange {
+  mix?: {
+    master_gain_db?: number;
+    normalise?: boolean;
+    musicians?: (MusicianChange & { participant: string })[];
+  };
+  layout?: LayoutChange;
+}
+
+/** How loud everything is, ten times a second; what is silent is `null` or not there. */
+export interface Meters {
+  momentary_lufs: number | null;
+  short_term_lufs: number | null;
+  integrated_lufs: number | null;
+  true_peak_dbtp: number | null;
+  normalisation_db: number;
+  musicians: { participant: string; peak_dbfs: number; rms_dbfs: number }[];
 }
 
 export interface Destination {

@@ -7,8 +7,9 @@ import { fileName, save } from "../api/download";
 import type { Gateway } from "../api/gateway";
 import { Problem } from "../api/problem";
 import { isRunning } from "../api/types";
-import type { Destination, NewDestination, Platform, Recording, StreamSnapshot } from "../api/types";
+import type { Destination, Meters, NewDestination, Platform, Recording, StreamChange, StreamSnapshot } from "../api/types";
 import { retryDelay } from "../room/backoff";
+import { Desk } from "./desk";
 import { report, tell, warn } from "./toasts";
 
 /** What the gateway finishes after a stop (closing the file) takes a moment; the list is read again after this. */
@@ -29,6 +30,10 @@ export class Broadcast {
   readonly busy: Signal<"starting" | "stopping" | null> = signal(null);
   /** Errors of the *Go live* form by field. */
   readonly fieldErrors = signal<ReadonlyMap<string, string>>(new Map());
+
+  /** How loud the running programme is; ten times a second. */
+  readonly meters: Signal<Meters | null> = signal(null);
+  readonly desk = new Desk((change) => this.direct(change));
 
   private readonly gateway: Gateway;
   private readonly room: string;
@@ -107,6 +112,12 @@ export class Broadcast {
     }
   }
 
+  private async direct(change: StreamChange): Promise<void> {
+    const stream = this.stream.value;
+    if (stream === null || !this.running.value) return;
+    await this.attempt("change the programme", async () => this.take(await this.gateway.directStream(stream.id, change)));
+  }
+
   /** Throws the `Problem`, so that the form can show it beside its fields. */
   async addDestination(destination: NewDestination): Promise<void> {
     const added = await this.gateway.addDestination(destination);
@@ -169,10 +180,11 @@ export class Broadcast {
     let attempt = 0;
     while (!signal.aborted && this.running.value) {
       try {
-        for await (const snapshot of this.gateway.watchStream(id, signal)) {
+        for await (const news of this.gateway.watchStream(id, signal)) {
           attempt = 0;
           this.watching.value = true;
-          this.take(snapshot);
+          if ("snapshot" in news) this.take(news.snapshot);
+          else this.meters.value = news.meters;
         }
       } catch (error) {
         if (signal.aborted) return;

@@ -10,6 +10,8 @@ import { Destinations } from "./destinations";
 import { Dialog } from "./dialog";
 import { FieldError, TextField } from "./fields";
 import { Close, Warning } from "./icons";
+import { LayoutPicker } from "./layout-picker";
+import { Mixer } from "./mixer";
 import { useElapsed } from "./on-air";
 import { Recordings } from "./recordings";
 
@@ -23,6 +25,8 @@ export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; o
         </button>
       </header>
       {broadcast.running.value ? <Running broadcast={broadcast} /> : <Prepare broadcast={broadcast} />}
+      {broadcast.running.value && <LayoutPicker broadcast={broadcast} />}
+      {broadcast.running.value && <Mixer broadcast={broadcast} />}
       <Recordings broadcast={broadcast} />
     </aside>
   );

@@ -64,6 +64,7 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "POST /api/v1/streams",
         "GET /api/v1/streams/ID",
         "DELETE /api/v1/streams/ID",
+        "PATCH /api/v1/streams/ID",
         "GET /api/v1/streams/ID/events",
         "POST /api/v1/streams/ID/start",
         "POST /api/v1/streams/ID/stop",

@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod direction;
 mod files;
 mod limits;
 mod resources;

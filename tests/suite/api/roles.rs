@@ -43,6 +43,7 @@ const TABLE: &str = "
     GET    /streams/{stream}/events     401    200    200  404 200   | 200  404      404      404
     POST   /streams/{stream}/start      401    403    202  404 202   | 202  403      403      404
     POST   /streams/{stream}/stop       401    403    202  404 202   | 202  403      403      404
+    PATCH  /streams/{stream}            401    403    409  404 409   | 409  403      403      404
     DELETE /streams/{stream}            401    403    204  404 204   | 204  403      403      404
     GET    /recordings                  401    200    200  200 200   | 200  200      200      200
     GET    /recordings/{recording}      401    200    200  404 200   | 200  404      404      404
@@ -151,6 +152,8 @@ async fn every_operation_answers_every_caller_as_the_table_says() {
                     json!({"name": "n", "platform": "custom", "url": "rtmps://a.example/live", "key": "some-key-123"})
                 }
                 ("/streams", _) => new,
+                // It does not run: who may direct it is told so.
+                (_, &Method::PATCH) => json!({"mix": {"normalise": true}}),
                 (_, &Method::PUT) => json!({"key": "another-key-1"}),
                 _ => Value::Null,
             };

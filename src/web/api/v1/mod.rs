@@ -1,6 +1,7 @@
 //! Version 1 of the REST API: one module per noun, wire types of their own, described by OpenAPI.
 
 mod destinations;
+mod direction;
 mod events;
 mod page;
 mod platforms;

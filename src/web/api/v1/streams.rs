@@ -20,6 +20,7 @@ use crate::live::registry::NewStream;
 use crate::live::snapshot::StreamSnapshot;
 use crate::model::id::StreamId;
 use crate::web::Gateway;
+use crate::web::api::v1::direction;
 use crate::web::api::v1::events;
 use crate::web::api::v1::page::List;
 use crate::web::api::v1::page::PageRequest;
@@ -45,7 +46,7 @@ pub(super) fn routes(gateway: &Gateway) -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
         .routes(routes!(create).map(|route| route.route_layer(limited)))
         .routes(routes!(list))
-        .routes(routes!(get, delete))
+        .routes(routes!(get, delete, direction::direct))
         .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(events::events))
@@ -203,7 +204,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// A snapshot with its ETag, a hash of what it says.
-fn answer(status: StatusCode, snapshot: &StreamSnapshot) -> Response {
+pub(super) fn answer(status: StatusCode, snapshot: &StreamSnapshot) -> Response {
     let body = serde_json::to_vec(snapshot).expect("a snapshot is plain values");
     let mut etag = String::from("\"");
     for byte in &digest::digest(&digest::SHA256, &body).as_ref()[..16] {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
+use utoipa::IntoParams;
 use utoipa::ToSchema;
 
 use crate::domain::platform;
@@ -262,4 +263,14 @@ impl Recording {
             file_url: format!("/api/v1/recordings/{}/file", row.id),
         }
     }
+}
+
+/// What is asked for beside a stream's snapshots.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wishes {
+    /// Whether the meters are told as well.
+    #[serde(default)]
+    pub(super) meters: bool,
 }

@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+
+import type { Musician, StreamChange, StreamSnapshot } from "../src/api/types";
+import { Desk } from "../src/state/desk";
+import { dbAt, positionOf } from "../src/ui/mixer";
+
+const ada: Musician = { participant: "par_a", name: "Ada", gain_db: 0, muted: false, solo: false, pan: 0, delay_ms: 0, heard: true };
+const stream = {
+  mix: { master_gain_db: 0, normalise: false, musicians: [ada] },
+  layout: { kind: "grid", large: null, small: null, corner: "bottom_right", tiles: [], pictures: [] },
+} as unknown as StreamSnapshot;
+
+/** A gateway that answers when the test says so. */
+function slow(): { sent: StreamChange[]; answer(): Promise<void>; desk: Desk } {
+  const sent: StreamChange[] = [];
+  let answered: () => void = () => undefined;
+  const send = (change: StreamChange): Promise<void> => {
+    sent.push(change);
+    return new Promise((done) => (answered = done));
+  };
+  const desk = new Desk(send, () => Promise.resolve());
+  const answer = async (): Promise<void> => {
+    answered();
+    for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
+  };
+  return { sent, answer, desk };
+}
+
+describe("the desk", () => {
+  it("shows at once what a hand changes, and tells it in as few messages as the gateway takes", async () => {
+    const { sent, answer, desk } = slow();
+    desk.turn("par_a", { gain_db: -1 });
+    for (let db = -2; db >= -30; db -= 1) desk.turn("par_a", { gain_db: db });
+    desk.turn("par_a", { pan: 0.5 });
+    desk.turnMaster({ normalise: true });
+    expect(desk.musician(ada)).toMatchObject({ gain_db: -30, pan: 0.5, muted: false });
+    expect(desk.master(stream)).toEqual({ master_gain_db: 0, normalise: true });
+    await answer();
+    expect(sent).toEqual([
+      { mix: { musicians: [{ participant: "par_a", gain_db: -1 }] } },
+      { mix: { normalise: true, musicians: [{ participant: "par_a", gain_db: -30, pan: 0.5 }] } },
+    ]);
+    expect(desk.musician(ada).gain_db).toBe(-30);
+    await answer();
+    expect(desk.musician(ada)).toEqual(ada);
+    expect(sent).toHaveLength(2);
+  });
+
+  it("replaces the layout as a whole", async () => {
+    const { sent, answer, desk } = slow();
+    const { pictures: _, ...grid } = stream.layout;
+    desk.arrange({ ...grid, kind: "speaker" });
+    expect(desk.layout(stream).kind).toBe("speaker");
+    await answer();
+    expect(sent).toEqual([{ layout: { ...grid, kind: "speaker" } }]);
+    expect(desk.layout(stream).kind).toBe("grid");
+  });
+});
+
+describe("a fader", () => {
+  it("finds every level again, clicks into place at 0 dB and ends in silence", () => {
+    for (const db of [-60, -30, -6, 0, 3.5, 12]) expect(dbAt(positionOf(db))).toBeCloseTo(db, 1);
+    expect(dbAt(positionOf(0) + 0.004)).toBe(0);
+    expect(dbAt(0)).toBe(-60);
+    expect(positionOf(-20)).toBeLessThan(0.35);
+  });
+});

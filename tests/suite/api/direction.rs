@@ -1,0 +1,97 @@
+//! `PATCH` of a running stream: what is directed, and what is said about values that cannot be.
+
+use axum::http::Method;
+use axum::http::StatusCode;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::api::world::World;
+
+async fn running(world: &World, token: &str) -> String {
+    let path = format!("/api/v1/streams/{}", world.stream(token, "jam").await);
+    assert_eq!(world.send(Method::POST, &format!("{path}/start"), token, None).await.status, StatusCode::ACCEPTED);
+    path
+}
+
+#[tokio::test]
+async fn a_programme_is_directed_while_it_runs_by_who_may() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let change = json!({"mix": {"master_gain_db": -3, "normalise": true}, "layout": {"kind": "speaker"}});
+    let path = format!("/api/v1/streams/{}", world.stream(&anna, "jam").await);
+    world.send(Method::PATCH, &path, &anna, Some(change.clone())).await.problem(409, "wrong_state");
+    world.send(Method::POST, &format!("{path}/start"), &anna, None).await;
+    let changed = world.send(Method::PATCH, &path, &anna, Some(change.clone())).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    let seen = world.get(&path, &anna).await;
+    assert_eq!(seen.header("etag"), changed.header("etag"));
+    let seen = seen.json();
+    assert_eq!(seen["mix"], json!({"master_gain_db": -3.0, "normalise": true, "musicians": []}));
+    assert_eq!((&seen["layout"]["kind"], &seen["layout"]["corner"]), (&json!("speaker"), &json!("bottom_right")));
+    // What is left out stays.
+    let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"mix": {"master_gain_db": 1.5}}))).await.json();
+    assert_eq!((&changed["mix"]["master_gain_db"], &changed["mix"]["normalise"]), (&json!(1.5), &json!(true)));
+    assert_eq!(changed["layout"]["kind"], "speaker");
+
+    let eve = world.streamer("eve");
+    world.send(Method::PATCH, &path, &eve, Some(change.clone())).await.problem(404, "not_found");
+    let viewer = world.token("anna", jamcast::model::role::ApiRole::Viewer);
+    world.send(Method::PATCH, &path, &viewer, Some(change)).await.problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn every_wrong_value_is_told_at_once_and_nothing_is_changed() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let path = running(&world, &anna).await;
+    let pointers =
+        async |body: Value| world.send(Method::PATCH, &path, &anna, Some(body)).await.problem(422, "invalid_fields");
+    let nobody = "par_00000000000000000000000000000000";
+    let mix = json!({"mix": {"master_gain_db": 13, "normalise": "yes", "musicians": [
+        {"participant": nobody, "gain_db": -61, "muted": 1, "solo": "x", "pan": 1.01, "delay_ms": 2001},
+        {"gain": 1},
+    ]}});
+    let of = |fields: &[&str]| fields.iter().map(|field| format!("/mix/musicians/0/{field}")).collect::<Vec<_>>();
+    let mut expected = vec!["/mix/master_gain_db".to_owned(), "/mix/normalise".to_owned()];
+    expected.extend(of(&["gain_db", "muted", "solo", "pan", "delay_ms", "participant"]));
+    expected.extend(["/mix/musicians/1/gain".to_owned(), "/mix/musicians/1/participant".to_owned()]);
+    assert_eq!(pointers(mix).await, expected);
+
+    let layout = json!({"layout": {"kind": "wall", "corner": "middle", "large": {}, "small": {"participant": nobody, "screen": 1},
+    "tiles": [
+        {"participant": nobody, "x": 0.5, "y": 0, "width": 0.6, "height": 0.01},
+        {"participant": nobody, "x": 0, "y": 0, "width": 1, "height": 1},
+        {"participant": nobody, "x": -0.1, "y": 0, "height": 1},
+        {"participant": nobody, "x": 0, "y": 0, "width": 0.3333333333, "height": 1},
+        {"participant": nobody, "screen": true, "x": 0.6666666667, "y": 0, "width": 0.3333333334, "height": 1},
+    ]}});
+    let expected = [
+        "/layout/kind",
+        "/layout/corner",
+        "/layout/large/participant",
+        "/layout/small/screen",
+        "/layout/tiles/0/height",
+        "/layout/tiles/0/width",
+        "/layout/tiles/2/x",
+        "/layout/tiles/2/width",
+        "/layout/tiles/3",
+    ];
+    assert_eq!(pointers(layout).await, expected);
+    assert_eq!(pointers(json!({"layout": {"kind": "custom"}})).await, ["/layout/tiles"]);
+    assert_eq!(pointers(json!({"mix": 7, "layout": [], "mixx": {}})).await, ["/mixx", "/mix", "/layout"]);
+    let tiles: Vec<_> = (0..17).map(|_| json!({})).collect();
+    assert!(pointers(json!({"layout": {"kind": "grid", "tiles": tiles}})).await.contains(&"/layout/tiles".to_owned()));
+    let musicians: Vec<_> = (0..65).map(|_| json!({"participant": nobody})).collect();
+    assert!(pointers(json!({"mix": {"musicians": musicians}})).await.contains(&"/mix/musicians".to_owned()));
+    assert_eq!(world.get(&path, &anna).await.json()["mix"]["master_gain_db"], 0.0);
+}
+
+#[tokio::test]
+async fn meters_are_asked_for_with_true_or_false() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let path = running(&world, &anna).await;
+    for query in ["meters=1", "meter=true", "meters=true&x=1"] {
+        world.get(&format!("{path}/events?{query}"), &anna).await.problem(400, "bad_query");
+    }
+}

@@ -1,0 +1,110 @@
+//! What a host directs in a running programme reaches the mixer, is seen by all, and stays.
+
+use jamcast::domain::desk::MasterChange;
+use jamcast::domain::desk::StripChange;
+use jamcast::domain::layout::Kind;
+use jamcast::domain::layout::Layout;
+use jamcast::live::snapshot::Meters;
+use jamcast::live::stream::Direction;
+use jamcast::model::scene::Master;
+use jamcast::proto::mixer;
+use jamcast::proto::mixer::SourceLevel;
+
+use super::*;
+
+fn solo(participant: ParticipantId) -> Direction {
+    let change = StripChange { solo: Some(true), gain_db: Some(-6.0), ..StripChange::default() };
+    Direction { strips: vec![(participant, change)], ..Direction::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_desk_reaches_the_mixer_and_outlives_it_and_the_musician() {
+    let mut world = world();
+    let (id, _watch) = world.start(ask("jam")).await;
+    let mut first = world.mixer().await;
+    let tap = world.tap().await;
+    let mut roster = band(&["Ann", "Bob"]);
+    tap.roster.send_replace(roster.clone());
+    first.scene(|scene| scene.sources.len() == 2).await;
+
+    let [ann, bob] = [roster.participants[0].id, roster.participants[1].id];
+    let mut direction = solo(bob);
+    direction.strips.push((ParticipantId::generate(), StripChange::default()));
+    direction.master = MasterChange { gain_db: Some(-60.0), normalise: Some(true) };
+    let snapshot = world.registry.direct(id, direction).await.expect("it runs");
+    let told: Vec<_> = snapshot.mix.musicians.iter().map(|m| (m.participant, m.gain_db, m.solo, m.heard)).collect();
+    assert_eq!(told, [(ann, 0.0, false, false), (bob, -6.0, true, true)]);
+    assert!(snapshot.mix.normalise);
+    let scene = first.scene(|_| true).await;
+    assert_eq!(scene.master, Master { gain: 0.0, normalise: true });
+    assert_eq!(scene.sources.iter().map(|source| source.muted).collect::<Vec<_>>(), [true, false]);
+
+    drop(first);
+    let mut second = world.mixer().await;
+    let again = second.scene(|scene| scene.sources.len() == 2).await;
+    assert_eq!((again.master, &again.sources), (scene.master, &scene.sources), "the next mixer is told all of it");
+
+    // Bob's browser is started anew: he is somebody else, of the same name.
+    let (bob_again, tracks) = musician("Bob", 7);
+    roster.participants[1] = bob_again.clone();
+    roster.tracks.truncate(2);
+    roster.tracks.extend(tracks);
+    tap.roster.send_replace(roster);
+    let scene = second.scene(|scene| scene.sources[1].audio.is_some_and(|audio| audio.track == TrackId(7))).await;
+    assert!((scene.sources[1].gain - 0.501).abs() < 0.001);
+    assert_eq!(scene.sources.iter().map(|source| source.muted).collect::<Vec<_>>(), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layout_is_switched_and_seen_and_follows_the_loudest() {
+    let mut world = world();
+    let (id, mut watch) = world.start(ask("jam")).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    let roster = band(&["Ann", "Bob", "Eve"]);
+    tap.roster.send_replace(roster.clone());
+    let ids: Vec<_> = mixer.scene(|scene| scene.sources.len() == 3).await.sources.iter().map(|s| s.id).collect();
+    let layout = Layout { kind: Kind::Speaker, ..Layout::default() };
+    let direction = Direction { layout: Some(layout), ..Direction::default() };
+    let snapshot = world.registry.direct(id, direction).await.expect("it runs");
+    let widths = |scene: &Scene| -> Vec<u32> {
+        scene.sources.iter().filter_map(|source| source.placement.map(|p| p.rect.width)).collect()
+    };
+    assert_eq!(widths(&mixer.scene(|_| true).await), [960, 320, 320]);
+    let seen: Vec<_> = snapshot.layout.pictures.iter().filter_map(|picture| picture.rect.map(|r| r.width)).collect();
+    assert_eq!(seen, [960, 320, 320]);
+
+    let mut meters = world.registry.meters(id).expect("it runs");
+    let level = |index: usize| SourceLevel { source: ids[index], peak: -8.0, rms: -20.04 };
+    let report = |sources| FromMixer::Report(Report::Meters(mixer::Meters { sources, ..mixer::Meters::default() }));
+    mixer.say(report(vec![level(2)])).await;
+    assert_eq!(widths(&mixer.scene(|_| true).await), [320, 320, 960]);
+    let heard: Meters = meters.wait_for(|meters| !meters.musicians.is_empty()).await.expect("told").clone();
+    let [eve] = heard.musicians.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((eve.participant, eve.peak_dbfs, eve.rms_dbfs), (roster.participants[2].id, -8.0, -20.0));
+    for _ in 0..40 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        mixer.say(report(vec![level(0)])).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(widths(&mixer.scene(|_| true).await), [960, 320, 320], "and back when another one is louder for long");
+    until(&mut watch, |seen| seen.layout.pictures.first().and_then(|p| p.rect).is_some_and(|r| r.width == 960)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_running_programme_is_directed() {
+    let mut world = world();
+    let created = world.registry.create(&anna(), ask("jam")).await.expect("created").id;
+    let nobody = || solo(ParticipantId::generate());
+    let refused = world.registry.direct(created, nobody()).await;
+    assert!(matches!(refused, Err(StreamError::WrongState(StreamState::Created))));
+    let unknown = world.registry.direct(StreamId::generate(), nobody()).await;
+    assert!(matches!(unknown, Err(StreamError::NotFound)));
+    let mut watch = world.registry.watch(created).expect("watched");
+    world.registry.start(created).await.expect("starts");
+    drop(world.mixer().await);
+    world.registry.stop(created).await.expect("stops");
+    state(&mut watch, StreamState::Ended).await;
+    let refused = world.registry.direct(created, nobody()).await;
+    assert!(matches!(refused, Err(StreamError::WrongState(StreamState::Ended))));
+}
