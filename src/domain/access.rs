@@ -13,6 +13,11 @@ pub fn may_read(caller: &Principal, owner: &UserId, room: Option<&RoomId>) -> bo
     within && (caller.user == *owner || sees_everybody(caller))
 }
 
+/// Whether this caller may know what everybody in a room is told of its sound: any token of the room opens it, whatever its role.
+pub fn may_hear(caller: &Principal, owner: &UserId, room: &RoomId) -> bool {
+    caller.room.as_ref() == Some(room) || may_read(caller, owner, Some(room))
+}
+
 /// Whether this caller may change, start, stop or delete a thing that it may read. A room token uses what belongs to the whole
 /// account, but leaves it as it is.
 pub fn may_manage(caller: &Principal, owner: &UserId, room: Option<&RoomId>) -> bool {
@@ -94,6 +99,23 @@ mod tests {
             let place = place.map(room);
             assert_eq!(may_read(&caller, &user("ann"), place.as_ref()), reads, "{caller:?} reads in {place:?}");
             assert_eq!(may_manage(&caller, &user("ann"), place.as_ref()), manages, "{caller:?} manages in {place:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_enter_a_room_may_hear_how_late_it_is() {
+        // The room is ann's and called jam. Columns: caller, role, room token's room, may hear.
+        let table = [
+            ("ann", ApiRole::Viewer, None, true),
+            ("bob", ApiRole::Streamer, None, false),
+            ("bob", ApiRole::Admin, None, true),
+            ("guest", ApiRole::Viewer, Some("jam"), true),
+            ("guest", ApiRole::Viewer, Some("other"), false),
+            ("ann", ApiRole::Streamer, Some("other"), false),
+        ];
+        for (name, role, limit, hears) in table {
+            let caller = caller(name, role, limit);
+            assert_eq!(may_hear(&caller, &user("ann"), &room("jam")), hears, "{caller:?}");
         }
     }
 

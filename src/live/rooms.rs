@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+pub use crate::domain::room::delay::Grade;
+pub use crate::domain::room::delay::Path;
 pub use crate::domain::room::picture::Size;
 pub use crate::domain::room::words::Change;
 pub use crate::domain::room::words::ConsumerInfo;
@@ -160,6 +162,16 @@ pub enum Request {
         tile: Size,
         reply: Reply<()>,
     },
+    /// What a participant's jitter buffers hold back of the sound it consumes.
+    JitterBuffers {
+        participant: ParticipantId,
+        reported: Vec<(ConsumerId, Duration)>,
+        reply: Reply<()>,
+    },
+    /// How late everybody hears everybody else.
+    Delays {
+        reply: Reply<DelayTable>,
+    },
     Tap {
         reply: Reply<Tap>,
     },
@@ -203,6 +215,8 @@ pub enum Event {
     },
     /// How loud everybody is, loudest first; who is not in it is silent. Lost without harm.
     Levels(Arc<[ProducerLevel]>),
+    /// How late everybody hears everybody else, in large rooms the participant's own paths. Lost without harm.
+    Delays(Arc<[Path]>),
     /// ICE and DTLS of a transport are up.
     TransportConnected(Transport),
     /// No packet of the peer for six seconds, and said again when ICE gives up. It may come back by itself, and then
@@ -212,6 +226,16 @@ pub enum Event {
     Removed {
         reason: &'static str,
     },
+}
+
+/// The delay table of a room and who is in it.
+#[derive(Clone, Debug, Default)]
+pub struct DelayTable {
+    /// In the order of joining.
+    pub participants: Vec<ParticipantInfo>,
+    pub for_hosts: Vec<Path>,
+    /// Without the paths from those whom only hosts hear.
+    pub for_all: Vec<Path>,
 }
 
 /// A consumer whose peer is a mixer: gets every producer of a room.

@@ -47,6 +47,11 @@ impl Caller {
         access::may_manage(&self.0, owner, room)
     }
 
+    /// Whether the caller may know how this owner's room sounds: as who owns it, or as who may enter it.
+    pub fn hears(&self, owner: &UserId, room: &RoomId) -> bool {
+        access::may_hear(&self.0, owner, room)
+    }
+
     /// # Errors
     /// 403 for a caller that may only read.
     pub fn may_write(&self) -> Result<(), Problem> {

@@ -85,6 +85,14 @@
         ...(p.dark ? [] : [{ id: `prd_v${i}`, participant: `par_${i}`, kind: "video", source: "camera", paused: false }]),
       ]);
       this.recvPc = new RTCPeerConnection();
+      const everybody = ["par_me", ...participants.map(({ id }) => id)];
+      const plays = everybody.filter((id) => participants.find((each) => each.id === id)?.role !== "viewer");
+      const grade = (ms) => (ms <= 43 ? "green" : ms <= 68 ? "yellow" : "red");
+      const paths = plays.flatMap((from, i) => everybody.filter((to) => to !== from).map((to, j) => {
+        const delay_ms = 14 + i * 21 + j * 9;
+        return { from, to, delay_ms, buffer_ms: j === 0 ? null : 11, grade: grade(delay_ms) };
+      }));
+      setTimeout(() => this.say({ method: "delays", data: { paths } }), 300);
       return {
         you: { id: "par_me", name: "Ella", role: window.fakeRole ?? "host", audio_muted: false, video_muted: false, isolated: false, ...window.fakeDecided },
         room: "friday-jam", locked: false, spotlight: null, ...window.fakeState,

@@ -234,6 +234,11 @@ if (!only || only === "house") {
     if (await page.getByTestId("broadcast-panel").isVisible()) await page.getByTestId("broadcast-toggle").click();
     await page.waitForTimeout(500);
     await shot("1-room");
+    await page.getByTestId("delay").first().click();
+    await page.getByTestId("delay-table").waitFor();
+    await page.waitForTimeout(300);
+    await shot("3-delays");
+    await page.keyboard.press("Escape");
     await page.getByTestId("person").nth(1).click();
     await page.waitForTimeout(300);
     await shot("2-person");

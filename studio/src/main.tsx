@@ -10,6 +10,7 @@ import "./styles/green-room.css";
 import "./styles/room.css";
 import "./styles/broadcast.css";
 import "./styles/mixer.css";
+import "./styles/delays.css";
 import { takeInvitation } from "./token";
 import { App } from "./ui/app";
 

@@ -72,7 +72,9 @@ export class FakeSocket implements Socket {
 }
 
 export class FakeTrack {
+  private static made = 0;
   readonly kind: string;
+  readonly id = `track-${(FakeTrack.made += 1)}`;
   private readonly settings: MediaTrackSettings;
   constructor(kind: string, settings: MediaTrackSettings = {}) {
     this.kind = kind;
@@ -110,6 +112,8 @@ export class FakePeer {
   offers: unknown[] = [];
   encodings: RTCRtpEncodingParameters[][] = [];
   readonly transceivers: FakeTransceiver[] = [];
+  /** What `getStats` tells. */
+  readonly stats: object[] = [];
 
   constructor() {
     FakePeer.all.push(this);
@@ -127,6 +131,10 @@ export class FakePeer {
     const transceiver = { mid: null, currentDirection: null, sender, receiver: { track } };
     this.transceivers.push(transceiver);
     return transceiver;
+  }
+
+  getStats(): Promise<Map<number, object>> {
+    return Promise.resolve(new Map(this.stats.entries()));
   }
 
   getTransceivers(): FakeTransceiver[] {

@@ -207,6 +207,43 @@ describe("sending", () => {
   });
 });
 
+describe("delays", () => {
+  const path = { from: "par_ada", to: "par_me", delay_ms: 57, buffer_ms: 32, grade: "yellow" as const };
+
+  it("tells the table as it comes, and not after we have left", async () => {
+    const room = makeRoom();
+    const tables: unknown[] = [];
+    room.onDelays((paths) => tables.push(paths));
+    const socket = await enter(room);
+    socket.push({ method: "delays", data: { paths: [path] } });
+    expect(tables).toEqual([[path]]);
+    await room.leave();
+    socket.push({ method: "delays", data: { paths: [] } });
+    expect(tables).toHaveLength(1);
+  });
+
+  it("says every two seconds how long sound waited in its jitter buffers since the last time", async () => {
+    const room = makeRoom();
+    const socket = await enter(room, { participants: [ada], producers: [sound, picture] });
+    socket.answers.set("stats", () => ({}));
+    socket.push({ method: "offer", data: { offer_id: 1, sdp: "0:audio 1:video" } });
+    await settle();
+    const recv = FakePeer.all.at(-1);
+    const tracks = recv?.transceivers.map((each) => each.receiver.track.id);
+    const inbound = (kind: string, track: string | undefined, jitterBufferDelay: number, jitterBufferEmittedCount: number): object => ({
+      type: "inbound-rtp", kind, trackIdentifier: track, jitterBufferDelay, jitterBufferEmittedCount,
+    });
+    recv?.stats.push(inbound("audio", tracks?.[0], 960, 48_000), inbound("video", tracks?.[1], 9, 30));
+    await vi.advanceTimersByTimeAsync(2000);
+    recv?.stats.splice(0, 1, inbound("audio", tracks?.[0], 960 + 0.04 * 96_000, 48_000 + 96_000));
+    await vi.advanceTimersByTimeAsync(2000);
+    // Nothing has come since: then there is nothing to say.
+    await vi.advanceTimersByTimeAsync(2000);
+    const told = (delay_ms: number): object => ({ jitter_buffers: [{ consumer_id: "con_prd_1", delay_ms }] });
+    expect(socket.asked("stats")).toEqual([told(20), told(40)]);
+  });
+});
+
 describe("hearing and seeing", () => {
   it("consumes what it finds and binds it when it is offered", async () => {
     const room = makeRoom();

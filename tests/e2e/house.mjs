@@ -1,5 +1,5 @@
-// A room and its host, as two people would meet it: levels, 10 ms frames, a shared screen, muting, isolating, a broken line that
-// nobody sees, a locked door, being put out.
+// A room and its host, as two people would meet it: levels, delays, 10 ms frames, a shared screen, muting, isolating, a broken line
+// that nobody sees, a locked door, being put out.
 //
 //   HOST_URL='http://…/#token=…' MUSICIAN_URL='http://…/#token=…' STRANGER_URL='http://…/#token=…' node house.mjs
 //
@@ -8,12 +8,17 @@ import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { CLEAN, Wire, behind } from "./wire.mjs";
 
 const { HOST_URL, MUSICIAN_URL, STRANGER_URL } = process.env;
 const OUT = resolve(process.env.OUT ?? "out");
 
 /** Generous: the machine may be building at the same time. */
 const PATIENCE_MS = 30_000;
+/** How long the musician's packets take to the gateway and back, each way. */
+const FAR_MS = 40;
+/** What a busy machine may add to that. */
+const BUSY_MS = 30;
 
 if (!HOST_URL || !MUSICIAN_URL || !STRANGER_URL) {
   console.error("Set HOST_URL, MUSICIAN_URL and STRANGER_URL.");
@@ -32,8 +37,9 @@ function check(fine, complaint) {
 }
 
 const browser = await launch(ON_LOOPBACK);
+const wire = new Wire();
 
-async function open(who, url) {
+async function open(who, url, link) {
   const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
@@ -53,6 +59,7 @@ async function open(who, url) {
     note("RTCPeerConnection", "peers");
     note("WebSocket", "sockets");
   });
+  if (link !== undefined) await behind(link, page);
   await page.goto(url);
   return page;
 }
@@ -82,6 +89,39 @@ function sound(page) {
   });
 }
 
+/** Pictures decoded of each video that comes, by its track. */
+function pictures(page) {
+  return page.evaluate(async () => {
+    const decoded = {};
+    for (const pc of window.peers) {
+      if (pc.connectionState === "closed") continue;
+      for (const report of (await pc.getStats()).values()) {
+        if (report.type === "inbound-rtp" && report.kind === "video") decoded[report.trackIdentifier] = report.framesDecoded;
+      }
+    }
+    return decoded;
+  });
+}
+
+/** How many pictures of a track are decoded in so many seconds from now. */
+async function goesOn(page, track, seconds = 3) {
+  const before = await pictures(page);
+  await page.waitForTimeout(seconds * 1000);
+  return (await pictures(page))[track] - before[track];
+}
+
+/** The delay table as the API tells it, once it has both paths between the two. */
+async function delays(url) {
+  const { origin, hash } = new URL(url);
+  const headers = { Authorization: `Bearer ${hash.replace("#token=", "")}` };
+  for (const deadline = Date.now() + PATIENCE_MS; ; ) {
+    const { participants, paths } = await (await fetch(`${origin}/api/v1/rooms/demo/delays`, { headers })).json();
+    if (paths.length === 2 && paths.every((path) => path.buffer_ms !== null)) return { participants, paths };
+    if (Date.now() > deadline) throw new Error(`the delay table is ${JSON.stringify(paths)}`);
+    await new Promise((done) => setTimeout(done, 500));
+  }
+}
+
 /** What `sound` gained in a while, a second. */
 async function rate(page, ms = 2000) {
   const before = await sound(page);
@@ -99,7 +139,8 @@ async function decide(host, what) {
 async function main() {
   mkdirSync(OUT, { recursive: true });
   const host = await open("host", HOST_URL);
-  const musician = await open("musician", MUSICIAN_URL);
+  wire.is = { ...CLEAN, delayMs: FAR_MS };
+  const musician = await open("musician", MUSICIAN_URL, wire);
   await join(host);
   await join(musician);
   await host.locator('[data-testid="tile"] video').waitFor();
@@ -108,17 +149,42 @@ async function main() {
   step("levels");
   await host.locator('[data-testid="tile"][data-sounds="true"]').waitFor();
 
+  step("delays");
+  const { participants, paths } = await delays(HOST_URL);
+  results.delays = paths.map(({ from, delay_ms, buffer_ms, grade }) => ({
+    from: participants.find(({ id }) => id === from)?.name, delay_ms, buffer_ms, grade,
+  }));
+  for (const { from, to, delay_ms, buffer_ms } of paths) {
+    const network = delay_ms - buffer_ms;
+    check(network >= FAR_MS - 2 && network <= FAR_MS + BUSY_MS, `${from} is ${network} ms away from ${to}, not ${FAR_MS}`);
+    check(buffer_ms > 0, `${to} holds nothing back of ${from}`);
+  }
+  const chip = host.locator('[data-testid="tile"]').getByTestId("delay");
+  check(/^\d+ ms$/.test(await chip.innerText()), `the tile says ${await chip.innerText()}`);
+  await chip.click();
+  for (const { from, to } of paths) {
+    const cell = host.locator(`[data-testid="delay-table"] [data-from="${from}"][data-to="${to}"]`);
+    check(Number.parseInt(await cell.innerText(), 10) >= FAR_MS, `the table says ${await cell.innerText()}`);
+  }
+  await host.screenshot({ path: `${OUT}/host-delays.png` });
+  await host.keyboard.press("Escape");
+  wire.is = CLEAN;
+
   step("frames");
   results.frames = await rate(musician);
   check(Math.abs(results.frames.sent - 100) < 15, `${results.frames.sent.toFixed(0)} packets of sound a second are sent, not 100`);
 
   step("screen");
+  const [camera] = Object.keys(await pictures(host));
   await musician.getByTestId("share-screen").click();
   await host.getByTestId("screen-tile").waitFor();
   await host.waitForFunction(() => document.querySelector('[data-testid="screen-tile"] video')?.videoWidth > 0);
+  results.camera_beside_screen = await goesOn(host, camera);
+  check(results.camera_beside_screen > 15, `${results.camera_beside_screen} pictures of the camera came in 3 s beside the screen`);
   await host.screenshot({ path: `${OUT}/host-screen.png` });
   await musician.getByTestId("share-screen").click();
   await host.getByTestId("screen-tile").waitFor({ state: "detached" });
+  check((await goesOn(host, camera)) > 15, "the camera stood still after the screen");
 
   step("broken line");
   await host.evaluate(() => {
@@ -188,6 +254,7 @@ try {
   }
 } finally {
   await browser.close().catch(() => undefined);
+  wire.close();
 }
 results.ok = results.step === "done" && results.problems.length === 0;
 console.log(JSON.stringify(results));

@@ -4,7 +4,7 @@
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
 // every phase held.
 import { ON_LOOPBACK, launch } from "./browser.mjs";
-import { CLEAN, Wire } from "./wire.mjs";
+import { CLEAN, Wire, behind } from "./wire.mjs";
 
 const { GATEWAY_URL, HOST_TOKEN } = process.env;
 const PATIENCE_MS = 30_000;
@@ -23,29 +23,6 @@ async function openBrowser() {
   const launched = await launch(ON_LOOPBACK);
   browsers.push(launched);
   return launched;
-}
-
-/** What comes from the gateway to this page comes through the wire: neither end learns the other's own address. */
-async function behind(wire, page) {
-  await page.exposeFunction("wirePort", async (port) => {
-    wire.gatewayPort = port;
-    wire.port ??= await wire.open();
-    return wire.port;
-  });
-  await page.addInitScript(() => {
-    const send = WebSocket.prototype.send;
-    WebSocket.prototype.send = function (message) {
-      if (JSON.parse(message).method !== "candidate") send.call(this, message);
-    };
-    const candidate = /(a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 )(\d+)/g;
-    const native = RTCPeerConnection.prototype.setRemoteDescription;
-    RTCPeerConnection.prototype.setRemoteDescription = async function (description) {
-      const port = [...description.sdp.matchAll(candidate)][0]?.[2];
-      if (port === undefined) throw new Error("the gateway has no candidate on loopback");
-      const through = await window.wirePort(Number(port));
-      return native.call(this, { ...description, sdp: description.sdp.replaceAll(candidate, `$1${through}`) });
-    };
-  });
 }
 
 async function person(inside, url, wire) {

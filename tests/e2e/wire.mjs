@@ -1,10 +1,11 @@
-// A bad link as a UDP relay in front of the gateway: what the gateway sends is lost, delayed or squeezed on its way to the client.
+// A bad link as a UDP relay in front of the gateway: what the gateway sends is lost, delayed or squeezed on its way to the client, and
+// what the client sends takes its time too.
 //
 // Kernels without netem are common in containers and small virtual machines, and this needs no privileges.
 import { createSocket } from "node:dgram";
 
-/** Nothing is lost and nothing takes time. */
-export const CLEAN = { loss: 0, jitterMs: 0, bitsPerSecond: Infinity, queueMs: 0 };
+/** Nothing is lost and nothing takes time. `delayMs` is that of each way; the rest is of the way down. */
+export const CLEAN = { loss: 0, delayMs: 0, jitterMs: 0, bitsPerSecond: Infinity, queueMs: 0 };
 
 /** A seeded generator (mulberry32), so that a link has the same luck in every run. */
 function luck(seed) {
@@ -51,12 +52,13 @@ export class Wire {
       back.on("message", (answer) => this.down(answer, from));
       this.clients.set(key, back);
     }
-    back.send(datagram, this.gatewayPort, "127.0.0.1");
+    const deliver = () => this.clients.has(key) && back.send(datagram, this.gatewayPort, "127.0.0.1");
+    later(this.is.delayMs, deliver);
   }
 
   down(datagram, to) {
     this.sent.packets += 1;
-    const { loss, jitterMs, bitsPerSecond, queueMs } = this.is;
+    const { loss, delayMs, jitterMs, bitsPerSecond, queueMs } = this.is;
     if (this.random() < loss) {
       this.sent.lost += 1;
       return;
@@ -69,9 +71,40 @@ export class Wire {
     }
     // 28 bytes of IP and UDP headers take their time too.
     this.freeAt = begins + ((datagram.length + 28) * 8000) / bitsPerSecond;
-    const due = this.freeAt + this.random() * jitterMs;
-    const deliver = () => this.front?.send(datagram, to.port, to.address);
-    if (due - now < 1) deliver();
-    else setTimeout(deliver, due - now);
+    const due = this.freeAt + delayMs + this.random() * jitterMs;
+    later(due - now, () => this.front?.send(datagram, to.port, to.address));
   }
+}
+
+function later(ms, job) {
+  if (ms < 1) job();
+  else setTimeout(job, ms);
+}
+
+/** What comes from the gateway to this page comes through the wire: neither end learns the other's own address. */
+export async function behind(wire, page) {
+  await page.exposeFunction("wirePort", async (port) => {
+    wire.gatewayPort = port;
+    wire.port ??= await wire.open();
+    return wire.port;
+  });
+  await page.addInitScript(() => {
+    const candidates = /a=candidate:.*\r\n/g;
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (text) {
+      const message = JSON.parse(text);
+      if (message.method === "candidate") return;
+      if (message.data?.sdp) message.data.sdp = message.data.sdp.replaceAll(candidates, "");
+      send.call(this, JSON.stringify(message));
+    };
+    const onLoopback = /^(a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 )(\d+)/;
+    const native = RTCPeerConnection.prototype.setRemoteDescription;
+    RTCPeerConnection.prototype.setRemoteDescription = async function (description) {
+      const port = description.sdp.match(candidates)?.map((line) => line.match(onLoopback)?.[2]).find(Boolean);
+      if (port === undefined) throw new Error("the gateway has no candidate on loopback");
+      const through = await window.wirePort(Number(port));
+      const moved = (line) => (onLoopback.test(line) ? line.replace(onLoopback, `$1${through}`) : "");
+      return native.call(this, { ...description, sdp: description.sdp.replaceAll(candidates, moved) });
+    };
+  });
 }

@@ -1,5 +1,6 @@
 //! The SFU over loopback, with real WebRTC peers as musicians.
 
+mod delays;
 mod flood;
 mod moderation;
 mod musician;

@@ -5,9 +5,13 @@
 //! buffer is known to nobody but the subscriber.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::room::Room;
+use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
+use crate::model::media::MediaKind;
 
 /// Up to here a band plays as on a stage: 43 ms is what sound needs for 15 m.
 const TOGETHER: Duration = Duration::from_millis(43);
@@ -17,6 +21,8 @@ const APART: Duration = Duration::from_millis(68);
 const LONGEST: Duration = Duration::from_secs(10);
 /// What a new measurement weighs, as for TCP (RFC 6298 section 2): an eighth.
 const WEIGHT: u32 = 8;
+/// Paths told to somebody at once, all those of sixteen people. In larger rooms each is told its own only.
+const MOST_PATHS: usize = 16 * 15;
 
 /// How well two people can play together over a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,40 +51,83 @@ impl Grade {
 pub struct Path {
     pub from: ParticipantId,
     pub to: ParticipantId,
+    /// In whole milliseconds, as people read it; the grade is that of the number they read.
     pub delay: Duration,
+    /// What of it the receiver's jitter buffer holds back, in whole milliseconds; `None` if the receiver does not say, and then it is
+    /// not in the delay.
+    pub buffer: Option<Duration>,
     pub grade: Grade,
 }
 
-/// What is known of one participant.
+impl Path {
+    fn new(from: ParticipantId, to: ParticipantId, network: Duration, buffer: Option<Duration>) -> Self {
+        let delay = in_milliseconds(network + buffer.unwrap_or_default());
+        Self { from, to, delay, buffer: buffer.map(in_milliseconds), grade: Grade::of(delay) }
+    }
+}
+
+fn in_milliseconds(time: Duration) -> Duration {
+    const HALF: Duration = Duration::from_micros(500);
+    let rounded_up = time + HALF;
+    rounded_up - Duration::from_nanos((rounded_up.subsec_nanos() % 1_000_000).into())
+}
+
+/// One of a participant's two ways to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// What it sends goes here.
+    Send,
+    /// What it receives comes here.
+    Recv,
+}
+
+/// The smoothed round trips of a participant's legs; `None` until they were measured.
 #[derive(Clone, Debug, Default)]
-struct Leg {
-    /// Smoothed; `None` until it was measured.
-    round_trip: Option<Duration>,
-    /// As reported; 0 until it was.
-    jitter_buffer: Duration,
+struct RoundTrips {
+    send: Option<Duration>,
+    recv: Option<Duration>,
+}
+
+impl RoundTrips {
+    fn of(&mut self, leg: Leg) -> &mut Option<Duration> {
+        match leg {
+            Leg::Send => &mut self.send,
+            Leg::Recv => &mut self.recv,
+        }
+    }
+
+    /// A gateway with ICE-lite sends no checks and measures nothing on the leg that it only receives on; the other leg leads to the
+    /// same machine.
+    fn up(&self) -> Option<Duration> {
+        self.send.or(self.recv)
+    }
 }
 
 /// The delays of one room.
 #[derive(Clone, Debug, Default)]
 pub struct Delays {
-    legs: BTreeMap<ParticipantId, Leg>,
+    round_trips: BTreeMap<ParticipantId, RoundTrips>,
+    /// What a receiver says that it holds back of a sender: by the sender, then the receiver.
+    buffers: BTreeMap<(ParticipantId, ParticipantId), Duration>,
     processing: Duration,
+    /// Whether the last table told had any paths.
+    was_told: bool,
 }
 
 impl Delays {
     /// Notes a round trip between the gateway and a participant. One that no path has is left out.
-    pub fn note_round_trip(&mut self, participant: ParticipantId, measured: Duration) {
+    pub fn note_round_trip(&mut self, participant: ParticipantId, leg: Leg, measured: Duration) {
         if measured > LONGEST {
             return;
         }
-        let leg = self.legs.entry(participant).or_default();
-        leg.round_trip = Some(leg.round_trip.map_or(measured, |known| (known * (WEIGHT - 1) + measured) / WEIGHT));
+        let known = self.round_trips.entry(participant).or_default().of(leg);
+        *known = Some(known.map_or(measured, |known| (known * (WEIGHT - 1) + measured) / WEIGHT));
     }
 
-    /// Notes what a participant says that its jitter buffer holds back. An absurd one is left out.
-    pub fn note_jitter_buffer(&mut self, participant: ParticipantId, reported: Duration) {
+    /// Notes what a receiver says that its jitter buffer holds back of a sender. An absurd one is left out.
+    pub fn note_jitter_buffer(&mut self, from: ParticipantId, to: ParticipantId, reported: Duration) {
         if reported <= LONGEST {
-            self.legs.entry(participant).or_default().jitter_buffer = reported;
+            self.buffers.insert((from, to), reported);
         }
     }
 
@@ -87,26 +136,88 @@ impl Delays {
         self.processing = measured;
     }
 
-    /// Forgets the leg of a participant who takes another path or is gone.
-    pub fn forget(&mut self, participant: ParticipantId) {
-        self.legs.remove(&participant);
+    /// Forgets a leg that takes another path from now on or is gone.
+    pub fn forget_leg(&mut self, participant: ParticipantId, leg: Leg) {
+        if let Some(round_trips) = self.round_trips.get_mut(&participant) {
+            *round_trips.of(leg) = None;
+        }
     }
 
-    /// The smoothed round trip of a participant's leg.
-    pub fn round_trip(&self, participant: ParticipantId) -> Option<Duration> {
-        self.legs.get(&participant)?.round_trip
+    /// Forgets everything about a participant.
+    pub fn forget(&mut self, participant: ParticipantId) {
+        self.round_trips.remove(&participant);
+        self.buffers.retain(|(from, to), _| *from != participant && *to != participant);
     }
 
     /// The path from one participant to another; `None` until both legs were measured, and from anybody to itself.
     pub fn path(&self, from: ParticipantId, to: ParticipantId) -> Option<Path> {
-        let (source, sink) = (self.legs.get(&from)?, self.legs.get(&to)?);
-        let delay = source.round_trip? / 2 + self.processing + sink.round_trip? / 2 + sink.jitter_buffer;
-        (from != to).then(|| Path { from, to, delay, grade: Grade::of(delay) })
+        let (source, sink) = (self.round_trips.get(&from)?, self.round_trips.get(&to)?);
+        let network = source.up()? / 2 + self.processing + sink.recv? / 2;
+        let buffer = self.buffers.get(&(from, to)).copied();
+        (from != to).then(|| Path::new(from, to, network, buffer))
+    }
+}
+
+impl Room {
+    /// Notes a round trip between the gateway and a participant.
+    pub fn note_round_trip(&mut self, participant: ParticipantId, leg: Leg, measured: Duration) {
+        if self.has(participant) {
+            self.delays.note_round_trip(participant, leg, measured);
+        }
     }
 
-    /// All paths that are known, by sender and then by receiver.
-    pub fn paths(&self) -> impl Iterator<Item = Path> {
-        self.legs.keys().flat_map(|from| self.legs.keys().filter_map(|to| self.path(*from, *to)))
+    /// Forgets a leg that takes another path from now on or is gone.
+    pub fn forget_leg(&mut self, participant: ParticipantId, leg: Leg) {
+        self.delays.forget_leg(participant, leg);
+    }
+
+    /// Notes how long the gateway keeps a packet.
+    pub fn note_processing(&mut self, measured: Duration) {
+        self.delays.note_processing(measured);
+    }
+
+    /// Notes what a participant says that the jitter buffers of its consumers of sound hold back. Those that are gone by now are left
+    /// out, and so is whatever is not sound: a picture that comes late makes nobody play late.
+    pub fn note_jitter_buffers(&mut self, participant: ParticipantId, reported: &[(ConsumerId, Duration)]) {
+        for producer in self.producers.iter().filter(|p| p.info.kind == MediaKind::Audio) {
+            let own = producer.consumers.iter().find(|consumer| consumer.participant == participant);
+            let told = own.and_then(|own| reported.iter().find(|(id, _)| *id == own.id));
+            if let Some((_, buffer)) = told {
+                self.delays.note_jitter_buffer(producer.info.participant, participant, *buffer);
+            }
+        }
+    }
+
+    /// The delay table as hosts see it, or as the others do, who do not hear the isolated: every path that is known from who sends
+    /// sound, by sender and then by receiver.
+    pub fn paths(&self, for_host: bool) -> Vec<Path> {
+        let sends_sound = |id: ParticipantId| {
+            self.producers
+                .iter()
+                .any(|p| p.info.kind == MediaKind::Audio && p.info.participant == id && (for_host || !p.isolated))
+        };
+        let everybody = || self.participants.iter().map(|p| p.id);
+        let paths = everybody()
+            .filter(|id| sends_sound(*id))
+            .flat_map(|from| everybody().filter_map(move |to| self.delays.path(from, to)));
+        paths.collect()
+    }
+
+    /// Who is to be told which paths. That none is known is told once, when it begins.
+    pub fn delays(&mut self) -> Vec<(ParticipantId, Arc<[Path]>)> {
+        let for_hosts: Arc<[Path]> = self.paths(true).into();
+        let is_anybody_isolated = self.participants.iter().any(|p| p.isolated);
+        let for_all = if is_anybody_isolated { self.paths(false).into() } else { Arc::clone(&for_hosts) };
+        let is_known = !for_hosts.is_empty();
+        if !std::mem::replace(&mut self.delays.was_told, is_known) && !is_known {
+            return Vec::new();
+        }
+        let told = |id: ParticipantId| {
+            let paths = if self.is_host(id) { &for_hosts } else { &for_all };
+            let own = |path: &&Path| path.from == id || path.to == id;
+            if paths.len() > MOST_PATHS { paths.iter().filter(own).copied().collect() } else { Arc::clone(paths) }
+        };
+        self.participants.iter().map(|p| (p.id, told(p.id))).collect()
     }
 }
 
@@ -126,90 +237,4 @@ pub fn round_trip_told(arrived: u32, last_sender_report: u32, delay_since: u32) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    /// Ada 20 ms from the gateway and back, Ben 60 ms, Cleo 10 ms.
-    fn room() -> (Delays, [ParticipantId; 3]) {
-        let people = [(); 3].map(|()| ParticipantId::generate());
-        let mut delays = Delays::default();
-        for (person, ms) in people.iter().zip([20, 60, 10]) {
-            delays.note_round_trip(*person, ms * MS);
-        }
-        (delays, people)
-    }
-
-    #[test]
-    fn a_path_is_half_of_both_legs_the_gateway_and_the_receivers_jitter_buffer() {
-        let (mut delays, [ada, ben, cleo]) = room();
-        delays.note_processing(MS);
-        delays.note_jitter_buffer(ben, 25 * MS);
-        let path = |from, to| delays.path(from, to).map(|path| path.delay);
-        assert_eq!(path(ada, ben), Some((10 + 1 + 30 + 25) * MS));
-        assert_eq!(
-            path(ben, ada),
-            Some((30 + 1 + 10) * MS),
-            "its own buffer delays what Ben hears, not what others hear of Ben"
-        );
-        assert_eq!(path(ada, cleo), Some((10 + 1 + 5) * MS));
-        assert_eq!(path(ada, ada), None);
-    }
-
-    #[test]
-    fn the_bounds_of_the_grades_belong_to_the_better_one() {
-        for (ms, grade) in
-            [(0, Grade::Green), (43, Grade::Green), (44, Grade::Yellow), (68, Grade::Yellow), (69, Grade::Red)]
-        {
-            assert_eq!(Grade::of(ms * MS), grade, "{ms} ms");
-        }
-    }
-
-    #[test]
-    fn paths_are_known_once_both_legs_are_and_until_one_is_forgotten() {
-        let (mut delays, [ada, ben, cleo]) = room();
-        let dora = ParticipantId::generate();
-        delays.note_jitter_buffer(dora, 40 * MS);
-        assert_eq!(delays.paths().count(), 6, "of Dora only the jitter buffer is known");
-        assert!(delays.path(ada, dora).is_none() && delays.path(dora, ada).is_none());
-        delays.forget(ben);
-        let left: Vec<_> = delays.paths().map(|path| (path.from, path.to)).collect();
-        assert_eq!(left.len(), 2);
-        assert!(left.contains(&(ada, cleo)) && left.contains(&(cleo, ada)));
-    }
-
-    #[test]
-    fn a_round_trip_follows_its_measurements_and_no_absurd_one() {
-        let (mut delays, [ada, ..]) = room();
-        delays.note_round_trip(ada, Duration::from_secs(11));
-        assert_eq!(delays.round_trip(ada), Some(20 * MS));
-        delays.note_round_trip(ada, 100 * MS);
-        assert_eq!(delays.round_trip(ada), Some(30 * MS), "one outlier weighs an eighth");
-        for _ in 0..60 {
-            delays.note_round_trip(ada, 100 * MS);
-        }
-        assert!(delays.round_trip(ada) > Some(99 * MS), "a new path is there after a minute of reports");
-        delays.note_jitter_buffer(ada, Duration::MAX);
-        assert!(delays.paths().all(|path| path.delay < Duration::from_secs(1)));
-    }
-
-    #[test]
-    fn report_blocks_tell_the_round_trip() {
-        // The example of RFC 3550 section 6.4.1, figure 2.
-        let told = round_trip_told(0xb710_8000, 0xb705_2000, 0x0005_4000);
-        assert_eq!(told, Some(Duration::from_millis(6125)));
-        assert_eq!(
-            round_trip_told(0x0000_8000, 0xffff_8000, 0x0000_4000),
-            Some(Duration::from_millis(750)),
-            "time wraps"
-        );
-        assert_eq!(
-            round_trip_told(0x0010_0000, 0x000f_0000, 0x0001_0003),
-            Some(Duration::ZERO),
-            "the delay was rounded up"
-        );
-        assert_eq!(round_trip_told(0x0010_0000, 0, 0), None, "no sender report has come yet");
-        assert_eq!(round_trip_told(0x7010_0000, 0x0010_0000, 0), None, "hours are no round trip");
-    }
-}
+mod tests;

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::delay::Delays;
 use crate::domain::room::downlink::Downlink;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::house::House;
@@ -71,6 +72,7 @@ pub struct Room {
     house: House,
     /// Whether the last volume hint was of silence.
     was_quiet: bool,
+    delays: Delays,
     /// Of the peers that get video.
     downlinks: BTreeMap<u64, Downlink>,
     is_tapped: bool,
@@ -105,6 +107,7 @@ impl Room {
             roster_changed: false,
             house: House::default(),
             was_quiet: true,
+            delays: Delays::default(),
             downlinks: BTreeMap::new(),
             is_tapped: false,
         }
@@ -175,6 +178,7 @@ impl Room {
         self.close_all(participant);
         self.participants.retain(|other| other.id != participant);
         self.forget_guest(participant);
+        self.delays.forget(participant);
         self.released.retain(|release| release.participant != participant);
         self.tell_others(participant, &Notice::ParticipantLeft(participant));
         self.roster_changed = true;

@@ -123,6 +123,11 @@ impl Counters {
         used
     }
 
+    /// What half of the packets of the last seconds stayed here at most.
+    pub(super) fn forwarding_delay(&self) -> Duration {
+        Duration::from_secs_f64(self.delays.quantile(0.5).unwrap_or_default())
+    }
+
     fn publish_delays(&mut self, worker: &str) {
         for (name, quantile) in [("0.5", 0.5), ("0.99", 0.99)] {
             let labels = [("worker", worker), ("quantile", name)].map(label);

@@ -10,6 +10,7 @@ use crate::driver::rtc::tcp::Directory;
 const STUN_HEADER: usize = 20;
 const STUN_MAGIC: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
 const ATTRIBUTE_USERNAME: u16 = 0x0006;
 const ATTRIBUTE_MESSAGE_INTEGRITY: u16 = 0x0008;
 const INTEGRITY_LENGTH: usize = 20;
@@ -139,7 +140,15 @@ pub(super) fn addressee(datagram: &[u8]) -> Option<&str> {
 }
 
 pub(super) fn is_binding_request(datagram: &[u8]) -> bool {
-    datagram.len() >= STUN_HEADER && datagram[..2] == BINDING_REQUEST && datagram[4..8] == STUN_MAGIC
+    is_stun(datagram, BINDING_REQUEST)
+}
+
+pub(super) fn is_binding_success(datagram: &[u8]) -> bool {
+    is_stun(datagram, BINDING_SUCCESS)
+}
+
+fn is_stun(datagram: &[u8], kind: [u8; 2]) -> bool {
+    datagram.len() >= STUN_HEADER && datagram[..2] == kind && datagram[4..8] == STUN_MAGIC
 }
 
 /// The parts of a STUN binding request (RFC 8489) that say who sent it.

@@ -14,6 +14,7 @@ use crate::domain::room::picture::Shift;
 use crate::domain::room::producer::Tap;
 use crate::domain::room::red::Repeater;
 use crate::domain::room::window::Arrival;
+use crate::driver::rtc::delays::leg;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path::Protocol;
@@ -159,6 +160,12 @@ impl Host {
                     }
                     continue;
                 }
+                Heard::RoundTrip(measured) => {
+                    if let Some(hosted) = self.rooms.get_mut(&room) {
+                        hosted.room.note_round_trip(participant, leg(transport), measured);
+                    }
+                    continue;
+                }
                 Heard::Lost { lane, share } => {
                     self.lost(now, room, key, lane, share);
                     continue;
@@ -169,16 +176,7 @@ impl Host {
                     }
                     self.request_keyframes_due(now, room);
                 }
-                Heard::Connected => {
-                    if let Some(line) = self.lines.get_mut(&key) {
-                        line.deadline = None;
-                    }
-                    if let Some(hosted) = self.rooms.get_mut(&room) {
-                        hosted.room.link_is_new(now, key);
-                    }
-                    self.tell(room, participant, Event::TransportConnected(transport));
-                    self.request_keyframes_due(now, room);
-                }
+                Heard::Connected => self.line_connected(now, key),
                 Heard::Quiet | Heard::Failed => {
                     self.tell(room, participant, Event::TransportFailed(transport));
                     self.restart_if_ours(room, participant, transport);
@@ -219,9 +217,8 @@ impl Host {
     pub(super) fn tell_levels(&mut self, room: u64) {
         let Some(hosted) = self.rooms.get_mut(&room) else { return };
         for (participant, levels) in hosted.room.levels() {
-            let Some(seat) = hosted.seats.get(&participant) else { continue };
-            if seat.events.capacity() > seat.events.max_capacity() / 2 {
-                let _gone = seat.events.try_send(Event::Levels(levels));
+            if let Some(seat) = hosted.seats.get(&participant) {
+                seat.hint(Event::Levels(levels));
             }
         }
     }

@@ -34,6 +34,8 @@ use crate::model::id::RoomId;
 
 /// Volume hints come with every other tick: five times a second.
 const TICKS_PER_HINT: u32 = 2;
+/// The delay table comes every two seconds, as often as its legs are measured.
+const TICKS_PER_TABLE: u32 = 20;
 /// Packets waiting at a tap: over 2 s of a full room of 8 cameras.
 const TAP_QUEUE: usize = 8192;
 
@@ -175,6 +177,12 @@ impl Host {
             Request::SetTile { participant, consumer, tile, reply } => {
                 let _gone = reply.send(self.room(room).set_tile(participant, consumer, tile));
             }
+            Request::JitterBuffers { participant, reported, reply } => {
+                let _gone = reply.send(self.note_jitter_buffers(room, participant, &reported));
+            }
+            Request::Delays { reply } => {
+                let _gone = reply.send(Ok(self.delay_table(room)));
+            }
             Request::SetTapTile { track, tile } => self.room(room).set_tap_tile(track, tile),
             Request::Keyframe { track } => {
                 let plea = self.room(room).plead_for_track(now, track);
@@ -209,10 +217,11 @@ impl Host {
         key
     }
 
-    /// Ten times a second: keyframes due, volume hints, participants that are gone, rooms nobody needs.
+    /// Ten times a second: keyframes due, volume hints, delays, participants that are gone, rooms nobody needs.
     pub(super) fn tick(&mut self, now: Instant) {
         self.ticks = self.ticks.wrapping_add(1);
         let hints = self.ticks.is_multiple_of(TICKS_PER_HINT);
+        let delays = self.ticks.is_multiple_of(TICKS_PER_TABLE);
         let rooms: Vec<u64> = self.rooms.keys().copied().collect();
         for room in rooms {
             self.work.is_for(room);
@@ -221,6 +230,9 @@ impl Host {
             self.close_expired(now, room);
             if hints {
                 self.tell_levels(room);
+            }
+            if delays {
+                self.tell_delays(room);
             }
             for (participant, reason) in self.gone(now, room) {
                 tracing::info!(%participant, reason, "a participant is removed");
@@ -258,6 +270,11 @@ impl Host {
         self.rooms.values().map(|hosted| hosted.room.participants()).sum()
     }
 
+    #[cfg(test)]
+    pub(super) fn key_of(&self, name: &RoomId) -> Option<u64> {
+        self.names.get(name).copied()
+    }
+
     pub(super) fn seat(&mut self, room: u64, participant: ParticipantId) -> Result<&mut Seat, RoomError> {
         let hosted = self.rooms.get_mut(&room).ok_or(RoomError::NotJoined)?;
         hosted.seats.get_mut(&participant).ok_or(RoomError::NotJoined)
@@ -290,7 +307,9 @@ fn refuse(request: Request) {
         | Request::Order { reply, .. }
         | Request::SetProducer { reply, .. }
         | Request::SetTile { reply, .. }
+        | Request::JitterBuffers { reply, .. }
         | Request::SetConsumer { reply, .. } => reply.send(Err(error)).is_ok(),
+        Request::Delays { reply } => reply.send(Err(error)).is_ok(),
         Request::Rejoin { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Produce { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Consume { reply, .. } => reply.send(Err(error)).is_ok(),

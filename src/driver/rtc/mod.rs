@@ -5,6 +5,7 @@ pub(crate) mod bare;
 mod containment;
 mod counters;
 mod delay;
+mod delays;
 mod demux;
 mod engine;
 mod feedback;

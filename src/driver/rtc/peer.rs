@@ -4,6 +4,7 @@
 
 mod description;
 mod lane;
+mod round_trip;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::lane::Lane;
+use crate::driver::rtc::peer::round_trip::RoundTrips;
 use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
@@ -96,6 +98,8 @@ pub(super) enum Heard {
         lane: usize,
         share: f64,
     },
+    /// A packet took this long to the remote end and back.
+    RoundTrip(Duration),
 }
 
 /// How a packet goes out: as the lane's codec, or as redundant audio with this payload type.
@@ -143,6 +147,7 @@ pub(super) struct Peer {
     credentials: Option<(String, String)>,
     /// The header extension that says how loud a packet is (RFC 6464), as agreed on.
     audio_level_id: Option<u8>,
+    round_trips: RoundTrips,
     refused: Refused,
     broken: bool,
 }
@@ -166,6 +171,7 @@ impl Peer {
             candidates_taken: HashSet::new(),
             credentials: None,
             audio_level_id: None,
+            round_trips: RoundTrips::default(),
             refused,
             broken: false,
         })
@@ -195,6 +201,10 @@ impl Peer {
                 self.held.push((local, from, datagram));
             }
             return;
+        }
+        self.round_trips.begin(now);
+        if self.is_connected() {
+            self.round_trips.received(now, &datagram);
         }
         self.read(now, local, from, datagram);
         // An alert: the stack takes close_notify without a word.
@@ -227,12 +237,15 @@ impl Peer {
                 if let RTCMessage::RtpPacket(_, packet) = message.message {
                     heard.push(Heard::Media(Media::new(packet, self.audio_level_id)));
                 } else if let RTCMessage::RtcpPacket(_, packets) = message.message {
-                    heard.extend(packets.iter().filter_map(|packet| self.feedback(packet.as_ref())));
+                    for packet in packets {
+                        heard.extend(self.feedback(now, packet.as_ref()));
+                    }
                 }
             }
             Ok(())
         });
         self.broken |= polled.is_err();
+        heard.extend(self.round_trips.take().map(Heard::RoundTrip));
         if self.broken {
             self.link = Link::Closed;
             heard.push(Heard::Closed);
@@ -259,6 +272,9 @@ impl Peer {
         let transmit = guarded(|| Ok(self.pc.poll_write()));
         self.broken |= transmit.is_err();
         let TaggedBytesMut { transport, message, .. } = transmit.ok().flatten()?;
+        if self.is_connected() {
+            self.round_trips.sent(&message);
+        }
         Some((Remote { protocol: transport.transport_protocol.into(), address: transport.peer_addr }, message))
     }
 
@@ -267,6 +283,7 @@ impl Peer {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.round_trips.begin(now);
         if let Err(error) = guarded(|| self.pc.handle_timeout(now)) {
             tracing::debug!(%error, "a timer of a peer failed");
             self.broken |= matches!(error, PeerError::Panic);
@@ -312,7 +329,7 @@ impl Peer {
         }
     }
 
-    fn feedback(&self, packet: &dyn rtc::rtcp::Packet) -> Option<Heard> {
+    fn feedback(&mut self, now: Instant, packet: &dyn rtc::rtcp::Packet) -> Option<Heard> {
         if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
             return Some(Heard::SenderReport { ssrc: report.ssrc, ntp: report.ntp_time, rtp: report.rtp_time });
         }
@@ -323,6 +340,7 @@ impl Peer {
         if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
             let about = report.reports.first()?;
             let lane = self.lanes.iter().position(|lane| lane.ssrc == about.ssrc)?;
+            self.round_trips.reported(now, report);
             return Some(Heard::Lost { lane, share: f64::from(about.fraction_lost) / 256.0 });
         }
         let about = packet.destination_ssrc();

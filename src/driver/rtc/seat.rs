@@ -111,6 +111,13 @@ impl Seat {
             repetitions_refused: Excess::over(REPETITION_FLOOD),
         }
     }
+
+    /// Tells what the participant can do without; that is the first to be left out where somebody is slow to listen.
+    pub(super) fn hint(&self, event: Event) {
+        if self.events.capacity() > self.events.max_capacity() / 2 {
+            let _gone = self.events.try_send(event);
+        }
+    }
 }
 
 impl Recv {

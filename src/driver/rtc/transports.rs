@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::driver::rtc::delays::leg;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::path::Remote;
@@ -13,6 +14,7 @@ use crate::driver::rtc::peer::PeerError;
 use crate::driver::rtc::seat::Line;
 use crate::driver::rtc::seat::Negotiation;
 use crate::driver::rtc::seat::Recv;
+use crate::live::rooms::Event;
 use crate::live::rooms::RoomError;
 use crate::live::rooms::TrackSource;
 use crate::live::rooms::Transport;
@@ -126,6 +128,19 @@ impl Host {
         self.touch(key);
     }
 
+    /// A transport is up, perhaps once more and over another path.
+    pub(super) fn line_connected(&mut self, now: Instant, key: u64) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        line.deadline = None;
+        let (room, participant, transport) = (line.room, line.participant, line.transport);
+        if let Some(hosted) = self.rooms.get_mut(&room) {
+            hosted.room.link_is_new(now, key);
+            hosted.room.forget_leg(participant, leg(transport));
+        }
+        self.tell(room, participant, Event::TransportConnected(transport));
+        self.request_keyframes_due(now, room);
+    }
+
     /// Ends a transport with everything that goes over it.
     pub(super) fn close_line(&mut self, key: u64) {
         let Some(mut line) = self.lines.remove(&key) else { return };
@@ -139,9 +154,11 @@ impl Host {
         if seat.send == Some(key) {
             seat.send = None;
             hosted.room.close_producers(line.participant);
+            hosted.room.forget_leg(line.participant, leg(line.transport));
         } else if seat.recv.as_ref().is_some_and(|recv| recv.peer == key) {
             seat.recv = None;
             hosted.room.close_consumers(line.participant);
+            hosted.room.forget_leg(line.participant, leg(line.transport));
         }
     }
 

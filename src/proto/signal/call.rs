@@ -11,9 +11,13 @@ use crate::model::id::ProducerId;
 use crate::model::media::MediaKind;
 use crate::proto::signal::Failure;
 use crate::proto::signal::Hidden;
+use crate::proto::signal::JitterBuffer;
 use crate::proto::signal::Source;
 use crate::proto::signal::TrackRef;
 use crate::proto::signal::Transport;
+
+/// Jitter buffers told at once: those of a full room.
+pub const MAX_REPORTED: usize = 64;
 
 /// A request of the participant with the number its reply will carry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -93,6 +97,11 @@ pub enum Ask {
         consumer_id: ConsumerId,
         width: u16,
         height: u16,
+    },
+    /// What the participant measures and the gateway cannot, every few seconds.
+    Stats {
+        /// [`MAX_REPORTED`] at most.
+        jitter_buffers: Vec<JitterBuffer>,
     },
     Leave {},
     Ping {},
@@ -214,6 +223,13 @@ impl Ask {
                 let SetTile { consumer_id, width, height } = fields(data)?;
                 Self::SetTile { consumer_id, width, height }
             }
+            "stats" => {
+                let Stats { jitter_buffers } = fields(data)?;
+                if jitter_buffers.len() > MAX_REPORTED {
+                    return Err(Failure::new("bad_data", format!("data: more than {MAX_REPORTED} jitter_buffers")));
+                }
+                Self::Stats { jitter_buffers }
+            }
             "leave" => {
                 let Empty {} = fields(data)?;
                 Self::Leave {}
@@ -304,6 +320,12 @@ struct Spotlight {
 #[serde(deny_unknown_fields)]
 struct Lock {
     locked: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stats {
+    jitter_buffers: Vec<JitterBuffer>,
 }
 
 #[derive(Deserialize)]

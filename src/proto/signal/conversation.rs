@@ -19,6 +19,7 @@ use crate::proto::signal::Output;
 use crate::proto::signal::Push;
 use crate::proto::signal::Reply;
 use crate::proto::signal::limits::Pace;
+use crate::proto::signal::outbox::Hint;
 use crate::proto::signal::outbox::Outbox;
 use crate::proto::signal::permission::least_role;
 use crate::proto::signal::permission::role_too_low;
@@ -166,12 +167,12 @@ impl Conversation {
         self.reply(Some(id), outcome);
     }
 
-    /// Tells the participant something. Being removed is the last thing told; a new role of its own holds from here on; levels are
-    /// lost where newer ones come before they could be sent.
+    /// Tells the participant something. Being removed is the last thing told; a new role of its own holds from here on; levels and
+    /// delays are lost where newer ones come before they could be sent.
     pub fn push(&mut self, push: &Push) {
-        if let Push::Levels { .. } = push {
+        if let Some(hint) = Hint::of(push) {
             if !self.is_closed() {
-                self.outbox.hint(json(push));
+                self.outbox.hint(hint, json(push));
             }
             return;
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::proto::signal::Farewell;
 use crate::proto::signal::Limits;
+use crate::proto::signal::Push;
 
 /// What goes out on the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +20,31 @@ pub enum Output {
 #[derive(Debug)]
 pub(super) struct Full;
 
-/// Messages in order, and at most one hint beside them.
+/// What may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    Levels,
+    Delays,
+}
+
+impl Hint {
+    pub(super) const fn of(push: &Push) -> Option<Self> {
+        if let Push::Levels { .. } = push {
+            Some(Self::Levels)
+        } else if let Push::Delays { .. } = push {
+            Some(Self::Delays)
+        } else {
+            None
+        }
+    }
+}
+
+/// Messages in order, and at most one hint of each kind beside them.
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
     bytes: usize,
-    /// Goes out when nothing else waits; a newer one takes its place.
-    hint: Option<String>,
+    /// Go out when nothing else waits; a newer one takes the place of its like.
+    hints: VecDeque<(Hint, String)>,
     max: usize,
     max_bytes: usize,
     dropped: u64,
@@ -33,7 +53,7 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) const fn new(limits: &Limits) -> Self {
         let (max, max_bytes) = (limits.max_outbox, limits.max_outbox_bytes);
-        Self { queue: VecDeque::new(), bytes: 0, hint: None, max, max_bytes, dropped: 0 }
+        Self { queue: VecDeque::new(), bytes: 0, hints: VecDeque::new(), max, max_bytes, dropped: 0 }
     }
 
     /// Takes a message; if there is no room for it, everything that waits is lost with it.
@@ -50,19 +70,28 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a message that may be lost: an older one that still waits is.
-    pub(super) fn hint(&mut self, text: String) {
-        self.dropped += u64::from(self.hint.replace(text).is_some());
+    /// Takes a message that may be lost: an older one of its kind that still waits is.
+    pub(super) fn hint(&mut self, kind: Hint, text: String) {
+        match self.hints.iter_mut().find(|(waiting, _)| *waiting == kind) {
+            Some((_, older)) => {
+                *older = text;
+                self.dropped += 1;
+            }
+            None => self.hints.push_back((kind, text)),
+        }
     }
 
     /// The farewell always finds room, and no hint comes after it.
     pub(super) fn close(&mut self, why: Farewell) {
-        self.dropped += u64::from(self.hint.take().is_some());
+        self.dropped += self.hints.len() as u64;
+        self.hints.clear();
         self.queue.push_back(Output::Close(why));
     }
 
     pub(super) fn poll(&mut self) -> Option<Output> {
-        let Some(output) = self.queue.pop_front() else { return self.hint.take().map(Output::Text) };
+        let Some(output) = self.queue.pop_front() else {
+            return self.hints.pop_front().map(|(_, text)| Output::Text(text));
+        };
         if let Output::Text(text) = &output {
             self.bytes -= text.len();
         }
@@ -70,7 +99,7 @@ impl Outbox {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.hint.is_none()
+        self.queue.is_empty() && self.hints.is_empty()
     }
 
     /// Messages lost since the last call of this.
@@ -80,6 +109,6 @@ impl Outbox {
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.queue.len() + usize::from(self.hint.is_some()), self.bytes)
+        (self.queue.len() + self.hints.len(), self.bytes)
     }
 }

@@ -33,6 +33,7 @@ pub(super) const fn least_role(ask: &Ask) -> RoomRole {
         | Ask::Close(TrackRef::Consumer(_))
         | Ask::Priority { .. }
         | Ask::SetTile { .. }
+        | Ask::Stats { .. }
         | Ask::Leave {}
         | Ask::Ping {} => RoomRole::Viewer,
     }

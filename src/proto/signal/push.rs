@@ -8,6 +8,7 @@ use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::proto::signal::Level;
 use crate::proto::signal::Participant;
+use crate::proto::signal::Path;
 use crate::proto::signal::Producer;
 use crate::proto::signal::Transport;
 
@@ -32,6 +33,10 @@ pub enum Push {
     /// Lost where the participant reads slowly.
     Levels {
         levels: Vec<Level>,
+    },
+    /// Lost where the participant reads slowly.
+    Delays {
+        paths: Vec<Path>,
     },
     ProducerAdded {
         producer: Producer,

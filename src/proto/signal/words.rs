@@ -92,6 +92,38 @@ impl From<TrackRef> for TrackFields {
     }
 }
 
+/// How long a participant's jitter buffer holds back what a consumer of sound brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JitterBuffer {
+    pub consumer_id: ConsumerId,
+    pub delay_ms: u16,
+}
+
+/// How late one participant hears another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Path {
+    pub from: ParticipantId,
+    pub to: ParticipantId,
+    /// From microphone to ears without the sound cards.
+    pub delay_ms: u16,
+    /// What of it the receiver's jitter buffer holds back; `null` where the receiver does not say, and then it is not in `delay_ms`.
+    pub buffer_ms: Option<u16>,
+    pub grade: Grade,
+}
+
+/// How well two people can play together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// 43 ms or less.
+    Green,
+    /// 68 ms or less.
+    Yellow,
+    Red,
+}
+
 /// Why a call failed: a stable code for programs, a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! From the participant's words to the room's and back: each call carried out, each event told.
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -23,11 +24,14 @@ use crate::proto::signal::Ask;
 use crate::proto::signal::Connect;
 use crate::proto::signal::Consumer;
 use crate::proto::signal::Failure;
+use crate::proto::signal::Grade;
 use crate::proto::signal::Hidden;
+use crate::proto::signal::JitterBuffer;
 use crate::proto::signal::Joined;
 use crate::proto::signal::Kept;
 use crate::proto::signal::Level;
 use crate::proto::signal::Participant;
+use crate::proto::signal::Path;
 use crate::proto::signal::Producer;
 use crate::proto::signal::Push;
 use crate::proto::signal::Source;
@@ -181,6 +185,12 @@ async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
             seat.ask(|participant, reply| Request::SetTile { participant, consumer, tile, reply }).await?;
             Ok(Answer::Done {})
         }
+        Ask::Stats { jitter_buffers } => {
+            let buffer = |told: JitterBuffer| (told.consumer_id, Duration::from_millis(told.delay_ms.into()));
+            let reported = jitter_buffers.into_iter().map(buffer).collect();
+            seat.ask(|participant, reply| Request::JitterBuffers { participant, reported, reply }).await?;
+            Ok(Answer::Done {})
+        }
         // The conversation answers these itself.
         Ask::Join { .. } | Ask::Leave {} | Ask::Ping {} => Ok(Answer::Done {}),
     }
@@ -211,6 +221,7 @@ pub(super) fn told(event: Event) -> Push {
         Event::ParticipantUpdated(info) => Push::ParticipantUpdated { participant: participant(info) },
         Event::RoomUpdated(state) => Push::RoomUpdated { locked: state.locked, spotlight: state.spotlight },
         Event::Levels(levels) => Push::Levels { levels: levels.iter().map(level).collect() },
+        Event::Delays(paths) => Push::Delays { paths: paths.iter().map(path).collect() },
         Event::ProducerAdded(info) => Push::ProducerAdded { producer: producer(info) },
         Event::ProducerRemoved(producer_id) => Push::ProducerRemoved { producer_id },
         Event::ProducerPaused(producer_id) => Push::ProducerPaused { producer_id },
@@ -269,6 +280,16 @@ const fn producer(info: ProducerInfo) -> Producer {
 
 const fn level(level: &ProducerLevel) -> Level {
     Level { producer_id: level.producer, level: level.level }
+}
+
+fn path(path: &rooms::Path) -> Path {
+    let in_ms = |time: Duration| u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+    let grade = match path.grade {
+        rooms::Grade::Green => Grade::Green,
+        rooms::Grade::Yellow => Grade::Yellow,
+        rooms::Grade::Red => Grade::Red,
+    };
+    Path { from: path.from, to: path.to, delay_ms: in_ms(path.delay), buffer_ms: path.buffer.map(in_ms), grade }
 }
 
 fn kept(kept: rooms::Kept) -> Kept {

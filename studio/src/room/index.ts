@@ -5,4 +5,4 @@ export { Refused } from "./signalling";
 export type { Decisions, Phase, Quality, RoomOptions, RoomView } from "./room";
 export type { Links, Participant, RemoteTrack, RoomState } from "./visit";
 export type { LinkState, Outgoing } from "./transports";
-export type { Level, MediaKind, ParticipantInfo, RoomRole, TrackSource } from "./protocol";
+export type { Grade, Level, MediaKind, ParticipantInfo, Path, RoomRole, TrackSource } from "./protocol";

@@ -68,6 +68,25 @@ export interface Level {
   level: number;
 }
 
+/** How well two people can play together: up to 43 ms, up to 68 ms, more. */
+export type Grade = "green" | "yellow" | "red";
+
+/** How late one participant hears another, without their sound cards. */
+export interface Path {
+  from: string;
+  to: string;
+  delay_ms: number;
+  /** What of it the receiver's jitter buffer holds back; `null` where the receiver does not say, and then it is not in `delay_ms`. */
+  buffer_ms: number | null;
+  grade: Grade;
+}
+
+/** What the jitter buffer behind a consumer of sound holds back. */
+export interface JitterBuffer {
+  consumer_id: string;
+  delay_ms: number;
+}
+
 type Target = { producer_id: string } | { consumer_id: string };
 
 /** Every request: what is asked, and what is answered. */
@@ -93,6 +112,7 @@ export interface Methods {
   ban: { ask: { participant_id: string }; answer: object };
   transfer_host: { ask: { participant_id: string }; answer: object };
   set_tile: { ask: { consumer_id: string; width: number; height: number }; answer: object };
+  stats: { ask: { jitter_buffers: JitterBuffer[] }; answer: object };
   leave: { ask: object; answer: object };
   ping: { ask: object; answer: object };
 }
@@ -106,6 +126,7 @@ export type Push =
   | { method: "participant_updated"; data: { participant: ParticipantInfo } }
   | { method: "room_updated"; data: { locked: boolean; spotlight: string | null } }
   | { method: "levels"; data: { levels: Level[] } }
+  | { method: "delays"; data: { paths: Path[] } }
   | { method: "producer_added"; data: { producer: ProducerInfo } }
   | { method: "producer_removed"; data: { producer_id: string } }
   | { method: "producer_paused"; data: { producer_id: string } }

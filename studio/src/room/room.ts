@@ -1,7 +1,7 @@
 /** A room as the studio knows it: join once, stay joined through lost connections, always one plain picture of how things are. */
 
 import { retryDelay } from "./backoff";
-import type { Level, MediaKind, ParticipantInfo, TrackSource } from "./protocol";
+import type { Level, MediaKind, ParticipantInfo, Path, TrackSource } from "./protocol";
 import { ConnectionLost, Refused } from "./signalling";
 import type { OpenSocket } from "./signalling";
 import type { Outgoing } from "./transports";
@@ -74,6 +74,7 @@ export class Room {
   private readonly tiles = new Map<string, Tile>();
   private readonly views = new Set<(view: RoomView) => void>();
   private readonly ears = new Set<(levels: readonly Level[]) => void>();
+  private readonly tables = new Set<(paths: readonly Path[]) => void>();
   private readonly troubles = new Set<(message: string) => void>();
   private visit: Visit | null = null;
   private phase: Phase = { name: "outside" };
@@ -111,6 +112,12 @@ export class Room {
   onLevels(listener: (levels: readonly Level[]) => void): () => void {
     this.ears.add(listener);
     return () => this.ears.delete(listener);
+  }
+
+  /** Called every few seconds with how late everybody hears everybody else; in large rooms with our own paths only. */
+  onDelays(listener: (paths: readonly Path[]) => void): () => void {
+    this.tables.add(listener);
+    return () => this.tables.delete(listener);
   }
 
   /** Called with what did not work while the visit goes on. */
@@ -228,6 +235,7 @@ export class Room {
     const visit: Visit = new Visit(this.options.url, this.options.openSocket, {
       changed: () => this.ifCurrent(visit, () => this.tell()),
       levels: (levels) => this.ifCurrent(visit, () => this.ears.forEach((listener) => listener(levels))),
+      delays: (paths) => this.ifCurrent(visit, () => this.tables.forEach((listener) => listener(paths))),
       lost: () => this.ifCurrent(visit, () => this.retryLater()),
       removed: (reason) => this.ifCurrent(visit, () => this.end({ name: "removed", reason })),
       trouble: (message) => this.ifCurrent(visit, () => this.troubles.forEach((listener) => listener(message))),

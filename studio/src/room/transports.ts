@@ -1,6 +1,7 @@
 /** The two peer connections of a visit: one we offer on, for what we send, and one we answer on, for what we hear and see. */
 
-import type { ConsumerInfo, ProducerInfo, TrackSource, TransportName } from "./protocol";
+import { JitterBuffers } from "./jitter";
+import type { ConsumerInfo, JitterBuffer, ProducerInfo, TrackSource, TransportName } from "./protocol";
 import { withMusicMode, withSeparateStreams } from "./sdp";
 import type { Signalling } from "./signalling";
 
@@ -208,12 +209,18 @@ export class SendTransport extends Transport {
 }
 
 export class RecvTransport extends Transport {
+  private readonly jitterBuffers = new JitterBuffers();
   private readonly consumers = new Map<string, ConsumerInfo>();
   private readonly streams = new Map<string, MediaStream>();
 
   /** What a consumer carries, once it has been offered. The stream holds this one track and nothing else. */
   stream(consumer: string): MediaStream | null {
     return this.streams.get(consumer) ?? null;
+  }
+
+  /** How long the sound of each consumer waited in its jitter buffer since the last call. */
+  heldBack(): Promise<JitterBuffer[]> {
+    return this.jitterBuffers.measure(this.pc, this.consumers.values());
   }
 
   add(consumer: ConsumerInfo): void {

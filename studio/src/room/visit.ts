@@ -1,6 +1,6 @@
 /** One stay in a room. It outlives its WebSocket: a new one takes the place of one that broke, and the media goes on meanwhile. */
 
-import type { ConsumerInfo, Joined, Level, Method, Methods, ParticipantInfo, ProducerInfo, Push, TrackSource } from "./protocol";
+import type { ConsumerInfo, Joined, Level, Method, Methods, ParticipantInfo, Path, ProducerInfo, Push, TrackSource } from "./protocol";
 import { ConnectionLost, Refused, Signalling } from "./signalling";
 import type { OpenSocket } from "./signalling";
 import { RecvTransport, SendTransport } from "./transports";
@@ -31,6 +31,7 @@ export interface RoomState {
 export interface VisitEvents {
   changed(): void;
   levels(levels: readonly Level[]): void;
+  delays(paths: readonly Path[]): void;
   /** The WebSocket is gone; `join` again may work. */
   lost(): void;
   /** The room put us out; coming back would be refused or unwelcome. */
@@ -45,6 +46,9 @@ export interface Tile {
   height: number;
 }
 
+/** Between two reports of our jitter buffers, as often as the gateway tells delays. */
+const STATS_EVERY_MS = 2000;
+
 export class Visit {
   private readonly url: string;
   private readonly open: OpenSocket;
@@ -56,6 +60,7 @@ export class Visit {
   private send: SendTransport | null = null;
   private recv: RecvTransport | null = null;
   private heartbeat: ReturnType<typeof setInterval> | undefined;
+  private stats: ReturnType<typeof setInterval> | undefined;
   /** The socket is there and has been welcomed. */
   private connected = false;
   private over = false;
@@ -102,6 +107,7 @@ export class Visit {
         if (error instanceof ConnectionLost) this.lose(signalling);
       });
     }, joined.heartbeat_ms);
+    this.stats = setInterval(() => void this.tellStats().catch(() => undefined), STATS_EVERY_MS);
     return joined;
   }
 
@@ -247,11 +253,15 @@ export class Visit {
       this.events.levels(push.data.levels);
       return;
     }
+    if (push.method === "delays") {
+      this.events.delays(push.data.paths);
+      return;
+    }
     this.apply(push);
     this.events.changed();
   }
 
-  private apply(push: Exclude<Push, { method: "removed" | "levels" }>): void {
+  private apply(push: Exclude<Push, { method: "removed" | "levels" | "delays" }>): void {
     switch (push.method) {
       case "participant_joined":
       case "participant_updated":
@@ -334,6 +344,12 @@ export class Visit {
     }
   }
 
+  /** One report that is lost is made up for by the next. */
+  private async tellStats(): Promise<void> {
+    const jitter_buffers = (await this.recv?.heldBack()) ?? [];
+    if (this.connected && jitter_buffers.length > 0) await this.signalling.request("stats", { jitter_buffers });
+  }
+
   private lose(signalling: Signalling): void {
     this.ifCurrent(signalling, () => {
       if (this.over) return;
@@ -346,6 +362,7 @@ export class Visit {
   private hangUp(): void {
     this.connected = false;
     clearInterval(this.heartbeat);
+    clearInterval(this.stats);
     if (!this.over) this.signalling.abandon();
   }
 

@@ -5,7 +5,7 @@ import type { Signal } from "@preact/signals";
 
 import { Gateway } from "../api/gateway";
 import { Room } from "../room";
-import type { Decisions, Level, Quality, RoomView } from "../room";
+import type { Decisions, Level, Path, Quality, RoomView } from "../room";
 import { forgetInvitation } from "../token";
 import type { Invitation } from "../token";
 import { Broadcast } from "./broadcast";
@@ -31,6 +31,9 @@ export class Studio {
   readonly mix: Mix;
   /** Tracks that sound now, as the gateway hears them. */
   readonly sounding: Signal<ReadonlySet<string>> = signal(new Set());
+
+  /** How late everybody hears everybody else. */
+  readonly delays: Signal<readonly Path[]> = signal([]);
 
   private readonly room: Room;
   private undo: (() => void)[] = [];
@@ -64,6 +67,7 @@ export class Studio {
       }),
       this.room.onTrouble((message) => warn(message)),
       this.room.onLevels((levels) => this.hear(levels)),
+      this.room.onDelays((paths) => (this.delays.value = paths)),
       effect(() => this.room.setTrack("microphone", this.inputs.microphone.track.value)),
       effect(() => this.room.setTrack("camera", this.inputs.camera.track.value)),
       effect(() => this.room.setTrack("screen", this.inputs.screen.value)),
@@ -139,6 +143,7 @@ export class Studio {
   private leaveQuietly(): void {
     for (const undo of this.undo) undo();
     this.undo = [];
+    this.delays.value = [];
     this.broadcast.value?.close();
     this.broadcast.value = null;
   }

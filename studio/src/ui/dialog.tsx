@@ -10,6 +10,8 @@ export function Dialog(props: {
   onClose(): void;
   children: ComponentChildren;
   testid?: string;
+  /** For what does not wrap. */
+  wide?: boolean;
 }): JSX.Element {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
@@ -21,7 +23,7 @@ export function Dialog(props: {
   return (
     <dialog
       ref={ref}
-      class="dialog"
+      class={props.wide ? "dialog wide" : "dialog"}
       aria-labelledby={id}
       data-testid={props.testid}
       onClose={props.onClose}

@@ -8,6 +8,7 @@ import { canShareScreen } from "../media/devices";
 import type { Links, LinkState, Phase } from "../room";
 import type { Studio } from "../state/studio";
 import { BroadcastPanel } from "./broadcast-panel";
+import { DelayTable } from "./delays";
 import { DeviceSettings } from "./device-settings";
 import { Dialog } from "./dialog";
 import { Toggles } from "./green-room";
@@ -23,7 +24,7 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
   const { phase, room, self } = studio.view.value;
   const broadcast = studio.broadcast.value;
   const [panel, setPanel] = useState(() => window.matchMedia(ROOMY).matches);
-  const [dialog, setDialog] = useState<"invite" | "devices" | null>(null);
+  const [dialog, setDialog] = useState<"invite" | "devices" | "delays" | null>(null);
   useShortcuts(studio);
   const showsPanel = broadcast !== null && panel;
   return (
@@ -36,11 +37,11 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
           <RoomLock studio={studio} />
         </div>
         {broadcast !== null && <OnAir broadcast={broadcast} />}
-        <Connection studio={studio} />
+        <Connection studio={studio} onDelays={() => setDialog("delays")} />
       </header>
       <Reconnecting studio={studio} phase={phase} />
       <Decided studio={studio} phase={phase} />
-      <Stage studio={studio} />
+      <Stage studio={studio} onDelays={() => setDialog("delays")} />
       <nav class="controls" aria-label="Controls">
         {studio.mayPlay && <Toggles studio={studio} />}
         {studio.mayPlay && canShareScreen() && <ShareScreen studio={studio} />}
@@ -82,6 +83,7 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
       </nav>
       {showsPanel && <BroadcastPanel broadcast={broadcast} onClose={() => setPanel(false)} />}
       {dialog === "invite" && broadcast !== null && <Invite broadcast={broadcast} onClose={() => setDialog(null)} />}
+      {dialog === "delays" && <DelayTable studio={studio} onClose={() => setDialog(null)} />}
       {dialog === "devices" && (
         <Dialog title="Devices" onClose={() => setDialog(null)}>
           <DeviceSettings inputs={studio.inputs} />
@@ -173,7 +175,7 @@ const LINK_WORDS: Record<LinkState, string> = {
   down: "interrupted",
 };
 
-function Connection({ studio }: { studio: Studio }): JSX.Element {
+function Connection({ studio, onDelays }: { studio: Studio; onDelays(): void }): JSX.Element {
   const { links } = studio.view.value;
   const { roundTripMs, loss } = studio.quality.value;
   const names: [keyof Links, string][] = [
@@ -193,10 +195,16 @@ function Connection({ studio }: { studio: Studio }): JSX.Element {
         ))}
       </ul>
       {roundTripMs !== null && links.signalling === "up" && (
-        <span class="quality" title="To the gateway and back, and the share of packets lost on the way to you">
+        <button
+          class="quality"
+          type="button"
+          data-testid="delays"
+          title="To the gateway and back, and the share of packets lost on the way to you. Press for everybody's delays"
+          onClick={onDelays}
+        >
           {format.delay(roundTripMs)}
           {loss !== null && loss >= 0.005 && <span class="loss"> {(loss * 100).toFixed(1)} % lost</span>}
-        </span>
+        </button>
       )}
     </div>
   );

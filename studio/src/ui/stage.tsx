@@ -7,6 +7,7 @@ import { initials } from "../format";
 import type { Participant, ParticipantInfo, RemoteTrack } from "../room";
 import type { Studio } from "../state/studio";
 import { LOUDEST } from "../state/mix";
+import { DelayChip } from "./delays";
 import { MicOff, More, Speaker, SpeakerOff } from "./icons";
 import { tileWidth } from "./layout";
 import { Picture, Sound } from "./media";
@@ -15,7 +16,7 @@ import { PersonDialog } from "./person";
 
 const GAP = 12;
 
-export function Stage({ studio }: { studio: Studio }): JSX.Element {
+export function Stage({ studio, onDelays }: { studio: Studio; onDelays(): void }): JSX.Element {
   const { participants, state } = studio.view.value;
   const [chosen, setChosen] = useState<string | null>(null);
   const person = participants.find((participant) => participant.id === chosen);
@@ -54,7 +55,13 @@ export function Stage({ studio }: { studio: Studio }): JSX.Element {
       )}
       {studio.mayPlay && <OwnTile studio={studio} />}
       {inOrder.map((participant) => (
-        <Tile key={participant.id} studio={studio} participant={participant} onChoose={() => setChosen(participant.id)} />
+        <Tile
+          key={participant.id}
+          studio={studio}
+          participant={participant}
+          onChoose={() => setChosen(participant.id)}
+          onDelays={onDelays}
+        />
       ))}
       {participants.length === 0 && studio.view.value.phase.name === "inside" && (
         <p class="alone" role="status">
@@ -107,7 +114,7 @@ function ScreenTile({ track, owner }: { track: RemoteTrack; owner: string }): JS
   );
 }
 
-function Tile(props: { studio: Studio; participant: Participant; onChoose(): void }): JSX.Element {
+function Tile(props: { studio: Studio; participant: Participant; onChoose(): void; onDelays(): void }): JSX.Element {
   const { studio, participant } = props;
   const { state } = studio.view.value;
   const audible = participant.tracks.filter((track) => track.kind === "audio");
@@ -157,6 +164,7 @@ function Tile(props: { studio: Studio; participant: Participant; onChoose(): voi
             <More />
           </button>
         )}
+        <DelayChip studio={studio} person={participant} onOpen={props.onDelays} />
         <Marks person={participant} spotlight={state.spotlight} />
       </header>
       <footer class="tile-foot">

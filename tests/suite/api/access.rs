@@ -59,6 +59,7 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "GET /api/v1/rooms",
         "POST /api/v1/rooms",
         "GET /api/v1/rooms/ID",
+        "GET /api/v1/rooms/ID/delays",
         "POST /api/v1/rooms/ID/tokens",
         "GET /api/v1/streams",
         "POST /api/v1/streams",

@@ -7,4 +7,4 @@ mod files;
 mod limits;
 mod resources;
 mod roles;
-mod world;
+pub(crate) mod world;

@@ -27,6 +27,7 @@ const TABLE: &str = "
     GET    /rooms                       401    200    200  200 200   | 200  200      200      200
     POST   /rooms                       401    403    201  201 201   | 403  403      403      403
     GET    /rooms/jam                   401    200    200  404 200   | 200  404      404      404
+    GET    /rooms/jam/delays            401    200    200  404 200   | 200  200      200      404
     POST   /rooms/jam/tokens            401    403    201  404 201   | 201  403      403      404
     GET    /destinations                401    200    200  200 200   | 200  200      200      200
     POST   /destinations                401    403    201  201 201   | 201  403      403      201

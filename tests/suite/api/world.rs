@@ -48,35 +48,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub(super) struct World {
-    pub(super) app: Router,
-    pub(super) gateway: Gateway,
-    pub(super) folder: TempDir,
+pub(crate) struct World {
+    pub(crate) app: Router,
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: TempDir,
     /// Everything that was answered: heads and bodies.
-    pub(super) transcript: Mutex<String>,
+    pub(crate) transcript: Mutex<String>,
 }
 
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no header {name}")).to_str().expect("text")
     }
 
     /// Asserts that this is a problem with this status and code, and gives the pointers of its errors.
-    pub(super) fn problem(&self, status: u16, code: &str) -> Vec<String> {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Vec<String> {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -89,18 +89,22 @@ impl Answer {
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Config::default(), None).await
     }
 
-    pub(super) async fn with(config: Config, metrics: Option<PrometheusHandle>) -> Self {
+    pub(crate) async fn with(config: Config, metrics: Option<PrometheusHandle>) -> Self {
+        let (commands, worker) = mpsc::channel(16);
+        tokio::spawn(empty_rooms(worker));
+        Self::around(Rooms::new(vec![commands]), config, metrics).await
+    }
+
+    /// A world with these rooms.
+    pub(crate) async fn around(rooms: Rooms, config: Config, metrics: Option<PrometheusHandle>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}", folder.path().join("jamcast.db").display());
         let store: Arc<dyn Store> = Arc::new(Db::open(&url).await.expect("a database"));
         let vault = Arc::new(Keyring::load(None, &folder.path().join("master.key")).expect("a keyring"));
-        let (commands, worker) = mpsc::channel(16);
-        tokio::spawn(empty_rooms(worker));
-        let rooms = Rooms::new(vec![commands]);
         let dial = Arc::new(FakeNetwork);
         let recordings = folder.path().join("recordings");
         std::fs::create_dir(&recordings).expect("a folder");
@@ -130,15 +134,15 @@ impl World {
         Self { app: web::router(&gateway), gateway, folder, transcript: Mutex::default() }
     }
 
-    pub(super) fn token(&self, user: &str, role: ApiRole) -> String {
+    pub(crate) fn token(&self, user: &str, role: ApiRole) -> String {
         self.gateway.identity.mint_api(&user.parse().expect("a user"), role, 600)
     }
 
-    pub(super) fn streamer(&self, user: &str) -> String {
+    pub(crate) fn streamer(&self, user: &str) -> String {
         self.token(user, ApiRole::Streamer)
     }
 
-    pub(super) async fn raw(&self, mut request: Request<Body>) -> Answer {
+    pub(crate) async fn raw(&self, mut request: Request<Body>) -> Answer {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50_000))));
         let response = self.app.clone().oneshot(request).await.expect("a router does not fail");
         let (head, body) = response.into_parts();
@@ -148,11 +152,11 @@ impl World {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
         self.send_with(method, path, token, body, &[]).await
     }
 
-    pub(super) async fn send_with(
+    pub(crate) async fn send_with(
         &self,
         method: Method,
         path: &str,
@@ -174,26 +178,26 @@ impl World {
         self.raw(request.body(body).expect("a request")).await
     }
 
-    pub(super) async fn get(&self, path: &str, token: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
         self.send(Method::GET, path, token, None).await
     }
 
-    pub(super) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
         self.send(Method::POST, path, token, Some(body)).await
     }
 
     /// Creates something and gives its id.
-    pub(super) async fn create(&self, path: &str, token: &str, body: Value) -> String {
+    pub(crate) async fn create(&self, path: &str, token: &str, body: Value) -> String {
         let answer = self.post(path, token, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
         answer.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    pub(super) async fn room(&self, token: &str, id: &str) -> String {
+    pub(crate) async fn room(&self, token: &str, id: &str) -> String {
         self.create("/api/v1/rooms", token, json!({"id": id, "title": "Jam night"})).await
     }
 
-    pub(super) async fn destination(&self, token: &str, platform: &str) -> String {
+    pub(crate) async fn destination(&self, token: &str, platform: &str) -> String {
         let body = json!({
             "name": "Our channel", "platform": platform, "url": "rtmps://ingest.example/live", "key": "live_key_12345"
         });
@@ -201,7 +205,7 @@ impl World {
     }
 
     /// A room, a destination and a stream of this user.
-    pub(super) async fn stream(&self, token: &str, room: &str) -> String {
+    pub(crate) async fn stream(&self, token: &str, room: &str) -> String {
         self.room(token, room).await;
         let destination = self.destination(token, "custom").await;
         let body = json!({"room": room, "title": "Tonight", "destinations": [destination], "record": false});

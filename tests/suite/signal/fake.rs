@@ -253,7 +253,11 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
                 heard.note(format!("tile {}x{}", tile.width, tile.height));
                 let _ = reply.send(Ok(()));
             }
-            Request::Tap { .. } | Request::Keyframe { .. } | Request::SetTapTile { .. } => {
+            Request::JitterBuffers { reported, reply, .. } => {
+                heard.note(format!("jitter buffers {:?}", reported.iter().map(|(_, delay)| delay).collect::<Vec<_>>()));
+                let _ = reply.send(Ok(()));
+            }
+            Request::Tap { .. } | Request::Delays { .. } | Request::Keyframe { .. } | Request::SetTapTile { .. } => {
                 heard.note("not for signalling")
             }
         }

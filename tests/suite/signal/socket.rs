@@ -200,6 +200,7 @@ fn calls() -> Vec<(&'static str, Value, &'static str)> {
         ("close", json!({"consumer_id": consumer}), "viewer"),
         ("priority", json!({"consumer_id": consumer, "priority": 255}), "viewer"),
         ("set_tile", json!({"consumer_id": consumer, "width": 640, "height": 360}), "viewer"),
+        ("stats", json!({"jitter_buffers": [{"consumer_id": consumer, "delay_ms": 40}]}), "viewer"),
         ("connect", json!({"transport": "send", "sdp": "v=0"}), "musician"),
         ("candidate", json!({"transport": "send", "candidate": "1"}), "musician"),
         ("produce", json!({"mid": "0", "source": "screen"}), "musician"),

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
@@ -22,6 +24,7 @@ use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::MAX_HELD;
 use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::peer::Source;
+use crate::driver::rtc::peer::round_trip::clock;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -75,6 +78,62 @@ fn dtls_that_comes_before_ice_is_kept_for_it_in_a_bounded_place() {
     }
     assert!(offerer.1.is_connected() && answerer.1.is_connected(), "half a second is enough");
     assert!(answerer.1.held.is_empty(), "what was kept has been handed on");
+}
+
+#[test]
+fn the_round_trip_is_that_of_the_checks_on_the_path_in_use() {
+    let start = Instant::now();
+    let (mut near, mut far) = (peer(start, 1), peer(start, 2));
+    near.1.open_lane(Codec::Opus, "stream").expect("a lane");
+    let offer = near.1.offer(start, false).expect("an offer");
+    let answer = far.1.answer(start, &offer, |_| None).expect("an answer");
+    near.1.accept(start, &answer).expect("acceptable");
+    // 30 ms there, 50 ms back.
+    let mut there: Vec<(Instant, BytesMut)> = Vec::new();
+    let mut back: Vec<(Instant, BytesMut)> = Vec::new();
+    let mut measured = Vec::new();
+    for step in 0..700u32 {
+        let now = start + STEP * step;
+        for (_, datagram) in there.extract_if(.., |(at, _)| *at <= now) {
+            far.1.receive(now, far.0, Remote::udp(near.0), datagram);
+        }
+        for (_, datagram) in back.extract_if(.., |(at, _)| *at <= now) {
+            near.1.receive(now, near.0, Remote::udp(far.0), datagram);
+        }
+        for heard in tend(now, &mut near.1) {
+            if let Heard::RoundTrip(took) = heard {
+                measured.push(took);
+            }
+        }
+        tend(now, &mut far.1);
+        there.extend(std::iter::from_fn(|| near.1.poll_transmit()).map(|(_, datagram)| (now + 3 * STEP, datagram)));
+        back.extend(std::iter::from_fn(|| far.1.poll_transmit()).map(|(_, datagram)| (now + 5 * STEP, datagram)));
+    }
+    assert!((2..=5).contains(&measured.len()), "one in two seconds: {measured:?}");
+    assert!(measured.iter().all(|measured| *measured == 8 * STEP), "{measured:?}");
+}
+
+#[test]
+fn the_reports_of_who_answers_no_checks_tell_the_round_trip_too() {
+    let now = Instant::now();
+    let (_, mut peer) = peer(now, 1);
+    peer.open_lane(Codec::Opus, "stream").expect("a lane");
+    // Our report was sent 250 ms ago, and kept for 100 ms.
+    let block = ReceptionReport {
+        ssrc: peer.lanes[0].ssrc,
+        last_sender_report: clock(now).wrapping_sub(65_536 / 4),
+        delay: 65_536 / 10,
+        ..ReceptionReport::default()
+    };
+    let report = ReceiverReport { ssrc: 1, reports: vec![block], ..ReceiverReport::default() };
+    let told = |peer: &mut Peer, at| {
+        assert!(matches!(peer.feedback(at, &report), Some(Heard::Lost { .. })), "and of loss");
+        peer.round_trips.take()
+    };
+    let first = told(&mut peer, now).expect("measured");
+    assert!((150..400).contains(&first.as_millis()), "{first:?}");
+    assert_eq!(told(&mut peer, now + STEP), None, "the others of the same second say the same");
+    assert!(told(&mut peer, now + Duration::from_secs(1)).is_some());
 }
 
 /// STUN binding success response (RFC 8489 section 5).

@@ -11,6 +11,8 @@ use crate::proto::signal::Call;
 use crate::proto::signal::Connect;
 use crate::proto::signal::FromGateway;
 use crate::proto::signal::Hidden;
+use crate::proto::signal::JitterBuffer;
+use crate::proto::signal::MAX_REPORTED;
 use crate::proto::signal::Source;
 use crate::proto::signal::TrackRef;
 use crate::proto::signal::Transport;
@@ -63,6 +65,19 @@ fn a_track_is_named_once() {
 }
 
 #[test]
+fn jitter_buffers_are_told_of_a_full_room_and_no_more() {
+    let report = |entries: usize| {
+        let entry = format!(r#"{{"consumer_id":"{}","delay_ms":40}}"#, ConsumerId::generate());
+        let entries = vec![entry; entries].join(",");
+        format!(r#"{{"id":5,"method":"stats","data":{{"jitter_buffers":[{entries}]}}}}"#)
+    };
+    assert!(
+        matches!(Call::parse(&report(64)), Ok(Call { ask: Ask::Stats { jitter_buffers }, .. }) if jitter_buffers.len() == 64)
+    );
+    assert_eq!(refusal(&report(65)), (Some(5), "bad_data".into()));
+}
+
+#[test]
 fn a_token_is_not_printed() {
     let call = Call::parse(r#"{"id":1,"method":"join","data":{"token":"canary"}}"#).unwrap();
     assert!(!format!("{call:?}").contains("canary"));
@@ -104,6 +119,10 @@ fn any_ask() -> impl Strategy<Value = Ask> {
             consumer_id: ConsumerId::generate(),
             width,
             height
+        }),
+        any::<Vec<u16>>().prop_map(|delays| {
+            let buffer = |delay_ms| JitterBuffer { consumer_id: ConsumerId::generate(), delay_ms };
+            Ask::Stats { jitter_buffers: delays.into_iter().take(MAX_REPORTED).map(buffer).collect() }
         }),
         Just(Ask::RestartIce {}),
         Just(Ask::Leave {}),

@@ -191,6 +191,13 @@ fn a_slow_receiver_loses_levels_before_anything_else() {
     assert!(second.contains("\"level\":-1}"), "only the newest hint is left: {second}");
     assert_eq!(conversation.poll_output(), None);
     assert_eq!(conversation.take_dropped(), 99);
+    conversation.push(&Push::Delays { paths: vec![] });
+    conversation.push(&levels(-5));
+    conversation.push(&Push::Delays { paths: vec![] });
+    let left: Vec<_> = std::iter::from_fn(|| conversation.poll_output()).collect();
+    let [Output::Text(delays), Output::Text(levels)] = &left[..] else { panic!("{left:?}") };
+    assert!(delays.contains("delays") && levels.contains("-5"), "one kind does not drive out the other: {left:?}");
+    assert_eq!(conversation.take_dropped(), 1);
     assert!(!conversation.is_closed());
 }
 
@@ -245,6 +252,7 @@ enum Step {
     Finish(bool),
     Push,
     Hint,
+    OtherHint,
     Wait(u64),
     Drain,
 }
@@ -258,6 +266,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(Step::Finish),
         Just(Step::Push),
         Just(Step::Hint),
+        Just(Step::OtherHint),
         (0u64..20_000).prop_map(Step::Wait),
         Just(Step::Drain),
     ]
@@ -293,6 +302,7 @@ proptest! {
                 }
                 Step::Push => conversation.push(&Push::ParticipantLeft { participant_id: ParticipantId::generate() }),
                 Step::Hint => conversation.push(&Push::Levels { levels: vec![] }),
+                Step::OtherHint => conversation.push(&Push::Delays { paths: vec![] }),
                 Step::Wait(ms) => {
                     now += Duration::from_millis(ms);
                     conversation.handle_timeout(now);
@@ -304,7 +314,7 @@ proptest! {
                 prop_assert!(has_joined != matches!(ask, Ask::Join { .. }), "{ask:?} when joined is {has_joined}");
                 underway = Some((call, ask));
             }
-            prop_assert!(conversation.outbox.waiting().0 <= 17, "16 messages and a hint or a farewell");
+            prop_assert!(conversation.outbox.waiting().0 <= 18, "16 messages and two hints or a farewell");
             prop_assert_eq!(conversation.poll_timeout().is_none(), conversation.is_closed());
         }
         said.extend(std::iter::from_fn(|| conversation.poll_output()));

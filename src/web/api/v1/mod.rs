@@ -1,5 +1,6 @@
 //! Version 1 of the REST API: one module per noun, wire types of their own, described by OpenAPI.
 
+mod delays;
 mod destinations;
 mod direction;
 mod events;
@@ -57,6 +58,7 @@ impl Modify for Bearer {
 pub fn router(gateway: &Gateway) -> (Router, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::new()
         .merge(rooms::routes())
+        .merge(delays::routes())
         .merge(destinations::routes())
         .merge(platforms::routes())
         .merge(streams::routes(gateway))
