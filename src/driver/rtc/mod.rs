@@ -2,6 +2,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
+mod buffers;
 mod containment;
 mod counters;
 mod delay;
@@ -253,6 +254,7 @@ fn open_socket(config: &Config, index: usize) -> Result<(SocketAddr, UdpSocket),
     let failed = |source| Error::Bind { address: config.bind, port, source };
     let socket = UdpSocket::bind((config.bind, port)).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
+    buffers::widen(&socket, index);
     Ok((socket.local_addr().map_err(failed)?, socket))
 }
 

@@ -37,8 +37,6 @@ const MAX_BATCHES: usize = 4;
 const MAX_FRAMES: usize = 256;
 /// Commands taken before the socket gets its turn.
 const MAX_COMMANDS: usize = 64;
-/// Kernel buffers: 4 MiB hold over 100 ms of 2500 packets of video bursts.
-const SOCKET_BUFFER: usize = 4 << 20;
 
 pub(super) struct Worker {
     host: Host,
@@ -63,15 +61,6 @@ impl Worker {
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
-        // The kernel gives less than asked for where its limit is lower; that costs losses under load, not function.
-        for result in [
-            state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER),
-            state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER),
-        ] {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a socket buffer keeps its default size");
-            }
-        }
         let is_ipv6 = socket.local_addr()?.is_ipv6();
         let udp = Udp { socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), is_ipv6 };
         Ok(Self { host, udp, streams, commands })

@@ -20,6 +20,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 use webrtc::runtime::AsyncUdpSocket;
@@ -30,8 +31,10 @@ use webrtc::runtime::Transmit;
 
 use crate::sockets::Sockets;
 
-/// Between two looks at a socket: what comes meanwhile waits in the kernel, whose buffer holds ten times as much.
+/// Between two looks at a socket. What comes meanwhile waits in the kernel.
 const NAP: Duration = Duration::from_millis(5);
+/// Bytes asked of the kernel for what waits, half a second of a full room: the generator may lose its core to the gateway for a while.
+const BUFFER: usize = 1 << 20;
 /// Messages of one look.
 const MESSAGES: usize = 16;
 /// Bytes of a message, which may be several datagrams that the kernel put together.
@@ -56,6 +59,7 @@ impl Ears {
 
 impl Sockets for Ears {
     fn wrap(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        set_socket_recv_buffer_size(&socket, BUFFER)?;
         Ok(Arc::new(Ear {
             inner: TokioRuntime.wrap_udp_socket(socket)?,
             heard: Arc::clone(&self.heard),
