@@ -37,6 +37,7 @@ use crate::driver::publish::Dialer;
 use crate::driver::rtc;
 use crate::driver::store::Db;
 use crate::driver::vault::Keyring;
+use crate::live::canvas::Canvases;
 use crate::live::port::Identity;
 use crate::live::port::Ports;
 use crate::live::registry::Registry;
@@ -83,8 +84,10 @@ pub async fn serve(mut config: Config) -> Result<()> {
     let dial =
         Arc::new(Dialer::new(config.publish.dial.clone(), policy_check(policy)).context("RTMPS cannot be set up")?);
     let (rooms, workers) = rtc::start(&config.rtc, &shutdown).context("the SFU cannot start")?;
+    let canvases = Canvases::default();
     let ports = Ports {
         rooms: rooms.clone(),
+        canvases: canvases.clone(),
         mixers: Arc::new(MixerProcesses::new(config.mixer.clone(), tracker.clone())),
         dial: dial.clone(),
         vault: vault.clone(),
@@ -94,9 +97,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
     registry.recover().await.context("the streams of the last run cannot be closed")?;
 
-    let listener = TcpListener::bind(config.server.listen)
-        .await
-        .with_context(|| format!("{} cannot be listened at; set server.listen", config.server.listen))?;
+    let listener = listen(config.server.listen, "; set server.listen").await?;
     let address = listener.local_addr()?;
     if config.http.public_url == web::config::Config::default().public_url {
         config.http.public_url = format!("http://{}", reachable(address)).parse().context("an address makes a URL")?;
@@ -106,13 +107,14 @@ pub async fn serve(mut config: Config) -> Result<()> {
     }
 
     let metrics_listener = match config.http.metrics_listen {
-        Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("{at} cannot be listened at"))?),
+        Some(at) => Some(listen(at, "").await?),
         None => None,
     };
     let web_config = Arc::new(config.http.clone());
     let gateway = Gateway {
         registry,
         rooms,
+        canvases,
         store: store.clone(),
         vault,
         dial,
@@ -141,13 +143,21 @@ pub async fn serve(mut config: Config) -> Result<()> {
         warn!(streams = left, "these streams did not end in time");
     }
     shutdown.cancel();
+    end_tasks(&tracker).await;
+    workers.join();
+    store.close().await;
+    Ok(())
+}
+
+async fn end_tasks(tracker: &TaskTracker) {
     tracker.close();
     if tokio::time::timeout(Duration::from_secs(5), tracker.wait()).await.is_err() {
         warn!("some tasks did not end in time");
     }
-    workers.join();
-    store.close().await;
-    Ok(())
+}
+
+async fn listen(at: SocketAddr, remedy: &str) -> Result<TcpListener> {
+    TcpListener::bind(at).await.with_context(|| format!("{at} cannot be listened at{remedy}"))
 }
 
 /// Runs the RTMP receiver alone until SIGTERM or Ctrl-C.

@@ -1,6 +1,7 @@
 //! Decisions, sans-IO: who forwards what to whom, when to reconnect, where a picture stands, which hosts may be dialled.
 
 pub mod access;
+pub mod canvas;
 pub mod desk;
 pub mod destination;
 pub mod layout;

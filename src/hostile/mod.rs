@@ -2,6 +2,7 @@
 //!
 //! Here they run as property tests; `tests/fuzz` runs the same functions under libFuzzer. Not part of the product.
 
+mod canvas;
 mod house;
 mod media;
 mod mixer;
@@ -10,6 +11,7 @@ mod sdp;
 mod signalling;
 mod tape;
 
+pub use canvas::canvas;
 pub use house::house;
 pub use media::depayload;
 pub use media::rtcp;
@@ -42,6 +44,7 @@ mod tests {
 
     // So many cases that each trial takes about a second of a debug build.
     trials! {
+        canvas * 512
         signalling * 256
         sdpfrag * 512
         rtp * 256

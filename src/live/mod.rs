@@ -1,5 +1,6 @@
 //! The actors: one task per stream and per destination, the rooms as they see them, and the ports they need.
 
+pub mod canvas;
 pub mod destination;
 mod direction;
 pub mod fanout;

@@ -311,6 +311,7 @@ impl Faulty for StoreError {
 #[derive(Clone)]
 pub struct Ports {
     pub rooms: crate::live::rooms::Rooms,
+    pub canvases: crate::live::canvas::Canvases,
     pub mixers: Arc<dyn Mixers>,
     pub dial: Arc<dyn Dial>,
     pub vault: Arc<dyn Vault>,

@@ -141,8 +141,10 @@ pub struct LayoutSnapshot {
     pub corner: Corner,
     /// Of a custom layout, the farthest from the viewer first.
     pub tiles: Vec<TileSnapshot>,
-    /// Everything that can be shown.
+    /// Everything that can be shown, without the canvas.
     pub pictures: Vec<PictureSnapshot>,
+    /// The room's canvas, while there is one.
+    pub canvas: Option<CanvasSnapshot>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -159,6 +161,10 @@ pub enum LayoutKind {
     PictureInPicture,
     /// Rectangles by hand.
     Custom,
+    /// The canvas alone; the grid while there is none.
+    Canvas,
+    /// The canvas large, the musicians small beside it; the grid while there is none.
+    CanvasAndTiles,
 }
 
 /// Where the small picture of a picture in picture stands.
@@ -202,6 +208,16 @@ pub struct PictureSnapshot {
     pub rect: Option<Rect>,
 }
 
+/// The room's canvas, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CanvasSnapshot {
+    /// Name of who paints it.
+    pub painter: String,
+    /// In pixels of the programme; `null` while it is not shown.
+    #[schema(value_type = Option<Object>)]
+    pub rect: Option<Rect>,
+}
+
 impl From<layout::Kind> for LayoutKind {
     fn from(kind: layout::Kind) -> Self {
         match kind {
@@ -210,6 +226,8 @@ impl From<layout::Kind> for LayoutKind {
             layout::Kind::Spotlight => Self::Spotlight,
             layout::Kind::PictureInPicture => Self::PictureInPicture,
             layout::Kind::Custom => Self::Custom,
+            layout::Kind::Canvas => Self::Canvas,
+            layout::Kind::CanvasAndTiles => Self::CanvasAndTiles,
         }
     }
 }

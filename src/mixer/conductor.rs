@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::mixer::SECOND;
+use crate::mixer::canvas::Canvas;
 use crate::mixer::decoder::Use;
 use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
@@ -19,10 +20,12 @@ use crate::mixer::timing::SharedClock;
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
+use crate::model::scene::Placement;
 use crate::model::scene::Scene;
 use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
 use crate::model::spec::ProgrammeSpec;
+use crate::proto::mixer::CanvasStroke;
 use crate::proto::mixer::Control;
 use crate::proto::mixer::Meters;
 use crate::proto::mixer::MixerStats;
@@ -73,6 +76,7 @@ struct Show {
     feed: Arc<Feed>,
     spec: ProgrammeSpec,
     inputs: Vec<Input>,
+    canvases: Vec<Canvas>,
     /// Clocks of the sources, shared by their tracks.
     clocks: BTreeMap<SourceId, SharedClock>,
     /// The newest sender report of each track, for inputs that are built later: a picture that is placed again, or one whose report
@@ -114,11 +118,15 @@ impl Conductor {
                 show.packet(tapped);
                 Ok(Progress::On)
             }
+            (ToMixer::Canvas(stroke), Stage::Lit(show)) => {
+                show.stroke(stroke);
+                Ok(Progress::On)
+            }
             (ToMixer::Control(control), Stage::Lit(show)) => {
                 show.control(&control);
                 Ok(Progress::On)
             }
-            (ToMixer::Rtp(_) | ToMixer::Control(_), Stage::Dark) => Ok(Progress::On),
+            (ToMixer::Rtp(_) | ToMixer::Canvas(_) | ToMixer::Control(_), Stage::Dark) => Ok(Progress::On),
         }
     }
 
@@ -150,6 +158,7 @@ impl Show {
             feed,
             spec: spec.clone(),
             inputs: Vec::new(),
+            canvases: Vec::new(),
             clocks: BTreeMap::new(),
             reports: BTreeMap::new(),
             recording: None,
@@ -186,6 +195,12 @@ impl Show {
         }
     }
 
+    fn stroke(&mut self, CanvasStroke { source, arrival_us, frame }: CanvasStroke) {
+        let Some(canvas) = self.canvases.iter_mut().find(|canvas| canvas.source() == source) else { return };
+        let arrival = i64::try_from(arrival_us).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        canvas.frame(frame, arrival, monotonic(), &self.programme, &self.outbox);
+    }
+
     fn reconcile(&mut self, scene: &Scene) -> Result<(), Error> {
         self.reformat(&scene.programme)?;
         self.programme.master().set(scene.master);
@@ -216,8 +231,26 @@ impl Show {
                 }
             }
         }
+        self.place_canvases(scene, now);
         self.record(scene.recording.as_deref());
         Ok(())
+    }
+
+    fn place_canvases(&mut self, scene: &Scene, now: i64) {
+        let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).filter_map(canvas_of).collect();
+        let (kept, gone) = std::mem::take(&mut self.canvases)
+            .into_iter()
+            .partition::<Vec<_>, _>(|canvas| wanted.iter().any(|(id, ..)| *id == canvas.source()));
+        self.canvases = kept;
+        for canvas in gone {
+            canvas.stop(&self.programme);
+        }
+        for (id, placement, delay) in wanted {
+            match self.canvases.iter_mut().find(|canvas| canvas.source() == id) {
+                Some(canvas) => canvas.adjust(placement, delay),
+                None => self.canvases.push(Canvas::new(id, placement, delay, now, &self.outbox)),
+            }
+        }
     }
 
     fn reformat(&mut self, spec: &ProgrammeSpec) -> Result<(), Error> {
@@ -272,6 +305,9 @@ impl Show {
         self.programme.poll()?;
         for input in &mut self.inputs {
             input.advance(now, &self.programme, &self.outbox);
+        }
+        for canvas in &mut self.canvases {
+            canvas.advance(now, &self.programme, &self.outbox);
         }
         self.watch_recordings();
         if now >= self.stats_at {
@@ -357,12 +393,25 @@ impl Show {
         for input in std::mem::take(&mut self.inputs) {
             input.stop(&self.programme);
         }
+        for canvas in std::mem::take(&mut self.canvases) {
+            canvas.stop(&self.programme);
+        }
     }
+}
+
+/// A canvas with a place; without one it is not decoded.
+fn canvas_of(source: &Source) -> Option<(SourceId, Placement, i64)> {
+    let placement = source.placement.filter(|_| source.canvas)?;
+    Some((source.id, placement, delay_of(source)))
+}
+
+fn delay_of(source: &Source) -> i64 {
+    i64::from(source.delay_ms.min(MOST_DELAY_MS)) * (SECOND / 1000)
 }
 
 /// The tracks of a source that are decoded, and what for. A picture without a place is not decoded.
 fn tracks_of(source: &Source) -> Vec<(SourceId, SourceTrack, Use)> {
-    let delay = i64::from(source.delay_ms.min(MOST_DELAY_MS)) * (SECOND / 1000);
+    let delay = delay_of(source);
     let setting = Setting { gain: source.gain, muted: source.muted, pan: source.pan, delay };
     let sound = source.audio.map(|track| (source.id, track, Use::Sound(setting)));
     let picture =

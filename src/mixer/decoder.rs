@@ -15,6 +15,7 @@ use gstreamer_app::AppSink;
 use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
 
+use crate::mixer::MOST_PIXELS;
 use crate::mixer::error::Error;
 use crate::mixer::level;
 use crate::mixer::level::Level;
@@ -34,9 +35,6 @@ use crate::model::media::Codec;
 use crate::model::scene::Placement;
 use crate::model::scene::SourceTrack;
 
-/// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
-const MOST_PIXELS: u32 = 4096;
-
 /// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds: 312 samples at 48 kHz of libopus'
 /// looking ahead. RTP has no pre-skip to say so.
 const OPUS_DELAY: i64 = 6_500_000;
@@ -47,6 +45,15 @@ pub(super) enum Use {
     /// With its added delay in nanoseconds.
     Picture(Placement, i64),
     Sound(Setting),
+}
+
+/// Which colours the pictures of a decoder have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colours {
+    /// Those it says.
+    AsTold,
+    /// Those of BT.601, whatever it says.
+    Bt601,
 }
 
 /// A playing decoder in its seat. To be ended by [`Decoder::stop`].
@@ -72,8 +79,12 @@ struct Progress {
 
 impl Decoder {
     /// Takes a seat in the programme and waits for packets.
-    pub(super) fn start(programme: &Programme, track: SourceTrack, purpose: Use) -> Result<Self, Error> {
-        let pipeline = pipeline(track)?;
+    pub(super) fn start(
+        programme: &Programme,
+        pipeline: gst::Pipeline,
+        colours: Colours,
+        purpose: Use,
+    ) -> Result<Self, Error> {
         programme.share_clock_with(&pipeline);
         let entry: AppSrc = named(&pipeline, "in")?;
         let exit: AppSink = named(&pipeline, "out")?;
@@ -86,7 +97,7 @@ impl Decoder {
         let seat = match purpose {
             Use::Picture(placement, _) => {
                 let seat = programme.seat_picture(&placement)?;
-                carry_pictures(&exit, &seat.entry, &progress, track.codec);
+                carry_pictures(&exit, &seat.entry, &progress, colours);
                 seat
             }
             Use::Sound(initial) => {
@@ -169,6 +180,14 @@ impl Decoder {
     }
 }
 
+/// Which colours a track's pictures have: VP8 has those of BT.601 at any size (RFC 6386 section 9.2), which its decoder does not know.
+pub(super) const fn colours(codec: Codec) -> Colours {
+    match codec {
+        Codec::H264 => Colours::AsTold,
+        Codec::Opus | Codec::Vp8 => Colours::Bt601,
+    }
+}
+
 /// A pipeline that takes a track's packets at `in` and gives what they hold at `out`.
 pub(super) fn pipeline(track: SourceTrack) -> Result<gst::Pipeline, Error> {
     let (what, description) = match track.codec {
@@ -202,7 +221,7 @@ impl Progress {
     }
 }
 
-fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, codec: Codec) {
+fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, colours: Colours) {
     let progress = Arc::clone(progress);
     let entry = entry.clone();
     let mut seen: Option<gst::Caps> = None;
@@ -212,7 +231,7 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, code
             return Ok(gst::FlowSuccess::Ok);
         };
         if seen.as_deref() != Some(caps) {
-            entry.set_caps(relabelled(caps, codec).as_ref());
+            entry.set_caps(relabelled(caps, colours).as_ref());
             seen = Some(caps.to_owned());
         }
         if let Some(due) = picture.pts() {
@@ -227,16 +246,16 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, code
 ///
 /// The compositor crashes on an interlaced source beside progressive ones. Shown as if it were progressive such a picture has combed
 /// edges, and the programme goes on. Half a chroma sample to the left is invisible; converting every picture for it would cost more
-/// than decoding. VP8 has the colours of BT.601 at any size (RFC 6386 section 9.2), which its decoder does not know. H.264 says which
-/// it has; others are converted by the compositor together with the scaling, which is cheaper than a conversion of its own.
-fn relabelled(caps: &gst::CapsRef, codec: Codec) -> Option<gst::Caps> {
+/// than decoding. Other colours than the programme's are converted by the compositor together with the scaling, which is cheaper than a
+/// conversion of its own.
+fn relabelled(caps: &gst::CapsRef, colours: Colours) -> Option<gst::Caps> {
     let said = caps.structure(0)?;
     let mut told = gst::Structure::builder(said.name().as_str())
         .field("chroma-site", "mpeg2")
         .field("interlace-mode", "progressive")
         .field("colorimetry", "bt601")
         .build();
-    let colours = (codec == Codec::H264).then_some("colorimetry");
+    let colours = (colours == Colours::AsTold).then_some("colorimetry");
     for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio"].into_iter().chain(colours) {
         if let Ok(value) = said.value(field) {
             told.set_value(field, value.clone());

@@ -6,6 +6,8 @@ use gstreamer as gst;
 use crate::mixer::SECOND;
 use crate::mixer::decoder::Decoder;
 use crate::mixer::decoder::Use;
+use crate::mixer::decoder::colours;
+use crate::mixer::decoder::pipeline;
 use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
@@ -166,7 +168,10 @@ impl Input {
         if now < again_at {
             return;
         }
-        match Decoder::start(programme, self.track, self.purpose) {
+        let colours = colours(self.track.codec);
+        let built =
+            pipeline(self.track).and_then(|pipeline| Decoder::start(programme, pipeline, colours, self.purpose));
+        match built {
             Ok(decoder) => {
                 self.decoding = Decoding::Running(decoder);
                 self.pieces = 0;

@@ -1,11 +1,13 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own, [`strip`] shapes its sound ([`level`] measures it), [`programme`] composes, mixes
-//! and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it ([`loudness`]), [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
+//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
+//! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
+//! ([`loudness`]), [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
+mod canvas;
 mod conductor;
 mod decoder;
 mod error;
@@ -30,6 +32,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::recv;
@@ -57,6 +63,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes read at once: a burst of packets of all sources.
 const READ: usize = 64 << 10;
+
+/// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
+const MOST_PIXELS: u32 = 4096;
 
 /// Runs a mixer over its socket to the gateway until the gateway closes it or says `Finish`. Blocks.
 ///
@@ -102,8 +111,23 @@ fn conduct(socket: &UnixStream, conductor: &mut Conductor) -> Result<(), Error> 
             due = now + tick;
         }
         if taken < READ {
-            std::thread::park_timeout(Duration::from_nanos((due - monotonic()).max(0).unsigned_abs()));
+            let pause = (due - monotonic()).max(0);
+            if input.is_empty() {
+                std::thread::park_timeout(Duration::from_nanos(pause.unsigned_abs()));
+            } else {
+                // A raw frame is larger than the socket's buffer: its rest is on its way, and there is no room for it yet.
+                wait_for_more(socket, pause)?;
+            }
         }
+    }
+}
+
+/// Waits until the socket has something to be read, `most` nanoseconds at most.
+fn wait_for_more(socket: &UnixStream, most: i64) -> Result<(), Error> {
+    let timeout = Timespec { tv_sec: most / SECOND, tv_nsec: most % SECOND };
+    match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(io::Error::from(error).into()),
     }
 }
 

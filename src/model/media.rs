@@ -46,6 +46,52 @@ impl Codec {
     }
 }
 
+/// How a canvas frame is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CanvasFormat {
+    /// Annex B byte stream with its parameter sets before each keyframe (WebCodecs `avc: {format: "annexb"}`).
+    H264,
+    Vp8,
+    Jpeg,
+    Webp,
+    Png,
+    /// 8 bits each of red, green, blue and alpha, rows from the top without padding.
+    Rgba,
+}
+
+impl CanvasFormat {
+    /// Whether frames build on those before them, so that none may be left out until the next keyframe.
+    pub const fn has_deltas(self) -> bool {
+        matches!(self, Self::H264 | Self::Vp8)
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Vp8 => "vp8",
+            Self::Jpeg => "jpeg",
+            Self::Webp => "webp",
+            Self::Png => "png",
+            Self::Rgba => "rgba",
+        }
+    }
+}
+
+/// One frame of a canvas as its sender encoded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanvasFrame {
+    pub format: CanvasFormat,
+    /// Decoding may begin here; always true for formats without deltas.
+    pub key: bool,
+    /// Pixels.
+    pub width: u16,
+    pub height: u16,
+    /// When it was drawn, microseconds of the sender's clock.
+    pub timestamp_us: u64,
+    pub data: Bytes,
+}
+
 /// One access unit of the encoded programme.
 ///
 /// Times are microseconds of the machine's monotonic clock, not of the mixer's life: a mixer that is restarted goes on in the

@@ -34,7 +34,7 @@ impl Default for Master {
     }
 }
 
-/// Anything that can be placed: so far a participant's tapped tracks.
+/// Anything that can be placed: a participant's tapped tracks, or the room's canvas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub id: SourceId,
@@ -42,6 +42,8 @@ pub struct Source {
     pub label: String,
     pub video: Option<SourceTrack>,
     pub audio: Option<SourceTrack>,
+    /// Its picture comes as frames of a canvas; `video` is `None` then.
+    pub canvas: bool,
     /// Where the video stands; `None` hears the source without showing it.
     pub placement: Option<Placement>,
     /// Linear gain of the audio, 0.0 to 4.0; 1.0 leaves it as it is.

@@ -12,18 +12,25 @@ use serde::Serialize;
 
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
+use crate::model::media::CanvasFrame;
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::scene::Scene;
+use crate::proto::canvas;
 
-/// The longest message taken. A keyframe of 1080p at 12 Mbit/s stays under 1 MiB; anything over this is a broken peer.
-pub const MAX_MESSAGE: usize = 8 << 20;
+/// The longest message taken: a raw canvas frame of 1080p. A keyframe of 1080p at 12 Mbit/s stays under 1 MiB; anything over this is a
+/// broken peer.
+pub const MAX_MESSAGE: usize = canvas::MAX_MESSAGE + CANVAS_HEADER + 1;
+
+/// Source and time of arrival in front of a canvas frame, bytes.
+const CANVAS_HEADER: usize = 12;
 
 const KIND_JSON: u8 = 0;
 const KIND_RTP: u8 = 1;
 const KIND_FRAME: u8 = 2;
 const KIND_CONFIG: u8 = 3;
+const KIND_CANVAS: u8 = 4;
 
 const FLAG_VIDEO: u8 = 1;
 const FLAG_KEY: u8 = 2;
@@ -33,6 +40,7 @@ const FLAG_KEY: u8 = 2;
 pub enum ToMixer {
     /// A tapped RTP packet, header included, as it left SRTP.
     Rtp(TappedPacket),
+    Canvas(CanvasStroke),
     Control(Control),
 }
 
@@ -43,6 +51,15 @@ pub struct TappedPacket {
     /// Monotonic clock of the machine, microseconds, stamped when the datagram was received.
     pub arrival_us: u64,
     pub packet: Bytes,
+}
+
+/// One frame of a canvas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanvasStroke {
+    pub source: SourceId,
+    /// Monotonic clock of the machine, microseconds, stamped when the frame was received.
+    pub arrival_us: u64,
+    pub frame: CanvasFrame,
 }
 
 /// Gateway to mixer, everything that is not media.
@@ -78,6 +95,8 @@ pub enum Report {
     Playing,
     /// A decoder needs a keyframe of this track.
     KeyframeWanted { track: TrackId },
+    /// A canvas can only go on with a keyframe.
+    CanvasKeyframeWanted { source: SourceId },
     /// A source's picture or sound came, stalled or failed.
     Source { source: SourceId, kind: MediaKind, state: SourceState },
     /// Once a second while playing.
@@ -155,6 +174,8 @@ pub enum WireError {
     UnknownKind(u8),
     #[error("message of kind {0} is too short")]
     TooShort(u8),
+    #[error("canvas frame is not valid")]
+    Canvas(#[from] canvas::Malformed),
     #[error("control message is not valid")]
     Json(#[from] serde_json::Error),
 }
@@ -168,6 +189,12 @@ impl ToMixer {
                 out.put_u32_le(tapped.track.0);
                 out.put_u64_le(tapped.arrival_us);
                 out.put_slice(&tapped.packet);
+            }
+            Self::Canvas(stroke) => {
+                begin(out, KIND_CANVAS, CANVAS_HEADER + canvas::HEADER + stroke.frame.data.len());
+                out.put_u32_le(stroke.source.0);
+                out.put_u64_le(stroke.arrival_us);
+                canvas::write(&stroke.frame, out);
             }
             Self::Control(control) => encode_json(out, control),
         }
@@ -185,6 +212,13 @@ impl ToMixer {
                 let track = TrackId(body.get_u32_le());
                 let arrival_us = body.get_u64_le();
                 Ok(Some(Self::Rtp(TappedPacket { track, arrival_us, packet: body })))
+            }
+            KIND_CANVAS => {
+                need(kind, &body, CANVAS_HEADER)?;
+                let source = SourceId(body.get_u32_le());
+                let arrival_us = body.get_u64_le();
+                let frame = canvas::Frames::new(body).next().unwrap_or(Err(canvas::Malformed::Empty))?;
+                Ok(Some(Self::Canvas(CanvasStroke { source, arrival_us, frame })))
             }
             KIND_JSON => Ok(Some(Self::Control(serde_json::from_slice(&body)?))),
             other => Err(WireError::UnknownKind(other)),

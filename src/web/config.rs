@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::domain::network::Network;
 use crate::proto::signal::IceServer;
+use crate::web::canvas;
 use crate::web::ice;
 use crate::web::limits;
 use crate::web::listener;
@@ -39,6 +40,7 @@ pub struct Config {
     pub limits: limits::Config,
     pub ws: ws::Config,
     pub whip: whip::Config,
+    pub canvas: canvas::Config,
     /// STUN and TURN servers told to everybody who enters a room.
     pub ice_servers: Vec<IceServer>,
     pub turn: ice::Config,
@@ -59,6 +61,7 @@ impl Default for Config {
             limits: limits::Config::default(),
             ws: ws::Config::default(),
             whip: whip::Config::default(),
+            canvas: canvas::Config::default(),
             ice_servers: Vec::new(),
             turn: ice::Config::default(),
         }

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod canvas;
 pub mod config;
 pub mod extract;
 pub mod ice;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod listener;
 pub mod observe;
 pub mod ops;
+mod origin;
 pub mod places;
 pub mod problem;
 mod seat;
@@ -40,6 +42,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::domain::network::Network;
+use crate::live::canvas::Canvases;
 use crate::live::port::Dial;
 use crate::live::port::Identity;
 use crate::live::port::Store;
@@ -64,6 +67,7 @@ const RETRY_AFTER_S: u64 = 10;
 pub struct Gateway {
     pub registry: Registry,
     pub rooms: Rooms,
+    pub canvases: Canvases,
     pub store: Arc<dyn Store>,
     pub vault: Arc<dyn Vault>,
     pub dial: Arc<dyn Dial>,
@@ -105,7 +109,7 @@ pub fn router(gateway: &Gateway) -> Router {
     wrap(routes, &gateway.config)
 }
 
-/// The ways into a room: signalling, WHIP and WHEP.
+/// The ways into a room: signalling, WHIP and WHEP, and its canvas.
 fn rooms(gateway: &Gateway) -> Router {
     let ice_servers = IceServers::new(&gateway.config.ice_servers, &gateway.config.turn);
     let signalling = ws::routes(ws::State {
@@ -115,7 +119,13 @@ fn rooms(gateway: &Gateway) -> Router {
         ice_servers: ice_servers.clone(),
         shutdown: gateway.shutdown.clone(),
     });
-    signalling.merge(whip::routes(whip::State {
+    let canvas = canvas::routes(canvas::State {
+        canvases: gateway.canvases.clone(),
+        identity: gateway.identity.clone(),
+        config: Arc::new(gateway.config.canvas.clone()),
+        shutdown: gateway.shutdown.clone(),
+    });
+    signalling.merge(canvas).merge(whip::routes(whip::State {
         rooms: gateway.rooms.clone(),
         identity: gateway.identity.clone(),
         config: Arc::new(gateway.config.whip.clone()),

@@ -11,6 +11,7 @@ import "./styles/room.css";
 import "./styles/broadcast.css";
 import "./styles/mixer.css";
 import "./styles/delays.css";
+import "./styles/canvas.css";
 import { takeInvitation } from "./token";
 import { App } from "./ui/app";
 

@@ -170,6 +170,7 @@ fn scene(job: &Job) -> Scene {
             muted: false,
             pan: 0.0,
             delay_ms: 0,
+            canvas: false,
         })
         .collect();
     let programme = ProgrammeSpec {

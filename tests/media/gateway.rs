@@ -82,6 +82,7 @@ pub(crate) fn source(id: u32, video: Option<&Track>, audio: Option<&Track>, rect
         muted: false,
         pan: 0.0,
         delay_ms: 0,
+        canvas: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The mixer with real GStreamer: what comes out is decoded and looked at.
 
+mod canvas;
 mod desk;
 mod eyes;
 mod gateway;

@@ -1,6 +1,7 @@
 //! Behaviour of the public surface, in virtual time or over loopback, one module per part.
 
 mod api;
+mod canvas;
 mod ingest;
 mod mixer_link;
 mod publish;

@@ -55,7 +55,7 @@ fn a_stand_in_mixer_does_as_it_is_told() {
                     say(&mut socket, FromMixer::Report(Report::Finished));
                     return;
                 }
-                ToMixer::Control(other) => panic!("{other:?}"),
+                other @ (ToMixer::Canvas(_) | ToMixer::Control(_)) => panic!("{other:?}"),
             };
             say(&mut socket, answer);
         }

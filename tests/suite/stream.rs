@@ -1,5 +1,6 @@
 //! A stream's life with fake mixers and destinations.
 
+mod canvas;
 mod direction;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jamcast::domain::layout;
+use jamcast::live::canvas::Canvases;
 use jamcast::live::port::Connection;
 use jamcast::live::port::DestinationRow;
 use jamcast::live::port::Dial;
@@ -312,6 +314,7 @@ struct FakeTap {
 
 struct World {
     registry: Registry,
+    canvases: Canvases,
     store: Arc<Memory>,
     server: Arc<SilentServer>,
     born: mpsc::Receiver<FakeMixer>,
@@ -361,9 +364,10 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
         let row = RoomRow { id: room(name), owner: anna(), title: name.to_owned(), created_at_ms: 1 };
         store.rows().rooms.insert(row.id.clone(), row);
     }
-    let shutdown = CancellationToken::new();
+    let (canvases, shutdown) = (Canvases::default(), CancellationToken::new());
     let ports = Ports {
         rooms: Rooms::new(vec![commands]),
+        canvases: canvases.clone(),
         mixers: Arc::new(FakeMixers { born: born_in, queue, start }),
         dial,
         vault: Arc::new(OpenVault),
@@ -372,7 +376,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     };
     let registry = Registry::new(ports, config, shutdown.clone(), TaskTracker::new());
     let server = Arc::default();
-    World { registry, store, server, born, taps, keyframes, shutdown, folder }
+    World { registry, canvases, store, server, born, taps, keyframes, shutdown, folder }
 }
 
 fn ask(name: &str) -> NewStream {
@@ -718,7 +722,7 @@ async fn a_mixer_that_does_not_read_loses_packets_and_never_a_scene() {
         match mixer.hear().await {
             ToMixer::Rtp(_) => packets += 1,
             ToMixer::Control(Control::Scene { scene }) => break scene,
-            ToMixer::Control(other) => panic!("{other:?}"),
+            other @ (ToMixer::Canvas(_) | ToMixer::Control(_)) => panic!("{other:?}"),
         }
     };
     assert_eq!((packets, scene.sources.len()), (4, 3));

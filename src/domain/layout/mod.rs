@@ -1,5 +1,6 @@
 //! Where each picture stands: from what the host wishes, who is there and who matters, to rectangles. Pure functions, all of it.
 
+mod canvas;
 mod grid;
 pub mod speaker;
 
@@ -41,6 +42,10 @@ pub enum Kind {
     PictureInPicture,
     /// Rectangles by hand.
     Custom,
+    /// The canvas alone; the grid while there is none.
+    Canvas,
+    /// The canvas large, the pictures small beside it; the grid while there is none.
+    CanvasAndTiles,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +92,9 @@ impl Layout {
         }
         let whole = Placement { rect: Rect { x: 0, y: 0, width, height }, z: 0 };
         match self.kind {
-            Kind::Grid => return place(pictures.len(), width, height).into_iter().map(Some).collect(),
+            Kind::Grid | Kind::Canvas | Kind::CanvasAndTiles => {
+                return place(pictures.len(), width, height).into_iter().map(Some).collect();
+            }
             Kind::Speaker => {
                 return beside(camera_of(at.loudest, pictures).unwrap_or(0), pictures.len(), width, height);
             }

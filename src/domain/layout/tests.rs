@@ -81,6 +81,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         Just(Kind::Speaker),
         Just(Kind::Spotlight),
         Just(Kind::PictureInPicture),
+        Just(Kind::Canvas),
+        Just(Kind::CanvasAndTiles),
         Just(Kind::Custom)
     ]
 }
@@ -120,7 +122,7 @@ proptest! {
             }
         }
         let expected = match kind {
-            Kind::Grid | Kind::Speaker => count,
+            Kind::Grid | Kind::Speaker | Kind::Canvas | Kind::CanvasAndTiles => count,
             Kind::Spotlight => 1,
             Kind::PictureInPicture => count.min(2),
             Kind::Custom => shares.len().min(count),

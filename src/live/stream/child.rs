@@ -8,6 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::live::port::MixerError;
 use crate::live::port::MixerLink;
 use crate::live::stream::outbox::Outbox;
+use crate::proto::mixer::CanvasStroke;
 use crate::proto::mixer::FromMixer;
 use crate::proto::mixer::TappedPacket;
 use crate::proto::mixer::ToMixer;
@@ -61,10 +62,18 @@ impl Child {
         }
     }
 
+    /// Offers a frame of a canvas; `false` if it is lost, because the mixer does not keep up or is not there.
+    pub(super) fn offer_stroke(&mut self, stroke: CanvasStroke) -> bool {
+        match self {
+            Self::Running(running) => running.offer(ToMixer::Canvas(stroke)),
+            Self::None | Self::Starting(_) => false,
+        }
+    }
+
     /// Offers a packet: it is lost, and counted, if the mixer does not keep up or is not there.
     pub(super) fn offer(&mut self, packet: TappedPacket) {
         let taken = match self {
-            Self::Running(running) => running.offer(packet),
+            Self::Running(running) => running.offer(ToMixer::Rtp(packet)),
             Self::None | Self::Starting(_) => false,
         };
         if !taken {
@@ -93,7 +102,7 @@ impl Running {
         }
     }
 
-    fn offer(&mut self, packet: TappedPacket) -> bool {
+    fn offer(&mut self, media: ToMixer) -> bool {
         // Control goes first, so that media can never keep a scene or a sender report waiting behind it.
         while !self.outbox.is_empty() {
             let Ok(room) = self.link.commands.try_reserve() else { return false };
@@ -101,7 +110,7 @@ impl Running {
                 room.send(ToMixer::Control(control));
             }
         }
-        match self.link.commands.try_send(ToMixer::Rtp(packet)) {
+        match self.link.commands.try_send(media) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
         }

@@ -11,6 +11,7 @@ use crate::domain::desk::MasterChange;
 use crate::domain::desk::StripChange;
 use crate::domain::layout::Layout;
 use crate::domain::layout::speaker::Speaker;
+use crate::live::snapshot::CanvasSnapshot;
 use crate::live::snapshot::LayoutSnapshot;
 use crate::live::snapshot::Meters;
 use crate::live::snapshot::MixSnapshot;
@@ -126,6 +127,7 @@ impl Stream {
             corner: layout.corner.into(),
             tiles: layout.tiles.iter().map(Into::into).collect(),
             pictures: self.pictures.clone(),
+            canvas: self.canvas_shown.clone(),
         }
     }
 
@@ -140,6 +142,11 @@ impl Stream {
             })
         });
         self.pictures = pictures.collect();
+        let painter = self.canvas.painter.borrow().clone();
+        self.canvas_shown = painter.map(|painter| {
+            let canvas = scene.sources.iter().find(|source| source.canvas);
+            CanvasSnapshot { painter, rect: canvas.and_then(|source| source.placement).map(|place| place.rect) }
+        });
     }
 
     pub(super) fn on_meters(&mut self, meters: &mixer::Meters) {

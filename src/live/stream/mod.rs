@@ -1,5 +1,6 @@
 //! One running stream: the task between a room's tap, a mixer child, and the destinations.
 
+mod canvas;
 mod child;
 mod direction;
 mod ledger;
@@ -36,6 +37,7 @@ use crate::domain::lifecycle::Input;
 use crate::domain::lifecycle::Lifecycle;
 use crate::domain::lifecycle::Limits;
 use crate::domain::lifecycle::State;
+use crate::live::canvas::View;
 use crate::live::destination;
 use crate::live::destination::Destination;
 use crate::live::fanout::Fanout;
@@ -44,12 +46,14 @@ use crate::live::port::RecordingRow;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
 use crate::live::rooms::Roster;
+use crate::live::snapshot::CanvasSnapshot;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::Meters;
 use crate::live::snapshot::Outcome;
 use crate::live::snapshot::PictureSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
+use crate::live::stream::canvas::CanvasEvent;
 use crate::live::stream::child::Child;
 use crate::live::stream::child::ChildEvent;
 use crate::live::stream::direction::Asked;
@@ -145,6 +149,9 @@ pub struct Stream {
     first_video_ms: Option<u64>,
 
     tap: Tapping,
+    canvas: View,
+    /// The canvas as in the newest scene.
+    canvas_shown: Option<CanvasSnapshot>,
     roster: Roster,
     composer: Composer,
     reports: SenderReports,
@@ -185,6 +192,7 @@ enum Happening {
     DestinationsClosed,
     Child(ChildEvent),
     Tap(TapEvent),
+    Canvas(CanvasEvent),
     Directed(Asked),
     KeyframeWanted,
     Time,
@@ -225,6 +233,8 @@ impl Stream {
             lead: now - asked_at,
             first_video_ms: None,
             tap: Tapping::open(ports.rooms.clone(), row.room.clone()),
+            canvas: ports.canvases.watch(&row.room),
+            canvas_shown: None,
             roster: Roster::default(),
             composer: Composer::default(),
             reports: SenderReports::new(),
@@ -297,6 +307,7 @@ impl Stream {
                 }
                 Happening::Child(event) => self.on_child(event),
                 Happening::Tap(event) => self.on_tap(event),
+                Happening::Canvas(event) => self.on_canvas(event),
                 Happening::Directed(asked) => self.on_asked(asked),
                 Happening::KeyframeWanted => self.keyframe_wish = true,
                 Happening::Time => self.advance(Input::Timeout),
@@ -317,6 +328,7 @@ impl Stream {
             Some(asked) = self.directions.recv() => Happening::Directed(asked),
             event = self.child.next() => Happening::Child(event),
             event = self.tap.next() => Happening::Tap(event),
+            event = canvas::next(&mut self.canvas) => Happening::Canvas(event),
         }
     }
 
@@ -472,6 +484,7 @@ impl Stream {
                 // A mixer begins with a keyframe by itself, so older wishes are granted; its decoders need some as well.
                 self.keyframe_wish = false;
                 self.ask_keyframes(scene::visible_tracks(&self.roster));
+                self.canvas.want_keyframe();
             }
             ChildEvent::NotStarted(error) => {
                 let reason = match std::error::Error::source(&error) {
@@ -512,6 +525,7 @@ impl Stream {
         match report {
             Report::Playing => debug!("the mixer plays"),
             Report::KeyframeWanted { track } => self.ask_keyframes([track]),
+            Report::CanvasKeyframeWanted { .. } => self.canvas.want_keyframe(),
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
             Report::Stats(stats) => self.mixer_stats = stats,
             Report::Meters(meters) => self.on_meters(&meters),

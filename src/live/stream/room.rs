@@ -78,7 +78,9 @@ impl Stream {
 
     pub(super) fn scene(&mut self) -> Scene {
         let recording = self.part.as_ref().map(Part::name);
-        let scene = self.composer.compose(&self.roster, &self.staging, &self.row.programme, recording);
+        let painter = self.canvas.painter.borrow().clone();
+        let scene =
+            self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);
         for (track, tile) in scene::tiles(&scene) {
             self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });
         }

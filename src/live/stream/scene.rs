@@ -18,6 +18,7 @@ use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
 use crate::model::scene::Master;
+use crate::model::scene::Placement;
 use crate::model::scene::Scene;
 use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
@@ -27,6 +28,8 @@ use crate::model::spec::ProgrammeSpec;
 #[derive(Debug, Default)]
 pub(super) struct Composer {
     numbers: BTreeMap<Seat, SourceId>,
+    /// Of the canvas, while there is one.
+    canvas: Option<SourceId>,
     next: u32,
 }
 
@@ -53,6 +56,7 @@ impl Composer {
         &mut self,
         roster: &Roster,
         staging: &Staging,
+        canvas: Option<&str>,
         programme: &ProgrammeSpec,
         recording: Option<String>,
     ) -> Scene {
@@ -93,13 +97,37 @@ impl Composer {
         self.numbers.retain(|seat, _| seated.contains(seat));
         let shown: Vec<Pick> = sources.iter().filter_map(|(_, pick)| *pick).collect();
         let at = Attention { spotlight: roster.spotlight, loudest: staging.speaker.loudest() };
-        let mut placements = staging.layout.arrange(&shown, at, programme.width, programme.height).into_iter();
-        let sources = sources
+        let (width, height) = (programme.width, programme.height);
+        let (placements, canvas_place) = match canvas {
+            Some(_) => staging.layout.arrange_with_canvas(&shown, at, width, height),
+            None => (staging.layout.arrange(&shown, at, width, height), None),
+        };
+        let mut placements = placements.into_iter();
+        let mut sources: Vec<Source> = sources
             .into_iter()
             .map(|(source, pick)| Source { placement: pick.and_then(|_| placements.next().flatten()), ..source })
             .collect();
+        sources.extend(self.canvas_source(canvas, canvas_place));
         let master = Master { gain: desk::linear(desk.master.gain_db), normalise: desk.master.normalise };
         Scene { programme: programme.clone(), master, sources, recording }
+    }
+
+    fn canvas_source(&mut self, painter: Option<&str>, placement: Option<Placement>) -> Option<Source> {
+        let Some(painter) = painter else {
+            self.canvas = None;
+            return None;
+        };
+        let id = self.canvas.unwrap_or_else(|| {
+            self.next += 1;
+            SourceId(self.next)
+        });
+        self.canvas = Some(id);
+        Some(Source { placement, canvas: true, ..source(id, format!("{painter} (canvas)"), None, None) })
+    }
+
+    /// The canvas, while there is one.
+    pub(super) const fn canvas(&self) -> Option<SourceId> {
+        self.canvas
     }
 
     /// Whose source this is, and whether it is a screen.
@@ -175,6 +203,7 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
         muted: false,
         pan: 0.0,
         delay_ms: 0,
+        canvas: false,
     }
 }
 
@@ -219,7 +248,7 @@ mod tests {
     }
 
     fn compose(composer: &mut Composer, roster: &Roster) -> Vec<Source> {
-        composer.compose(roster, &Staging::default(), &ProgrammeSpec::default(), None).sources
+        composer.compose(roster, &Staging::default(), None, &ProgrammeSpec::default(), None).sources
     }
 
     #[test]
@@ -283,7 +312,7 @@ mod tests {
         desk.turn_master(MasterChange { gain_db: Some(-60.0), normalise: Some(true) });
         let mut composer = Composer::default();
         let staging = Staging { desk, ..Staging::default() };
-        let scene = composer.compose(&roster, &staging, &ProgrammeSpec::default(), None);
+        let scene = composer.compose(&roster, &staging, None, &ProgrammeSpec::default(), None);
         assert_eq!(scene.master, Master { gain: 0.0, normalise: true });
         let [first, second, screen] = scene.sources.as_slice() else { panic!("three sources") };
         assert_eq!((first.gain, first.muted, first.delay_ms), (1.0, false, 0));
@@ -301,7 +330,7 @@ mod tests {
         let staging = Staging { layout, ..Staging::default() };
         let mut composer = Composer::default();
         let mut shown = |roster: &Roster| -> Vec<Option<u32>> {
-            let scene = composer.compose(roster, &staging, &ProgrammeSpec::default(), None);
+            let scene = composer.compose(roster, &staging, None, &ProgrammeSpec::default(), None);
             scene.sources.iter().map(|source| source.placement.map(|p| p.rect.width)).collect()
         };
         assert_eq!(shown(&roster), [None, Some(320), Some(1280)], "a screen, and who shows it");
@@ -309,6 +338,21 @@ mod tests {
         assert_eq!(shown(&roster), [Some(1280), Some(320), None]);
         roster.spotlight = Some(roster.participants[1].id);
         assert_eq!(shown(&roster), [Some(320), Some(1280), None]);
+    }
+
+    #[test]
+    fn a_canvas_is_the_last_source_and_keeps_its_number_while_it_is_there() {
+        let mut composer = Composer::default();
+        let mut scene = |painter| {
+            let sources =
+                composer.compose(&duo(), &Staging::default(), painter, &ProgrammeSpec::default(), None).sources;
+            sources.last().map(|source| (source.id, source.canvas, source.placement, source.label.clone()))
+        };
+        let before = scene(Some("Ann")).expect("a source");
+        assert!(before.1 && before.2.is_some() && before.3 == "Ann (canvas)");
+        assert_eq!(scene(Some("Ann")).map(|source| source.0), Some(before.0));
+        assert!(scene(None).is_some_and(|source| !source.1));
+        assert!(scene(Some("Bob")).is_some_and(|source| source.1 && source.0 != before.0));
     }
 
     #[test]

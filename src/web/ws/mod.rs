@@ -30,6 +30,7 @@ use crate::proto::signal::MAX_MESSAGE;
 use crate::proto::signal::SUB_PROTOCOL;
 use crate::web::ice::IceServers;
 use crate::web::limits::network_of;
+use crate::web::origin::is_welcome;
 use crate::web::places::Full;
 use crate::web::places::Places;
 use crate::web::problem::Problem;
@@ -142,7 +143,7 @@ fn open(
         let detail = format!("this gateway speaks {SUB_PROTOCOL}{asked}; name it in Sec-WebSocket-Protocol");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupported_protocol", detail));
     }
-    if !is_welcome_origin(headers, &desk.state.config.allowed_origins) {
+    if !is_welcome(headers, &desk.state.config.allowed_origins) {
         let detail = "pages of this origin may not connect; an operator can allow it in `allowed_origins`";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
     }
@@ -160,36 +161,4 @@ fn open(
         line::converse(socket, &desk).await;
         drop(slot);
     }))
-}
-
-/// Browsers always send an origin; what sends none is no browser, and no page can make it connect.
-fn is_welcome_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").map(|(_, authority)| authority);
-    own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
-        || allowed.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_own_and_allowed_origins_are_welcome() {
-        let headers = |origin: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, "jam.example:8080".parse().unwrap());
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
-            headers
-        };
-        let allowed = ["https://studio.example/".to_owned()];
-        assert!(is_welcome_origin(&HeaderMap::new(), &[]));
-        assert!(is_welcome_origin(&headers("http://jam.example:8080"), &[]));
-        assert!(is_welcome_origin(&headers("https://studio.example"), &allowed));
-        for stranger in ["http://jam.example", "https://evil.example", "null", "https://studio.example.evil.example"] {
-            assert!(!is_welcome_origin(&headers(stranger), &allowed), "{stranger}");
-        }
-    }
 }

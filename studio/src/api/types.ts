@@ -81,7 +81,7 @@ export interface Musician {
 
 export type MusicianChange = Partial<Pick<Musician, "gain_db" | "muted" | "solo" | "pan" | "delay_ms">>;
 
-export type LayoutKind = "grid" | "speaker" | "spotlight" | "picture_in_picture" | "custom";
+export type LayoutKind = "grid" | "speaker" | "spotlight" | "picture_in_picture" | "custom" | "canvas" | "canvas_and_tiles";
 export type Corner = "top_left" | "top_right" | "bottom_left" | "bottom_right";
 
 /** A musician's camera or screen. */
@@ -105,11 +105,21 @@ export interface Layout {
   corner: Corner;
   tiles: Tile[];
   /** What can be shown, and where it stands in programme pixels. */
-  pictures: (Picture & { name: string; rect: { x: number; y: number; width: number; height: number } | null })[];
+  pictures: (Picture & { name: string; rect: Rect | null })[];
+  /** The room's canvas, while there is one. */
+  canvas: { painter: string; rect: Rect | null } | null;
+}
+
+/** In programme pixels. */
+export interface Rect {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
 }
 
 /** Replaces the layout as a whole. */
-export type LayoutChange = Omit<Layout, "pictures">;
+export type LayoutChange = Omit<Layout, "pictures" | "canvas">;
 
 export interface StreamChange {
   mix?: {

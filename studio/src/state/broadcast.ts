@@ -9,6 +9,7 @@ import { Problem } from "../api/problem";
 import { isRunning } from "../api/types";
 import type { Destination, Meters, NewDestination, Platform, Recording, StreamChange, StreamSnapshot } from "../api/types";
 import { retryDelay } from "../room/backoff";
+import { Canvas } from "./canvas";
 import { Desk } from "./desk";
 import { report, tell, warn } from "./toasts";
 
@@ -35,13 +36,16 @@ export class Broadcast {
   readonly meters: Signal<Meters | null> = signal(null);
   readonly desk = new Desk((change) => this.direct(change));
 
+  readonly canvas: Canvas;
+
   private readonly gateway: Gateway;
   private readonly room: string;
   private watch: AbortController | null = null;
 
-  constructor(gateway: Gateway, room: string) {
+  constructor(gateway: Gateway, room: string, token: string) {
     this.gateway = gateway;
     this.room = room;
+    this.canvas = new Canvas(token, room, this.meters);
   }
 
   async load(): Promise<void> {
@@ -153,6 +157,7 @@ export class Broadcast {
   }
 
   close(): void {
+    this.canvas.stop();
     this.watch?.abort();
     this.watch = null;
   }

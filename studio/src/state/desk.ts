@@ -43,9 +43,10 @@ export class Desk {
     return { master_gain_db, normalise, ...this.flying.value?.master, ...this.waiting.value.master };
   }
 
-  layout(stream: StreamSnapshot): Layout | (LayoutChange & { pictures: Layout["pictures"] }) {
+  layout(stream: StreamSnapshot): Layout {
     const wish = this.waiting.value.layout ?? this.flying.value?.layout;
-    return wish ? { ...wish, pictures: stream.layout.pictures } : stream.layout;
+    const { pictures, canvas } = stream.layout;
+    return wish ? { ...wish, pictures, canvas } : stream.layout;
   }
 
   turn(participant: string, change: MusicianChange): void {

@@ -127,7 +127,7 @@ export class Studio {
     const role = this.invitation.claims.role ?? view.self?.role;
     const runs = role === "host" || role === "admin";
     if (!runs || view.room === null || this.broadcast.value !== null) return;
-    const broadcast = new Broadcast(this.gateway, view.room);
+    const broadcast = new Broadcast(this.gateway, view.room, this.invitation.token);
     this.broadcast.value = broadcast;
     broadcast.load().catch((error: unknown) => report("load the broadcast panel", error));
   }

@@ -6,6 +6,7 @@ import { useState } from "preact/hooks";
 import type { DestinationSnapshot, DestinationState, StreamSnapshot } from "../api/types";
 import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
+import { CanvasSection } from "./canvas";
 import { Destinations } from "./destinations";
 import { Dialog } from "./dialog";
 import { FieldError, TextField } from "./fields";
@@ -27,6 +28,7 @@ export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; o
       {broadcast.running.value ? <Running broadcast={broadcast} /> : <Prepare broadcast={broadcast} />}
       {broadcast.running.value && <LayoutPicker broadcast={broadcast} />}
       {broadcast.running.value && <Mixer broadcast={broadcast} />}
+      <CanvasSection canvas={broadcast.canvas} />
       <Recordings broadcast={broadcast} />
     </aside>
   );

@@ -11,7 +11,11 @@ const NAMES: Record<Exclude<LayoutKind, "custom">, { name: string; help: string 
   speaker: { name: "Loudest", help: "The loudest large, the others beside" },
   spotlight: { name: "One", help: "One alone" },
   picture_in_picture: { name: "Inset", help: "One large, another in its corner" },
+  canvas: { name: "Canvas", help: "The canvas alone" },
+  canvas_and_tiles: { name: "Beside", help: "The canvas large, everybody small beside it" },
 };
+
+const OF_A_CANVAS: LayoutKind[] = ["canvas", "canvas_and_tiles"];
 
 const CORNERS: { id: Corner; label: string }[] = [
   { id: "bottom_right", label: "Bottom right" },
@@ -39,6 +43,9 @@ export function LayoutPicker({ broadcast }: { broadcast: Broadcast }): JSX.Eleme
     const found = pictures.find((picture) => keyOf(picture) === key);
     return found ? { participant: found.participant, screen: found.screen } : null;
   };
+  const kinds = (Object.keys(NAMES) as (keyof typeof NAMES)[]).filter(
+    (kind) => layout.canvas !== null || kind === layout.kind || !OF_A_CANVAS.includes(kind),
+  );
   return (
     <section class="layouts" aria-label="Picture of the broadcast" data-testid="layouts">
       <div class="section-head">
@@ -47,7 +54,7 @@ export function LayoutPicker({ broadcast }: { broadcast: Broadcast }): JSX.Eleme
       </div>
       <Preview layout={stream.layout} width={stream.programme.width} height={stream.programme.height} />
       <div class="layout-choices" role="radiogroup" aria-label="Layout">
-        {(Object.keys(NAMES) as (keyof typeof NAMES)[]).map((kind) => (
+        {kinds.map((kind) => (
           <button
             key={kind}
             class="layout-choice"
@@ -102,7 +109,8 @@ function keyOf({ participant, screen }: Picture): string {
 /** Where everybody stands now. */
 function Preview(props: { layout: Layout; width: number; height: number }): JSX.Element {
   const { layout, width, height } = props;
-  const shown = layout.pictures.filter((picture) => picture.rect !== null);
+  const canvas = layout.canvas === null ? [] : [{ participant: "canvas", screen: true, name: "Canvas", rect: layout.canvas.rect }];
+  const shown = [...layout.pictures, ...canvas].filter((picture) => picture.rect !== null);
   return (
     <svg class="layout-preview" viewBox={`0 0 ${width} ${height}`} role="img" data-testid="layout-preview" aria-label={shown.length === 0 ? "Nobody is seen" : `Seen: ${shown.map((each) => each.name).join(", ")}`}>
       {shown.map(({ participant, screen, name, rect }) => {
@@ -132,6 +140,8 @@ const SKETCHES: Record<keyof typeof NAMES, [number, number, number, number][]> =
   speaker: [[1, 1, 22, 17], [24.5, 1, 6.5, 5], [24.5, 7, 6.5, 5], [24.5, 13, 6.5, 5]],
   spotlight: [[1, 1, 30, 17]],
   picture_in_picture: [[1, 1, 30, 17], [20, 11, 9.5, 5.5]],
+  canvas: [[1, 1, 30, 17]],
+  canvas_and_tiles: [[1, 1, 22, 17], [24.5, 1, 6.5, 5], [24.5, 7, 6.5, 5], [24.5, 13, 6.5, 5]],
 };
 
 function Sketch({ kind }: { kind: keyof typeof NAMES }): JSX.Element {

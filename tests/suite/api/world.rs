@@ -16,6 +16,7 @@ use axum::http::header;
 use jamcast::driver::identity::Tokens;
 use jamcast::driver::store::Db;
 use jamcast::driver::vault::Keyring;
+use jamcast::live::canvas::Canvases;
 use jamcast::live::port::Connection;
 use jamcast::live::port::Dial;
 use jamcast::live::port::DialError;
@@ -110,6 +111,7 @@ impl World {
         std::fs::create_dir(&recordings).expect("a folder");
         let ports = Ports {
             rooms: rooms.clone(),
+            canvases: Canvases::default(),
             mixers: Arc::new(SilentMixers::default()),
             dial: dial.clone(),
             vault: vault.clone(),
@@ -120,6 +122,7 @@ impl World {
         let gateway = Gateway {
             registry: Registry::new(ports, registry::Config::default(), shutdown.clone(), TaskTracker::new()),
             rooms,
+            canvases: Canvases::default(),
             store,
             vault,
             dial,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jamcast::proto::canvas;
 use jamcast::proto::signal::Call;
 use jamcast::proto::signal::FromGateway;
 use jamcast::web::problem::Problem;
@@ -19,6 +20,12 @@ fn every_example_is_a_message_and_nothing_more() {
     for example in examples() {
         let read = if example.get("status").is_some() {
             serde_json::from_value::<Problem>(example.clone()).map(|problem| serde_json::to_value(problem).unwrap())
+        } else if example.get("type").is_some_and(|kind| kind == "open") {
+            serde_json::from_value::<canvas::FromSender>(example.clone())
+                .map(|said| serde_json::to_value(said).unwrap())
+        } else if example.get("type").is_some() {
+            serde_json::from_value::<canvas::FromGateway>(example.clone())
+                .map(|said| serde_json::to_value(said).unwrap())
         } else if example.get("id").is_some() && example.get("method").is_some() {
             let call = Call::parse(&example.to_string()).unwrap_or_else(|error| panic!("{error:?}: {example}"));
             serde_json::to_value(call)
@@ -27,6 +34,14 @@ fn every_example_is_a_message_and_nothing_more() {
         };
         assert_eq!(read.unwrap_or_else(|error| panic!("{error}: {example}")), example);
     }
+}
+
+#[test]
+fn every_canvas_message_has_an_example() {
+    let shown: BTreeSet<String> =
+        examples().iter().filter_map(|example| Some(example.get("type")?.as_str()?.to_owned())).collect();
+    let expected = ["credit", "dropped", "keyframe", "open", "opened", "pace", "refused"];
+    assert_eq!(shown.iter().filter(|kind| expected.contains(&kind.as_str())).count(), expected.len(), "{shown:?}");
 }
 
 #[test]

@@ -43,12 +43,14 @@ const DELAY_MS: RangeInclusive<u32> = 0..=desk::MOST_DELAY_MS;
 const PLACE: RangeInclusive<f64> = 0.0..=1.0;
 const SHARE: RangeInclusive<f64> = layout::LEAST_SHARE..=1.0;
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("grid", Kind::Grid),
     ("speaker", Kind::Speaker),
     ("spotlight", Kind::Spotlight),
     ("picture_in_picture", Kind::PictureInPicture),
     ("custom", Kind::Custom),
+    ("canvas", Kind::Canvas),
+    ("canvas_and_tiles", Kind::CanvasAndTiles),
 ];
 
 const CORNERS: [(&str, Corner); 4] = [
@@ -114,7 +116,7 @@ struct MusicianBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = LayoutChange)]
 struct LayoutBody {
-    /// `grid`, `speaker`, `spotlight`, `picture_in_picture` or `custom`.
+    /// `grid`, `speaker`, `spotlight`, `picture_in_picture`, `custom`, `canvas` or `canvas_and_tiles`.
     #[schema(value_type = String, example = "speaker")]
     kind: Field<String>,
     /// Who is large in a spotlight or a picture in picture; what is going on decides unless given.
