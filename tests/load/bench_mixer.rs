@@ -1,24 +1,14 @@
 //! CPU of our mixer beside one ffmpeg command that does the same job, and beside the floor: decoding alone plus x264 alone.
 
-use std::io::Read;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use bytes::Bytes;
-use bytes::BytesMut;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -26,26 +16,24 @@ use gstreamer_app::AppSinkCallbacks;
 use jamcast::model::id::SourceId;
 use jamcast::model::id::TrackId;
 use jamcast::model::media::Codec;
-use jamcast::model::media::MediaKind;
 use jamcast::model::scene::Placement;
 use jamcast::model::scene::Rect;
 use jamcast::model::scene::Scene;
 use jamcast::model::scene::Source;
 use jamcast::model::scene::SourceTrack;
 use jamcast::model::spec::ProgrammeSpec;
-use jamcast::proto::mixer::Control;
-use jamcast::proto::mixer::FromMixer;
 use jamcast::proto::mixer::TappedPacket;
 use jamcast::proto::mixer::ToMixer;
 
 use crate::demo::say;
+use crate::rig::Effort;
+use crate::rig::Rig;
+use crate::rig::WARM_UP;
+use crate::rig::Writer;
 
 const VP8: u8 = 96;
 const OPUS: u8 = 111;
 const SOURCES: usize = 4;
-/// The first seconds are start-up: plugins load, decoders wait for keyframes.
-const WARM_UP: Duration = Duration::from_secs(4);
-
 /// Four musicians of one picture size into one programme.
 struct Job {
     name: &'static str,
@@ -72,16 +60,22 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
     gst::init()?;
     let folder = tempfile::tempdir()?;
     say("CPU seconds for a minute of programme (user + system), x264 superfast zerolatency, one run:");
-    say("job                         ours   ffmpeg   floor   ours/ffmpeg   ours/floor   frames");
+    say("ffmpeg live reads its files at the speed of life, as ours must; ffmpeg as fast as it can.");
+    say(
+        "job                         ours   ffmpeg live   ffmpeg   floor   ours/live   ours/ffmpeg   ours/floor   frames",
+    );
     for job in JOBS {
         let length = seconds + WARM_UP.as_secs() + 4;
         let files = prepare(job, folder.path(), length)?;
-        let (ours, frames) = ours(mixer, job, &files, Duration::from_secs(seconds))?;
-        let ffmpeg = cpu(&["-nostdin", "-v", "info", "-benchmark"], &compose(job, &files), length)?;
+        let Effort { cpu: ours, frames } = ours(mixer, job, &files, Duration::from_secs(seconds))?;
+        let benchmark = ["-nostdin", "-v", "info", "-benchmark"];
+        let live = cpu(&benchmark, &compose(job, &files, &["-re"]), length)?;
+        let ffmpeg = cpu(&benchmark, &compose(job, &files, &[]), length)?;
         let floor = floor(job, &files, folder.path(), length)?;
         say(&format!(
-            "{:<26} {ours:>6.1} {ffmpeg:>8.1} {floor:>7.1} {:>13.2} {:>12.2}   {frames}",
+            "{:<26} {ours:>6.1} {live:>13.1} {ffmpeg:>8.1} {floor:>7.1} {:>11.2} {:>13.2} {:>12.2}   {frames}",
             job.name,
+            ours / live,
             ours / ffmpeg,
             ours / floor
         ));
@@ -118,43 +112,14 @@ fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
 }
 
 /// Our mixer child, fed in real time with the same files as RTP.
-fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<(f64, u64)> {
-    let (socket, child_end) = UnixStream::pair()?;
-    let child =
-        Command::new(mixer).arg("mixer").stdin(Stdio::from(OwnedFd::from(child_end))).stderr(Stdio::null()).spawn()?;
-    let child = Reaped(child);
-    let pid = child.0.id();
-    let writer = Arc::new(Mutex::new(socket.try_clone()?));
-    send(&writer, &ToMixer::Control(Control::Scene { scene: Box::new(scene(job)) }));
-    let players = files.iter().enumerate().map(|(n, file)| play(file, n, &writer)).collect::<Result<Vec<_>>>()?;
-
-    let mut reader = socket;
-    let mut input = BytesMut::new();
-    let mut chunk = vec![0; 1 << 16];
-    let begun = Instant::now();
-    let mut counted: Option<(Instant, f64)> = None;
-    let mut frames = 0;
-    loop {
-        let read = reader.read(&mut chunk)?;
-        ensure!(read > 0, "the mixer ended");
-        input.extend_from_slice(&chunk[..read]);
-        while let Some(message) = FromMixer::decode(&mut input)? {
-            let is_picture = matches!(&message, FromMixer::Frame(frame) if frame.kind == MediaKind::Video);
-            frames += u64::from(is_picture && counted.is_some());
-        }
-        match counted {
-            None if begun.elapsed() >= WARM_UP => counted = Some((Instant::now(), cpu_of(pid)?)),
-            Some((at, before)) if at.elapsed() >= length => {
-                let used = cpu_of(pid)? - before;
-                let minutes = at.elapsed().as_secs_f64() / 60.0;
-                for player in players {
-                    player.set_state(gst::State::Null)?;
-                }
-                return Ok((used / minutes, frames));
-            }
-            None | Some(_) => {}
-        }
+fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<Effort> {
+    let rig = Rig::start(mixer, scene(job))?;
+    let players = files.iter().enumerate().map(|(n, file)| play(file, n, &rig.writer())).collect::<Result<Vec<_>>>()?;
+    let effort = rig.measure(length);
+    for player in players {
+        player.set_state(gst::State::Null)?;
     }
+    effort
 }
 
 fn scene(job: &Job) -> Scene {
@@ -183,7 +148,7 @@ fn scene(job: &Job) -> Scene {
 }
 
 /// Plays a musician's file into the mixer's socket at the speed of life.
-fn play(file: &Path, n: usize, writer: &Arc<Mutex<UnixStream>>) -> Result<gst::Pipeline> {
+fn play(file: &Path, n: usize, writer: &Writer) -> Result<gst::Pipeline> {
     let description = format!(
         "filesrc location=\"{}\" ! matroskademux name=d \
          d. ! queue ! video/x-vp8 ! rtpvp8pay pt={VP8} mtu=1200 picture-id-mode=15-bit ! appsink name=picture sync=true async=false \
@@ -195,7 +160,7 @@ fn play(file: &Path, n: usize, writer: &Arc<Mutex<UnixStream>>) -> Result<gst::P
     for (name, track) in [("picture", TrackId(n as u32 * 2)), ("sound", TrackId(n as u32 * 2 + 1))] {
         let sink: AppSink =
             pipeline.by_name(name).and_then(|e| e.downcast().ok()).context("the sink is named above")?;
-        let writer = Arc::clone(writer);
+        let writer = writer.clone();
         let clock = gst::SystemClock::obtain();
         sink.set_callbacks(
             AppSinkCallbacks::builder()
@@ -205,7 +170,7 @@ fn play(file: &Path, n: usize, writer: &Arc<Mutex<UnixStream>>) -> Result<gst::P
                     let send_one = |buffer: &gst::BufferRef| {
                         if let Ok(map) = buffer.map_readable() {
                             let packet = Bytes::copy_from_slice(&map);
-                            send(&writer, &ToMixer::Rtp(TappedPacket { track, arrival_us, packet }));
+                            writer.send(&ToMixer::Rtp(TappedPacket { track, arrival_us, packet }));
                         }
                     };
                     sample.buffer().into_iter().for_each(send_one);
@@ -219,16 +184,13 @@ fn play(file: &Path, n: usize, writer: &Arc<Mutex<UnixStream>>) -> Result<gst::P
     Ok(pipeline)
 }
 
-fn send(writer: &Arc<Mutex<UnixStream>>, message: &ToMixer) {
-    let mut bytes = BytesMut::new();
-    message.encode(&mut bytes);
-    // A mixer that is gone is noticed by the reader.
-    let _noticed_elsewhere = writer.lock().expect("no sender panics").write_all(&bytes);
-}
-
-/// The same job as one ffmpeg command.
-fn compose(job: &Job, files: &[PathBuf]) -> Vec<String> {
-    let mut arguments: Vec<String> = files.iter().flat_map(|f| ["-i".to_owned(), f.display().to_string()]).collect();
+/// The same job as one ffmpeg command; `reading` stands before each input.
+fn compose(job: &Job, files: &[PathBuf], reading: &[&str]) -> Vec<String> {
+    let input = |file: &PathBuf| {
+        let input = ["-i".to_owned(), file.display().to_string()];
+        reading.iter().map(|flag| (*flag).to_owned()).chain(input).collect::<Vec<_>>()
+    };
+    let mut arguments: Vec<String> = files.iter().flat_map(input).collect();
     let (width, height) = (job.programme.0 / 2, job.programme.1 / 2);
     let scaled = (width, height) != job.source;
     let mut graph = String::new();
@@ -278,7 +240,7 @@ fn floor(job: &Job, files: &[PathBuf], folder: &Path, seconds: u64) -> Result<f6
         )?;
     }
     let composed = folder.join("composed.nut");
-    let mut arguments = compose(job, files);
+    let mut arguments = compose(job, files, &[]);
     let codec = arguments.iter().position(|a| a == "-c:v").expect("compose sets a codec");
     arguments.truncate(codec);
     let status = Command::new("ffmpeg")
@@ -313,24 +275,4 @@ fn cpu(flags: &[&str], arguments: &[String], seconds: u64) -> Result<f64> {
     };
     let used = value("utime=").zip(value("stime=")).context("ffmpeg printed no benchmark")?;
     Ok((used.0 + used.1) * 60.0 / seconds as f64)
-}
-
-/// CPU seconds a process has used: user and system, from the kernel's ticks of 10 ms.
-pub(crate) fn cpu_of(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command's name may hold spaces; the numbers follow its closing bracket.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').context("a process's stat has its name in brackets")?.1.split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).context("a process's stat has its times");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-/// Kills the child when the measurement ends, however it ends.
-struct Reaped(Child);
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        let _gone_already = self.0.kill();
-        let _gone_already = self.0.wait();
-    }
 }

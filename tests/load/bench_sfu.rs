@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use webrtc::media_stream::track_remote::TrackRemoteEvent;
 use webrtc::runtime::TokioRuntime;
 
-use crate::bench_mixer::cpu_of;
 use crate::delay;
 use crate::demo::say;
 use crate::metronome::AUDIO_RATE;
@@ -23,6 +22,7 @@ use crate::metronome::Metronome;
 use crate::metronome::VIDEO_RATE;
 use crate::peer::Peer;
 use crate::peer::Picture;
+use crate::rig::cpu_of;
 use crate::sfu::Sfu;
 
 /// One window. The kernel counts CPU in ticks of 10 ms, so a single listener's 300 packets a second need this long.

@@ -25,7 +25,6 @@ use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::runtime::TokioRuntime;
 
-use crate::bench_mixer::cpu_of;
 use crate::crowd::ears::Ears;
 use crate::demo::say;
 use crate::gateway::Gateway;
@@ -36,6 +35,7 @@ use crate::peer::OPUS;
 use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
+use crate::rig::cpu_of;
 use crate::sockets::With;
 
 /// Opus in 20 ms frames at 160 kbit/s: 50 packets a second.

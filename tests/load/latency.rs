@@ -16,7 +16,6 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 
-use crate::bench_mixer::cpu_of;
 use crate::demo::say;
 use crate::gateway::Gateway;
 use crate::latency::media::DESKTOP;
@@ -40,6 +39,7 @@ use crate::latency::tally::Notes;
 use crate::latency::tally::at_percentile;
 use crate::latency::tally::tally;
 use crate::latency::wire::Post;
+use crate::rig::cpu_of;
 use crate::sfu::Sfu;
 
 /// What a run does.

@@ -1,5 +1,6 @@
 //! The band: synthetic musicians that load a Jamcast installation, and eyes and ears for what comes out.
 
+mod bench_canvas;
 mod bench_mixer;
 mod bench_sfu;
 mod churn;
@@ -15,6 +16,7 @@ mod look;
 mod metronome;
 mod musician;
 mod peer;
+mod rig;
 mod sfu;
 mod sockets;
 mod verdict;
@@ -62,6 +64,15 @@ enum Task {
         gateway: PathBuf,
         /// Seconds measured for each job.
         #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
+    /// CPU of the mixer for a canvas of each format, and its bandwidth; takes a release build.
+    BenchCanvas {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured for each format.
+        #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
     /// CPU and memory of the SFU with more and more listeners and the delay it adds, with Janus beside it; takes a release build.
@@ -127,6 +138,10 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchMixer { gateway, seconds } => {
             tokio::task::spawn_blocking(move || bench_mixer::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchCanvas { gateway, seconds } => {
+            tokio::task::spawn_blocking(move || bench_canvas::run(&gateway, seconds)).await??;
             Ok(true)
         }
         Task::BenchSfu { gateway, listeners } => {
