@@ -4,6 +4,7 @@ pub mod access;
 pub mod canvas;
 pub mod desk;
 pub mod destination;
+pub mod dressing;
 pub mod layout;
 pub mod lifecycle;
 pub mod network;

@@ -98,6 +98,7 @@ pub struct StreamSnapshot {
     pub stats: StreamStats,
     pub mix: MixSnapshot,
     pub layout: LayoutSnapshot,
+    pub dressing: DressingSnapshot,
 }
 
 /// The programme's sound as it is set; as it is at first while the stream does not run.
@@ -216,6 +217,39 @@ pub struct CanvasSnapshot {
     /// In pixels of the programme; `null` while it is not shown.
     #[schema(value_type = Option<Object>)]
     pub rect: Option<Rect>,
+}
+
+/// How the programme is dressed, as it is set; plain while the stream does not run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DressingSnapshot {
+    /// Whether everybody's name stands in their picture.
+    pub captions: bool,
+    /// One line at the top of the picture.
+    pub title: Option<String>,
+    /// What is behind all pictures, `#rrggbb`.
+    pub background: String,
+    /// Everybody's picture, in the order of joining.
+    pub looks: Vec<LookSnapshot>,
+}
+
+impl Default for DressingSnapshot {
+    fn default() -> Self {
+        Self { captions: false, title: None, background: "#000000".to_owned(), looks: Vec::new() }
+    }
+}
+
+/// How a musician's camera is retouched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LookSnapshot {
+    #[schema(value_type = String)]
+    pub participant: ParticipantId,
+    /// Shares of the picture cut off: left, top, right, bottom.
+    pub crop: [f64; 4],
+    /// Left and right change places.
+    pub mirror: bool,
+    /// -1 (black) to 1 (white).
+    pub brightness: f64,
+    pub monochrome: bool,
 }
 
 impl From<layout::Kind> for LayoutKind {

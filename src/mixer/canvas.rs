@@ -21,6 +21,7 @@ use crate::model::id::SourceId;
 use crate::model::media::CanvasFormat;
 use crate::model::media::CanvasFrame;
 use crate::model::media::MediaKind;
+use crate::model::scene::Look;
 use crate::model::scene::Placement;
 use crate::proto::mixer::Report;
 use crate::proto::mixer::SourceState;
@@ -128,7 +129,7 @@ impl Canvas {
         self.placement = placement;
         self.delay = delay;
         if let Decoding::Running { decoder, .. } = &self.decoding {
-            decoder.adjust(Use::Picture(placement, delay));
+            decoder.adjust(Use::Picture(placement, Look::default(), delay));
         }
     }
 
@@ -155,7 +156,7 @@ impl Canvas {
             Decoding::Nothing | Decoding::Running { .. } | Decoding::Failed { .. } => {}
         }
         self.tear_down(programme);
-        let purpose = Use::Picture(self.placement, self.delay);
+        let purpose = Use::Picture(self.placement, Look::default(), self.delay);
         let built = kind.pipeline().and_then(|pipeline| Decoder::start(programme, pipeline, kind.colours(), purpose));
         match built {
             Ok(decoder) => {

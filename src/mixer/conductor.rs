@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::mixer::SECOND;
 use crate::mixer::canvas::Canvas;
 use crate::mixer::decoder::Use;
+use crate::mixer::dresser::Dresser;
 use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
 use crate::mixer::input::Input;
@@ -75,6 +76,7 @@ struct Show {
     programme: Programme,
     feed: Arc<Feed>,
     spec: ProgrammeSpec,
+    dresser: Dresser,
     inputs: Vec<Input>,
     canvases: Vec<Canvas>,
     /// Clocks of the sources, shared by their tracks.
@@ -154,6 +156,7 @@ impl Show {
         outbox.report(Report::Playing);
         Ok(Self {
             outbox,
+            dresser: Dresser::new(programme.painter().clone())?,
             programme,
             feed,
             spec: spec.clone(),
@@ -204,6 +207,7 @@ impl Show {
     fn reconcile(&mut self, scene: &Scene) -> Result<(), Error> {
         self.reformat(&scene.programme)?;
         self.programme.master().set(scene.master);
+        self.dresser.dress(scene, &self.programme)?;
         let now = monotonic();
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {
@@ -396,6 +400,7 @@ impl Show {
         for canvas in std::mem::take(&mut self.canvases) {
             canvas.stop(&self.programme);
         }
+        self.dresser.stop(&self.programme);
     }
 }
 
@@ -414,8 +419,10 @@ fn tracks_of(source: &Source) -> Vec<(SourceId, SourceTrack, Use)> {
     let delay = delay_of(source);
     let setting = Setting { gain: source.gain, muted: source.muted, pan: source.pan, delay };
     let sound = source.audio.map(|track| (source.id, track, Use::Sound(setting)));
-    let picture =
-        source.video.zip(source.placement).map(|(track, placement)| (source.id, track, Use::Picture(placement, delay)));
+    let picture = source
+        .video
+        .zip(source.placement)
+        .map(|(track, place)| (source.id, track, Use::Picture(place, source.look, delay)));
     [
         sound.filter(|(_, track, _)| track.codec.kind() == MediaKind::Audio),
         picture.filter(|(_, track, _)| track.codec.kind() == MediaKind::Video),

@@ -19,6 +19,7 @@ use crate::mixer::MOST_PIXELS;
 use crate::mixer::error::Error;
 use crate::mixer::level;
 use crate::mixer::level::Level;
+use crate::mixer::look;
 use crate::mixer::programme::Programme;
 use crate::mixer::programme::Seat;
 use crate::mixer::programme::bus_of;
@@ -32,6 +33,7 @@ use crate::mixer::strip::Setting;
 use crate::mixer::strip::Strip;
 use crate::mixer::template::fill;
 use crate::model::media::Codec;
+use crate::model::scene::Look;
 use crate::model::scene::Placement;
 use crate::model::scene::SourceTrack;
 
@@ -43,7 +45,7 @@ const OPUS_DELAY: i64 = 6_500_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
     /// With its added delay in nanoseconds.
-    Picture(Placement, i64),
+    Picture(Placement, Look, i64),
     Sound(Setting),
 }
 
@@ -66,6 +68,7 @@ pub(super) struct Decoder {
     progress: Arc<Progress>,
     setting: Arc<Mutex<Option<Setting>>>,
     level: Arc<Level>,
+    look: Arc<Mutex<Look>>,
 }
 
 /// What the decoder's threads have done.
@@ -94,10 +97,12 @@ impl Decoder {
         listen_for_keyframe_requests(&entry, &progress);
         let setting = Arc::new(Mutex::new(None));
         let level = Arc::new(Level::default());
+        let look = Arc::new(Mutex::new(Look::default()));
         let seat = match purpose {
-            Use::Picture(placement, _) => {
+            Use::Picture(placement, initial, _) => {
                 let seat = programme.seat_picture(&placement)?;
-                carry_pictures(&exit, &seat.entry, &progress, colours);
+                *look.lock().unwrap_or_else(PoisonError::into_inner) = initial;
+                carry_pictures(&exit, &seat.entry, &progress, colours, &look);
                 seat
             }
             Use::Sound(initial) => {
@@ -106,7 +111,7 @@ impl Decoder {
                 seat
             }
         };
-        let decoder = Self { pipeline, bus, entry, seat, progress, setting, level };
+        let decoder = Self { pipeline, bus, entry, seat, progress, setting, level, look };
         match play("decoder", &decoder.pipeline) {
             Ok(()) => Ok(decoder),
             Err(error) => {
@@ -138,7 +143,10 @@ impl Decoder {
     /// Follows a scene's change.
     pub(super) fn adjust(&self, purpose: Use) {
         match purpose {
-            Use::Picture(placement, _) => self.seat.place(&placement),
+            Use::Picture(placement, look, _) => {
+                *self.look.lock().unwrap_or_else(PoisonError::into_inner) = look;
+                self.seat.place(&placement);
+            }
             Use::Sound(setting) => *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = Some(setting),
         }
     }
@@ -221,8 +229,8 @@ impl Progress {
     }
 }
 
-fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, colours: Colours) {
-    let progress = Arc::clone(progress);
+fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, colours: Colours, look: &Arc<Mutex<Look>>) {
+    let (progress, look) = (Arc::clone(progress), Arc::clone(look));
     let entry = entry.clone();
     let mut seen: Option<gst::Caps> = None;
     let carry = move |sink: &AppSink| {
@@ -230,11 +238,13 @@ fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, colo
         let (Some(caps), Some(picture)) = (sample.caps(), sample.buffer_owned()) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        if seen.as_deref() != Some(caps) {
-            entry.set_caps(relabelled(caps, colours).as_ref());
-            seen = Some(caps.to_owned());
+        let due = picture.pts();
+        let (caps, picture) = look::retouch(*look.lock().unwrap_or_else(PoisonError::into_inner), caps, picture);
+        if seen.as_ref() != Some(&caps) {
+            entry.set_caps(relabelled(&caps, colours).as_ref());
+            seen = Some(caps);
         }
-        if let Some(due) = picture.pts() {
+        if let Some(due) = due {
             progress.made(due);
         }
         entry.push_buffer(picture)

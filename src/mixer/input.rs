@@ -192,7 +192,7 @@ impl Input {
     fn decode(&mut self, now: i64, programme: &Programme) {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
         let delay = match self.purpose {
-            Use::Picture(_, delay) => delay,
+            Use::Picture(_, _, delay) => delay,
             Use::Sound(_) => 0,
         };
         while let Some(next) = self.packets.pop(now + AHEAD - delay, now + DECODING - delay) {

@@ -3,22 +3,28 @@
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
 //! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
 //! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
-//! ([`loudness`]), [`feed`] and [`outbox`] carry the frames back, [`recorder`] writes them to disk.
+//! ([`loudness`]), [`dresser`] has names drawn ([`lettering`]) and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
+//! carry the frames back, [`recorder`] writes them to disk.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
 mod canvas;
 mod conductor;
 mod decoder;
+mod dresser;
 mod error;
 mod feed;
 mod input;
+mod lettering;
 mod level;
 mod limiter;
+mod look;
 mod loudness;
 mod master;
 mod outbox;
 mod packet;
+mod painter;
+mod planes;
 mod programme;
 mod recorder;
 mod reorder;

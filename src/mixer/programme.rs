@@ -15,6 +15,7 @@ use gstreamer_app::AppSrc;
 use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
 use crate::mixer::master::Bus;
+use crate::mixer::painter::Painter;
 use crate::mixer::template::fill;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
@@ -45,6 +46,9 @@ const FAR: &str = "scaling, GstVideoConverter.resampler-method=(GstVideoResample
 /// Side of the black square that stands behind everything. It is not scaled: scaling it costs as much as a participant.
 const SLATE: i32 = 32;
 
+/// How near the backdrop is to the viewer: before the slate, behind all sources.
+const BACKDROP: u32 = 1;
+
 /// The mixers take their first buffers within milliseconds; a machine that needs this long cannot run a programme.
 const OPENING: Duration = Duration::from_secs(5);
 
@@ -61,6 +65,7 @@ pub(super) struct Programme {
     pictures: gst::Element,
     sounds: gst::Element,
     master: Bus,
+    painter: Painter,
     encoder: gst::Element,
     /// Half of a frame's duration, nanoseconds.
     half_frame: i64,
@@ -113,15 +118,18 @@ impl Programme {
                 .set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
         }
 
+        let pictures: gst::Element = named(&pipeline, "pictures")?;
+        let composed = pictures.static_pad("src").ok_or_else(|| build_error("pictures", &"a mixer without an exit"))?;
         let sounds: gst::Element = named(&pipeline, "sounds")?;
         let mixed = sounds.static_pad("src").ok_or_else(|| build_error("sounds", &"a mixer without an exit"))?;
         let programme = Self {
             bus: bus_of(&pipeline)?,
             clock,
             base_time,
-            pictures: named(&pipeline, "pictures")?,
+            pictures,
             sounds,
             master: Bus::over(&mixed)?,
+            painter: Painter::over(&composed, spec.width, spec.height),
             encoder: named(&pipeline, "encoder")?,
             half_frame: 500_000_000 / i64::from(spec.fps.max(1)),
             overruns,
@@ -136,15 +144,7 @@ impl Programme {
     /// their clocks back, the first one to come would rewind them, and they would run ahead as far as their sources do. The buffers
     /// are in place before the clock runs: on a busy machine they would be the ones to rewind it.
     fn hold_mixers_open(&self) -> Result<(), Error> {
-        let caps = gst::Caps::builder("video/x-raw")
-            .field("format", "I420")
-            .field("width", SLATE)
-            .field("height", SLATE)
-            .field("framerate", gst::Fraction::new(0, 1))
-            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-            .field("colorimetry", "bt601")
-            .field("chroma-site", "mpeg2")
-            .build();
+        let caps = canvas_caps(SLATE, SLATE);
         let pixels = (SLATE * SLATE) as usize;
         let mut black = vec![16; pixels];
         black.resize(pixels * 3 / 2, 128);
@@ -241,6 +241,19 @@ impl Programme {
         }
     }
 
+    /// A seat for what stands behind all pictures and fills the canvas: one I420 picture of this size after the other, each for as long
+    /// as there is no next.
+    pub(super) fn seat_backdrop(&self, width: u32, height: u32) -> Result<Seat, Error> {
+        let seat = self.seat(&self.pictures, WAITING_PICTURES, |pad| pad.set_property("zorder", BACKDROP))?;
+        seat.entry.set_caps(Some(&canvas_caps(width.cast_signed(), height.cast_signed())));
+        Ok(seat)
+    }
+
+    /// What is drawn over all pictures.
+    pub(super) const fn painter(&self) -> &Painter {
+        &self.painter
+    }
+
     /// The sound of all sources together.
     pub(super) const fn master(&self) -> &Bus {
         &self.master
@@ -317,6 +330,19 @@ pub(super) fn sound_caps() -> gst::Caps {
         .build()
 }
 
+/// A still of the programme's own format and colours.
+fn canvas_caps(width: i32, height: i32) -> gst::Caps {
+    gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("width", width)
+        .field("height", height)
+        .field("framerate", gst::Fraction::new(0, 1))
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .field("colorimetry", "bt601")
+        .field("chroma-site", "mpeg2")
+        .build()
+}
+
 fn place(pad: &gst::Pad, placement: &Placement) {
     let rect = placement.rect;
     let pixels = |value: u32| value.min(MOST_PIXELS).cast_signed();
@@ -325,7 +351,7 @@ fn place(pad: &gst::Pad, placement: &Placement) {
     pad.set_property("width", pixels(rect.width));
     pad.set_property("height", pixels(rect.height));
     // The slate is at 0 and must stay behind everything.
-    pad.set_property("zorder", placement.z.saturating_add(1));
+    pad.set_property("zorder", placement.z.saturating_add(BACKDROP + 1));
     scale(pad);
 }
 

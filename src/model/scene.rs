@@ -13,6 +13,7 @@ use crate::model::spec::ProgrammeSpec;
 pub struct Scene {
     pub programme: ProgrammeSpec,
     pub master: Master,
+    pub dressing: Dressing,
     /// In a stable order: the order of joining.
     pub sources: Vec<Source>,
     /// Path of the recording file to be written, if any; it may not exist yet. A changed path starts a new file.
@@ -34,12 +35,27 @@ impl Default for Master {
     }
 }
 
+/// What stands over and under the pictures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dressing {
+    /// One line at the top.
+    pub title: Option<String>,
+    pub background: Rgb,
+}
+
+/// Red, green and blue; black unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rgb(pub [u8; 3]);
+
 /// Anything that can be placed: a participant's tapped tracks, or the room's canvas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub id: SourceId,
-    /// Shown in logs and levels, never drawn yet.
+    /// Shown in logs.
     pub label: String,
+    /// Drawn over the picture: plain text, nothing of it is markup.
+    pub caption: Option<String>,
     pub video: Option<SourceTrack>,
     pub audio: Option<SourceTrack>,
     /// Its picture comes as frames of a canvas; `video` is `None` then.
@@ -53,6 +69,7 @@ pub struct Source {
     pub pan: f64,
     /// Extra delay in the programme, milliseconds, 0 to 2000.
     pub delay_ms: u32,
+    pub look: Look,
 }
 
 impl Source {
@@ -60,6 +77,18 @@ impl Source {
     pub fn has(&self, track: TrackId) -> bool {
         self.video.iter().chain(&self.audio).any(|own| own.track == track)
     }
+}
+
+/// How a picture is retouched before it is placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// Shares of the picture cut off: left, top, right, bottom. Two opposite ones leave at least a tenth.
+    pub crop: [f64; 4],
+    /// Left and right change places.
+    pub mirror: bool,
+    /// -1.0 (black) to 1.0 (white); 0.0 leaves it as it is.
+    pub brightness: f64,
+    pub monochrome: bool,
 }
 
 /// A tapped track as a source's video or audio. A source whose codec changes gets a new track number.

@@ -88,6 +88,10 @@ impl Kind for Vec<Map<String, Value>> {
     const EXPECTED: &'static str = "must be a list of objects";
 }
 
+impl Kind for [f64; 4] {
+    const EXPECTED: &'static str = "must be a list of four numbers";
+}
+
 impl Kind for Vec<String> {
     const EXPECTED: &'static str = "must be a list of strings";
 }

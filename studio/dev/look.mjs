@@ -57,6 +57,10 @@ const snapshot = (state, extra = {}) => ({
       rect: i === 1 ? { x: 0, y: 90, width: 960, height: 540 } : { x: 960, y: 90 + (i > 1 ? i - 1 : i) * 180, width: 320, height: 180 },
     })),
   },
+  dressing: {
+    captions: true, title: "Friday night session", background: "#1d2b45",
+    looks: ["Ella", "Ada", "Miles", "Nina Simone-Okonkwo"].map((_, i) => ({ participant: `par_${i}`, crop: [0, 0, 0, 0], mirror: i === 0, brightness: 0.1, monochrome: false })),
+  },
   ...extra,
 });
 const meters = {
@@ -150,6 +154,12 @@ async function tour(name, scheme, size) {
   await page.getByTestId("layouts").evaluate((each) => each.closest(".panel").scrollTo(0, each.offsetTop - 20));
   await page.waitForTimeout(300);
   await shot("5-picture");
+  await page.getByTestId("dressing").evaluate((each) => {
+    each.open = true;
+    each.closest(".panel").scrollTo(0, each.offsetTop - 20);
+  });
+  await page.waitForTimeout(300);
+  await shot("5-dressing");
   await page.getByTestId("mixer").evaluate((each) => each.closest(".panel").scrollTo(0, each.offsetTop - 20));
   await page.waitForTimeout(300);
   await shot("5-sound");

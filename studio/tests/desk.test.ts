@@ -46,6 +46,23 @@ describe("the desk", () => {
     expect(sent).toHaveLength(2);
   });
 
+  it("tells what is dressed and retouched together", async () => {
+    const { sent, answer, desk } = slow();
+    desk.turnMaster({ master_gain_db: -1 });
+    desk.dress({ captions: true });
+    desk.dress({ title: "Tonight" });
+    desk.retouch("par_a", { mirror: true });
+    desk.retouch("par_a", { brightness: 0.2 });
+    const look = { participant: "par_a", crop: [0, 0, 0, 0] as [number, number, number, number], mirror: false, brightness: 0, monochrome: false };
+    expect(desk.look(look)).toMatchObject({ mirror: true, brightness: 0.2, monochrome: false });
+    await answer();
+    expect(sent[1]).toEqual({
+      dressing: { captions: true, title: "Tonight", looks: [{ participant: "par_a", mirror: true, brightness: 0.2 }] },
+    });
+    await answer();
+    expect(sent).toHaveLength(2);
+  });
+
   it("replaces the layout as a whole", async () => {
     const { sent, answer, desk } = slow();
     const { pictures: _, ...grid } = stream.layout;

@@ -128,6 +128,8 @@ fn scene(job: &Job) -> Scene {
         .map(|n| Source {
             id: SourceId(n),
             label: format!("musician {n}"),
+
+            caption: None,
             video: Some(SourceTrack { track: TrackId(n * 2), codec: Codec::Vp8, payload_type: VP8 }),
             audio: Some(SourceTrack { track: TrackId(n * 2 + 1), codec: Codec::Opus, payload_type: OPUS }),
             placement: Some(Placement { rect: Rect { x: n % 2 * width, y: n / 2 * height, width, height }, z: 1 }),
@@ -136,6 +138,7 @@ fn scene(job: &Job) -> Scene {
             pan: 0.0,
             delay_ms: 0,
             canvas: false,
+            look: Default::default(),
         })
         .collect();
     let programme = ProgrammeSpec {

@@ -75,6 +75,8 @@ pub(crate) fn source(id: u32, video: Option<&Track>, audio: Option<&Track>, rect
     Source {
         id: SourceId(id),
         label: format!("source {id}"),
+
+        caption: None,
         video: video.map(Track::wanted),
         audio: audio.map(Track::wanted),
         placement: Some(Placement { rect: Rect { x, y, width, height }, z: 0 }),
@@ -83,6 +85,7 @@ pub(crate) fn source(id: u32, video: Option<&Track>, audio: Option<&Track>, rect
         pan: 0.0,
         delay_ms: 0,
         canvas: false,
+        look: Default::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod canvas;
 mod desk;
+mod dressing;
 mod eyes;
 mod gateway;
 mod picture;

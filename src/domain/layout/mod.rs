@@ -117,6 +117,21 @@ impl Layout {
         placements
     }
 
+    /// All who are named.
+    pub fn picks(&self) -> impl Iterator<Item = &Pick> {
+        self.large.iter().chain(&self.small).chain(self.tiles.iter().map(|tile| &tile.of))
+    }
+
+    /// Who became whom, by a new identifier.
+    pub fn rename(&mut self, renamed: &[(ParticipantId, ParticipantId)]) {
+        let Self { large, small, tiles, .. } = self;
+        for pick in large.iter_mut().chain(small).chain(tiles.iter_mut().map(|tile| &mut tile.of)) {
+            if let Some((_, newcomer)) = renamed.iter().find(|(left, _)| *left == pick.participant) {
+                pick.participant = *newcomer;
+            }
+        }
+    }
+
     /// The one that was chosen, whom the room's host shows large, what is shown to be looked at, the loudest, the first.
     fn large(&self, pictures: &[Pick], at: Attention) -> usize {
         self.large

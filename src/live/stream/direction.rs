@@ -9,10 +9,15 @@ use tokio::time::Instant;
 use crate::domain::desk::Desk;
 use crate::domain::desk::MasterChange;
 use crate::domain::desk::StripChange;
+use crate::domain::dressing::Dressing;
+use crate::domain::dressing::DressingChange;
+use crate::domain::dressing::colour_name;
 use crate::domain::layout::Layout;
 use crate::domain::layout::speaker::Speaker;
 use crate::live::snapshot::CanvasSnapshot;
+use crate::live::snapshot::DressingSnapshot;
 use crate::live::snapshot::LayoutSnapshot;
+use crate::live::snapshot::LookSnapshot;
 use crate::live::snapshot::Meters;
 use crate::live::snapshot::MixSnapshot;
 use crate::live::snapshot::MusicianLevel;
@@ -23,6 +28,7 @@ use crate::live::stream::Handle;
 use crate::live::stream::Stream;
 use crate::live::stream::scene;
 use crate::model::id::ParticipantId;
+use crate::model::scene::Look;
 use crate::model::scene::Scene;
 use crate::proto::mixer;
 
@@ -34,6 +40,7 @@ pub(super) const QUEUE: usize = 16;
 pub(super) struct Staging {
     pub(super) desk: Desk,
     pub(super) layout: Layout,
+    pub(super) dressing: Dressing,
     pub(super) speaker: Speaker,
 }
 
@@ -44,6 +51,7 @@ pub struct Direction {
     /// Changes of somebody who is not there change nothing.
     pub strips: Vec<(ParticipantId, StripChange)>,
     pub layout: Option<Layout>,
+    pub dressing: DressingChange,
 }
 
 /// A direction and whom to tell what became of it.
@@ -69,9 +77,13 @@ impl Handle {
 
 impl Stream {
     pub(super) fn on_asked(&mut self, Asked { direction, reply }: Asked) {
-        let Direction { master, strips, layout } = direction;
+        let Direction { master, strips, layout, dressing } = direction;
         self.staging.desk.turn_master(master);
-        for (participant, change) in strips {
+        // A look and a place are as much a reason to recognise somebody who comes back as a fader is.
+        let placed = layout.iter().flat_map(Layout::picks).map(|pick| pick.participant);
+        let named = dressing.looks.iter().map(|(participant, _)| *participant).chain(placed);
+        let untouched = named.map(|participant| (participant, StripChange::default()));
+        for (participant, change) in strips.into_iter().chain(untouched) {
             if let Some(info) = self.roster.participants.iter().find(|info| info.id == participant) {
                 self.staging.desk.turn(participant, &info.name, change);
             }
@@ -79,6 +91,7 @@ impl Stream {
         if let Some(layout) = layout {
             self.staging.layout = layout;
         }
+        self.staging.dressing.change(dressing);
         self.show();
         self.publish();
         // Who asked may have gone; the change is made all the same.
@@ -89,12 +102,8 @@ impl Stream {
     pub(super) fn recognise(&mut self) {
         let present: Vec<_> = self.roster.participants.iter().map(|info| (info.id, info.name.as_str())).collect();
         let renamed = self.staging.desk.recognise(&present);
-        let Layout { large, small, tiles, .. } = &mut self.staging.layout;
-        for pick in large.iter_mut().chain(small).chain(tiles.iter_mut().map(|tile| &mut tile.of)) {
-            if let Some((_, newcomer)) = renamed.iter().find(|(left, _)| *left == pick.participant) {
-                pick.participant = *newcomer;
-            }
-        }
+        self.staging.dressing.rename(&renamed);
+        self.staging.layout.rename(&renamed);
     }
 
     pub(super) fn mix(&self) -> MixSnapshot {
@@ -128,6 +137,20 @@ impl Stream {
             tiles: layout.tiles.iter().map(Into::into).collect(),
             pictures: self.pictures.clone(),
             canvas: self.canvas_shown.clone(),
+        }
+    }
+
+    pub(super) fn dressing(&self) -> DressingSnapshot {
+        let dressing = &self.staging.dressing;
+        let looks = scene::audience(&self.roster, &self.staging.desk).map(|(info, _)| {
+            let Look { crop, mirror, brightness, monochrome } = dressing.look(info.id);
+            LookSnapshot { participant: info.id, crop, mirror, brightness, monochrome }
+        });
+        DressingSnapshot {
+            captions: dressing.captions,
+            title: dressing.title.clone(),
+            background: colour_name(dressing.background),
+            looks: looks.collect(),
         }
     }
 

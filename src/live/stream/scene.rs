@@ -17,6 +17,8 @@ use crate::model::id::ParticipantId;
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
+use crate::model::scene::Dressing;
+use crate::model::scene::Look;
 use crate::model::scene::Master;
 use crate::model::scene::Placement;
 use crate::model::scene::Scene;
@@ -82,12 +84,18 @@ impl Composer {
                     let seat = Seat { participant: participant.id, kind, index };
                     seated.insert(seat);
                     let id = self.number(seat);
+                    let label = label(participant, kind);
                     let source = Source {
+                        caption: staging.dressing.captions.then(|| label.clone()),
+                        look: match kind {
+                            SeatKind::Person => staging.dressing.look(participant.id),
+                            SeatKind::Screen => Look::default(),
+                        },
                         gain: desk::linear(strip.gain_db),
                         muted: !heard || audio.is_some_and(|a| a.paused),
                         pan: strip.pan,
                         delay_ms: strip.delay_ms,
-                        ..source(id, label(participant, kind), video, audio)
+                        ..source(id, label, video, audio)
                     };
                     let pick = Pick { participant: participant.id, screen: kind == SeatKind::Screen };
                     sources.push((source, video.is_some_and(|v| !v.paused).then_some(pick)));
@@ -109,7 +117,8 @@ impl Composer {
             .collect();
         sources.extend(self.canvas_source(canvas, canvas_place));
         let master = Master { gain: desk::linear(desk.master.gain_db), normalise: desk.master.normalise };
-        Scene { programme: programme.clone(), master, sources, recording }
+        let dressing = Dressing { title: staging.dressing.title.clone(), background: staging.dressing.background };
+        Scene { programme: programme.clone(), master, dressing, sources, recording }
     }
 
     fn canvas_source(&mut self, painter: Option<&str>, placement: Option<Placement>) -> Option<Source> {
@@ -196,6 +205,7 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
     Source {
         id,
         label,
+        caption: None,
         video: video.map(track),
         audio: audio.map(track),
         placement: None,
@@ -204,6 +214,7 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
         pan: 0.0,
         delay_ms: 0,
         canvas: false,
+        look: Look::default(),
     }
 }
 
@@ -211,6 +222,8 @@ fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&
 mod tests {
     use crate::domain::desk::MasterChange;
     use crate::domain::desk::StripChange;
+    use crate::domain::dressing::DressingChange;
+    use crate::domain::dressing::LookChange;
     use crate::domain::layout;
     use crate::domain::layout::Kind;
     use crate::domain::layout::Layout;
@@ -353,6 +366,31 @@ mod tests {
         assert_eq!(scene(Some("Ann")).map(|source| source.0), Some(before.0));
         assert!(scene(None).is_some_and(|source| !source.1));
         assert!(scene(Some("Bob")).is_some_and(|source| source.1 && source.0 != before.0));
+    }
+
+    #[test]
+    fn names_are_written_where_they_are_wanted_and_only_cameras_are_retouched() {
+        let roster = duo();
+        let mut staging = Staging::default();
+        let mut composer = Composer::default();
+        let mut shown =
+            |staging: &Staging| composer.compose(&roster, staging, Some("Ann"), &ProgrammeSpec::default(), None);
+        assert!(shown(&staging).sources.iter().all(|source| source.caption.is_none()));
+        let mirror = LookChange { mirror: Some(true), ..LookChange::default() };
+        staging.dressing.change(DressingChange {
+            captions: Some(true),
+            title: Some(Some("Jam".to_owned())),
+            looks: vec![(roster.participants[1].id, mirror)],
+            ..DressingChange::default()
+        });
+        let scene = shown(&staging);
+        let names: Vec<_> = scene.sources.iter().filter_map(|source| source.caption.as_deref()).collect();
+        assert_eq!(names, ["Ann", "Bob", "Bob (screen)"], "a canvas speaks for itself");
+        assert_eq!(
+            scene.sources.iter().map(|source| source.look.mirror).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
+        assert_eq!(scene.dressing.title.as_deref(), Some("Jam"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::domain::lifecycle::Outcome;
 use crate::domain::lifecycle::State;
 use crate::live::port::StreamRow;
 use crate::live::snapshot::DestinationSnapshot;
+use crate::live::snapshot::DressingSnapshot;
 use crate::live::snapshot::LayoutSnapshot;
 use crate::live::snapshot::MixSnapshot;
 use crate::live::snapshot::StreamSnapshot;
@@ -51,6 +52,7 @@ impl Stream {
             stats,
             mix: self.mix(),
             layout: self.layout(),
+            dressing: self.dressing(),
             ..snapshot_of(&self.row, destinations)
         }
     }
@@ -102,6 +104,7 @@ pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot
         stats: StreamStats { duration_ms, ..StreamStats::default() },
         mix: MixSnapshot::default(),
         layout: LayoutSnapshot::default(),
+        dressing: DressingSnapshot::default(),
     }
 }
 

@@ -62,7 +62,29 @@ export interface StreamSnapshot {
     musicians: Musician[];
   };
   layout: Layout;
+  dressing: Dressing & { looks: Look[] };
 }
+
+/** What stands over and under the pictures. */
+export interface Dressing {
+  captions: boolean;
+  title: string | null;
+  /** `#rrggbb` */
+  background: string;
+}
+
+/** How a musician's camera is retouched. */
+export interface Look {
+  participant: string;
+  /** Shares cut off: left, top, right, bottom. */
+  crop: [number, number, number, number];
+  mirror: boolean;
+  /** -1 (black) to 1 (white). */
+  brightness: number;
+  monochrome: boolean;
+}
+
+export type LookChange = Partial<Omit<Look, "participant">>;
 
 /** One musician's sound in the programme. */
 export interface Musician {
@@ -128,6 +150,13 @@ export interface StreamChange {
     musicians?: (MusicianChange & { participant: string })[];
   };
   layout?: LayoutChange;
+  dressing?: {
+    captions?: boolean;
+    /** An empty one takes it away. */
+    title?: string;
+    background?: string;
+    looks?: (LookChange & { participant: string })[];
+  };
 }
 
 /** How loud everything is, ten times a second; what is silent is `null` or not there. */

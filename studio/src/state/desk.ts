@@ -2,7 +2,17 @@
 
 import { signal } from "@preact/signals";
 
-import type { Layout, LayoutChange, Musician, MusicianChange, StreamChange, StreamSnapshot } from "../api/types";
+import type {
+  Dressing,
+  Layout,
+  LayoutChange,
+  Look,
+  LookChange,
+  Musician,
+  MusicianChange,
+  StreamChange,
+  StreamSnapshot,
+} from "../api/types";
 
 /** Between two messages: smooth to the ear, because the mixer glides, and a small part of what a caller may ask in a minute. */
 const PACE_MS = 250;
@@ -12,9 +22,11 @@ interface Wish {
   master: { master_gain_db?: number; normalise?: boolean };
   musicians: ReadonlyMap<string, MusicianChange>;
   layout: LayoutChange | null;
+  dressing: { captions?: boolean; title?: string; background?: string };
+  looks: ReadonlyMap<string, LookChange>;
 }
 
-const NOTHING: Wish = { master: {}, musicians: new Map(), layout: null };
+const NOTHING: Wish = { master: {}, musicians: new Map(), layout: null, dressing: {}, looks: new Map() };
 
 type Send = (change: StreamChange) => Promise<void>;
 
@@ -49,6 +61,28 @@ export class Desk {
     return wish ? { ...wish, pictures, canvas } : stream.layout;
   }
 
+  dressing(stream: StreamSnapshot): Dressing {
+    return { ...stream.dressing, ...this.flying.value?.dressing, ...this.waiting.value.dressing };
+  }
+
+  look(told: Look): Look {
+    return {
+      ...told,
+      ...this.flying.value?.looks.get(told.participant),
+      ...this.waiting.value.looks.get(told.participant),
+    };
+  }
+
+  dress(change: Wish["dressing"]): void {
+    this.want({ ...this.waiting.value, dressing: { ...this.waiting.value.dressing, ...change } });
+  }
+
+  retouch(participant: string, change: LookChange): void {
+    const looks = new Map(this.waiting.value.looks);
+    looks.set(participant, { ...looks.get(participant), ...change });
+    this.want({ ...this.waiting.value, looks });
+  }
+
   turn(participant: string, change: MusicianChange): void {
     const musicians = new Map(this.waiting.value.musicians);
     musicians.set(participant, { ...musicians.get(participant), ...change });
@@ -81,7 +115,7 @@ export class Desk {
   }
 }
 
-function message({ master, musicians, layout }: Wish): StreamChange {
+function message({ master, musicians, layout, dressing, looks }: Wish): StreamChange {
   const change: StreamChange = {};
   if (Object.keys(master).length > 0 || musicians.size > 0) {
     change.mix = { ...master };
@@ -90,5 +124,9 @@ function message({ master, musicians, layout }: Wish): StreamChange {
     }
   }
   if (layout !== null) change.layout = layout;
+  if (Object.keys(dressing).length > 0 || looks.size > 0) {
+    change.dressing = { ...dressing };
+    if (looks.size > 0) change.dressing.looks = [...looks].map(([participant, of]) => ({ participant, ...of }));
+  }
   return change;
 }

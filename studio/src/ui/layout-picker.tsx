@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 
 import type { Corner, Layout, LayoutChange, LayoutKind, Picture } from "../api/types";
 import type { Broadcast } from "../state/broadcast";
+import { Dressing } from "./dressing";
 import { Select } from "./fields";
 
 const NAMES: Record<Exclude<LayoutKind, "custom">, { name: string; help: string }> = {
@@ -98,6 +99,7 @@ export function LayoutPicker({ broadcast }: { broadcast: Broadcast }): JSX.Eleme
           />
         </div>
       )}
+      <Dressing broadcast={broadcast} />
     </section>
   );
 }

@@ -33,6 +33,13 @@ async fn a_programme_is_directed_while_it_runs_by_who_may() {
     assert_eq!((&changed["mix"]["master_gain_db"], &changed["mix"]["normalise"]), (&json!(1.5), &json!(true)));
     assert_eq!(changed["layout"]["kind"], "speaker");
 
+    let dressed = json!({"dressing": {"captions": true, "title": " <b>Tonight</b> ", "background": "#0A0b0c"}});
+    let changed = world.send(Method::PATCH, &path, &anna, Some(dressed)).await.json();
+    let expected = json!({"captions": true, "title": "<b>Tonight</b>", "background": "#0a0b0c", "looks": []});
+    assert_eq!(changed["dressing"], expected);
+    let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"dressing": {"title": " "}}))).await.json();
+    assert_eq!((&changed["dressing"]["title"], &changed["dressing"]["captions"]), (&Value::Null, &json!(true)));
+
     let eve = world.streamer("eve");
     world.send(Method::PATCH, &path, &eve, Some(change.clone())).await.problem(404, "not_found");
     let viewer = world.token("anna", jamcast::model::role::ApiRole::Viewer);
@@ -77,6 +84,15 @@ async fn every_wrong_value_is_told_at_once_and_nothing_is_changed() {
         "/layout/tiles/3",
     ];
     assert_eq!(pointers(layout).await, expected);
+    let dressing = json!({"dressing": {"captions": 1, "title": "x".repeat(101), "background": "red", "looks": [
+        {"participant": nobody, "crop": [0.5, 0, 0.5, 0], "mirror": "x", "brightness": 1.1, "monochrome": 0, "blur": 1},
+        {"participant": nobody, "crop": [0, 0, 0]},
+    ]}});
+    let of = |fields: &[&str]| fields.iter().map(|field| format!("/dressing/looks/0/{field}")).collect::<Vec<_>>();
+    let mut expected = ["/dressing/title", "/dressing/background", "/dressing/captions"].map(str::to_owned).to_vec();
+    expected.extend(of(&["blur", "crop", "mirror", "brightness", "monochrome", "participant"]));
+    expected.extend(["/dressing/looks/1/crop".to_owned(), "/dressing/looks/1/participant".to_owned()]);
+    assert_eq!(pointers(dressing).await, expected);
     assert_eq!(pointers(json!({"layout": {"kind": "custom"}})).await, ["/layout/tiles"]);
     assert_eq!(pointers(json!({"mix": 7, "layout": [], "mixx": {}})).await, ["/mixx", "/mix", "/layout"]);
     let tiles: Vec<_> = (0..17).map(|_| json!({})).collect();

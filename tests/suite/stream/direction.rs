@@ -2,8 +2,10 @@
 
 use jamcast::domain::desk::MasterChange;
 use jamcast::domain::desk::StripChange;
+use jamcast::domain::dressing::LookChange;
 use jamcast::domain::layout::Kind;
 use jamcast::domain::layout::Layout;
+use jamcast::domain::layout::Pick;
 use jamcast::live::snapshot::Meters;
 use jamcast::live::stream::Direction;
 use jamcast::model::scene::Master;
@@ -31,6 +33,13 @@ async fn the_desk_reaches_the_mixer_and_outlives_it_and_the_musician() {
     let mut direction = solo(bob);
     direction.strips.push((ParticipantId::generate(), StripChange::default()));
     direction.master = MasterChange { gain_db: Some(-60.0), normalise: Some(true) };
+    let mirror = LookChange { mirror: Some(true), ..LookChange::default() };
+    direction.dressing.looks.push((bob, mirror));
+    direction.layout = Some(Layout {
+        kind: Kind::Spotlight,
+        large: Some(Pick { participant: bob, screen: false }),
+        ..Layout::default()
+    });
     let snapshot = world.registry.direct(id, direction).await.expect("it runs");
     let told: Vec<_> = snapshot.mix.musicians.iter().map(|m| (m.participant, m.gain_db, m.solo, m.heard)).collect();
     assert_eq!(told, [(ann, 0.0, false, false), (bob, -6.0, true, true)]);
@@ -51,7 +60,8 @@ async fn the_desk_reaches_the_mixer_and_outlives_it_and_the_musician() {
     roster.tracks.extend(tracks);
     tap.roster.send_replace(roster);
     let scene = second.scene(|scene| scene.sources[1].audio.is_some_and(|audio| audio.track == TrackId(7))).await;
-    assert!((scene.sources[1].gain - 0.501).abs() < 0.001);
+    assert!((scene.sources[1].gain - 0.501).abs() < 0.001 && scene.sources[1].look.mirror);
+    assert_eq!(scene.sources.iter().map(|source| source.placement.is_some()).collect::<Vec<_>>(), [false, true]);
     assert_eq!(scene.sources.iter().map(|source| source.muted).collect::<Vec<_>>(), [true, false]);
 }
 

@@ -13,6 +13,10 @@ use utoipa::ToSchema;
 use crate::domain::desk;
 use crate::domain::desk::MasterChange;
 use crate::domain::desk::StripChange;
+use crate::domain::dressing::DressingChange;
+use crate::domain::dressing::LookChange;
+use crate::domain::dressing::MOST_CROP;
+use crate::domain::dressing::colour;
 use crate::domain::layout;
 use crate::domain::layout::Corner;
 use crate::domain::layout::Kind;
@@ -70,6 +74,8 @@ pub(super) struct StreamChangeBody {
     /// Replaces the layout as a whole.
     #[schema(value_type = Option<LayoutBody>)]
     layout: Field<Map<String, Value>>,
+    #[schema(value_type = Option<DressingBody>)]
+    dressing: Field<Map<String, Value>>,
 }
 
 /// The programme's sound. The musicians' own mixes of each other are another matter.
@@ -166,6 +172,45 @@ struct TileBody {
     height: Field<f64>,
 }
 
+/// What stands over and under the pictures, and how they are retouched. What is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DressingChange)]
+struct DressingBody {
+    /// Whether everybody's name stands in their picture.
+    #[schema(value_type = Option<bool>)]
+    captions: Field<bool>,
+    /// One line at the top of the picture, at most 100 characters; an empty one takes it away. Plain text.
+    #[schema(value_type = Option<String>, example = "Friday night session")]
+    title: Field<String>,
+    /// What is behind all pictures, `#rrggbb`.
+    #[schema(value_type = Option<String>, example = "#1a2b3c")]
+    background: Field<String>,
+    /// Those to be changed, each once.
+    #[schema(value_type = Option<Vec<LookBody>>)]
+    looks: Field<Vec<Map<String, Value>>>,
+}
+
+/// How a musician's camera is retouched. What is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LookChange)]
+struct LookBody {
+    #[schema(value_type = String)]
+    participant: Field<String>,
+    /// Shares of the picture to cut off: left, top, right, bottom, each 0 to 0.9; two opposite ones 0.9 together.
+    #[schema(value_type = Option<Vec<f64>>, example = json!([0.1, 0, 0.1, 0]))]
+    crop: Field<[f64; 4]>,
+    /// Left and right change places.
+    #[schema(value_type = Option<bool>)]
+    mirror: Field<bool>,
+    /// -1 (black) to 1 (white).
+    #[schema(value_type = Option<f64>, example = 0.1)]
+    brightness: Field<f64>,
+    #[schema(value_type = Option<bool>)]
+    monochrome: Field<bool>,
+}
+
 /// Changes what a running stream's programme sounds and looks like, at once and without a click or a missing frame.
 ///
 /// The settings stay when the mixer is replaced and when a musician comes back. They end with the stream.
@@ -196,6 +241,9 @@ fn validate(fields: StreamChangeBody, snapshot: &StreamSnapshot, errors: &mut Er
     }
     if let Some(asked) = fields.layout.optional(errors, "/layout") {
         direction.layout = layout(read_object(asked, "/layout", errors), errors);
+    }
+    if let Some(asked) = fields.dressing.optional(errors, "/dressing") {
+        direction.dressing = dressing(read_object(asked, "/dressing", errors), snapshot, errors);
     }
     direction
 }
@@ -283,6 +331,57 @@ fn tile(asked: Map<String, Value>, errors: &mut Errors, pointer: &str) -> Option
         }
     }
     Some(Tile { of: Pick { participant: participant?, screen }, x: x?, y: y?, width: width?, height: height? })
+}
+
+fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) -> DressingChange {
+    let title = match body.title {
+        Field::Given(blank) if blank.trim().is_empty() => Some(None),
+        Field::Missing => None,
+        given @ (Field::Given(_) | Field::Wrong) => given.line(errors, "/dressing/title", 100).map(Some),
+    };
+    let background = body.background.optional(errors, "/dressing/background").and_then(|text| {
+        let colour = colour(&text);
+        if colour.is_none() {
+            errors.add("/dressing/background", "must be a colour as #rrggbb");
+        }
+        colour
+    });
+    let captions = body.captions.optional(errors, "/dressing/captions");
+    let looks = body.looks.optional(errors, "/dressing/looks").unwrap_or_default();
+    if looks.len() > MOST_MUSICIANS {
+        errors.add("/dressing/looks", format!("must be {MOST_MUSICIANS} at most"));
+    }
+    let mut change = DressingChange { captions, title, background, looks: Vec::new() };
+    for (index, asked) in looks.into_iter().take(MOST_MUSICIANS).enumerate() {
+        let pointer = format!("/dressing/looks/{index}");
+        let body: LookBody = read_object(asked, &pointer, errors);
+        let at = |field: &str| format!("{pointer}/{field}");
+        let participant: Option<ParticipantId> = body.participant.parsed(errors, &at("participant"));
+        let crop = body.crop.optional(errors, &at("crop"));
+        if crop.is_some_and(|[left, top, right, bottom]| {
+            [left, top, right, bottom].iter().any(|share| *share < 0.0) || (left + right).max(top + bottom) > MOST_CROP
+        }) {
+            errors.add(
+                at("crop"),
+                format!("must be shares from 0; left and right, and top and bottom, {MOST_CROP} together"),
+            );
+        }
+        let look = LookChange {
+            crop,
+            mirror: body.mirror.optional(errors, &at("mirror")),
+            brightness: within(body.brightness, errors, &at("brightness"), &PAN),
+            monochrome: body.monochrome.optional(errors, &at("monochrome")),
+        };
+        let Some(participant) = participant else { continue };
+        if !snapshot.mix.musicians.iter().any(|musician| musician.participant == participant) {
+            errors.add(at("participant"), "nobody of this id is in the programme");
+        } else if change.looks.iter().any(|(other, _)| *other == participant) {
+            errors.add(at("participant"), "is there twice");
+        } else {
+            change.looks.push((participant, look));
+        }
+    }
+    change
 }
 
 /// A word of a list, which is told otherwise.

@@ -173,6 +173,7 @@ mod tests {
             stats: StreamStats::default(),
             mix: Default::default(),
             layout: Default::default(),
+            dressing: Default::default(),
         }
     }
 

@@ -1,0 +1,300 @@
+//! Dresses the programme: where names and title stand, which of them have been drawn already, and what is behind everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use gstreamer as gst;
+
+use crate::mixer::error::Error;
+use crate::mixer::lettering;
+use crate::mixer::monotonic;
+use crate::mixer::painter::Bitmap;
+use crate::mixer::painter::Painter;
+use crate::mixer::painter::Stamp;
+use crate::mixer::painter::components;
+use crate::mixer::planes::Planes;
+use crate::mixer::programme::Programme;
+use crate::mixer::programme::Seat;
+use crate::model::scene::Rect;
+use crate::model::scene::Rgb;
+use crate::model::scene::Scene;
+use crate::model::spec::ProgrammeSpec;
+
+/// Height of letters from line to line, as parts of the canvas's height and of a tile's.
+const TITLE: u32 = 18;
+const CAPTION: u32 = 13;
+
+/// The smallest letters that are read on a phone, and the largest that name a person, as a part of the canvas's height.
+const LEAST_SIZE: u32 = 14;
+const CAPTION_MOST: u32 = 22;
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Dresser {
+    room: Arc<Room>,
+    painter: Painter,
+    backdrop: Option<Seat>,
+    background: Rgb,
+}
+
+/// Where the drawing thread and the conductor meet.
+#[derive(Debug, Default)]
+struct Room {
+    wardrobe: Mutex<Wardrobe>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Wardrobe {
+    wanted: Vec<Label>,
+    /// What has been drawn of that, and what could not be.
+    drawn: HashMap<Text, Option<Arc<Bitmap>>>,
+    closed: bool,
+}
+
+/// A text and how it is drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Text {
+    text: String,
+    size: u32,
+    most_width: u32,
+}
+
+/// A text and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Label {
+    text: Text,
+    x: u32,
+    /// Its upper or its lower edge.
+    y: Edge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    Top(u32),
+    Bottom(u32),
+}
+
+impl Dresser {
+    /// Starts the thread that draws; the conductor must never wait for a font.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn new(painter: Painter) -> Result<Self, Error> {
+        let room = Arc::new(Room::default());
+        let (drawing, painting) = (Arc::clone(&room), painter.clone());
+        std::thread::Builder::new().name("lettering".to_owned()).spawn(move || draw_all(&drawing, &painting))?;
+        Ok(Self { room, painter, backdrop: None, background: Rgb::default() })
+    }
+
+    /// Follows a scene. What has been drawn before moves at once; the rest appears when it is drawn.
+    pub(super) fn dress(&mut self, scene: &Scene, programme: &Programme) -> Result<(), Error> {
+        let mut wardrobe = self.room.wardrobe();
+        wardrobe.wanted = labels(scene);
+        wardrobe.tidy();
+        self.painter.show(wardrobe.stamps());
+        drop(wardrobe);
+        self.room.news.notify_one();
+        self.set_background(scene.dressing.background, &scene.programme, programme)
+    }
+
+    /// Leaves the programme.
+    pub(super) fn stop(&mut self, programme: &Programme) {
+        if let Some(seat) = self.backdrop.take() {
+            programme.leave(seat);
+        }
+    }
+
+    fn set_background(&mut self, colour: Rgb, spec: &ProgrammeSpec, programme: &Programme) -> Result<(), Error> {
+        if colour == self.background {
+            return Ok(());
+        }
+        self.background = colour;
+        let seat = match self.backdrop.take() {
+            Some(seat) => seat,
+            None => programme.seat_backdrop(spec.width, spec.height)?,
+        };
+        let mut picture = gst::Buffer::from_mut_slice(filled(colour, spec));
+        if let Some(picture) = picture.get_mut() {
+            picture.set_pts(programme.running_time(monotonic()));
+        }
+        if let Err(flow) = seat.entry.push_buffer(picture) {
+            tracing::warn!(?flow, "the backdrop is not taken");
+        }
+        self.backdrop = Some(seat);
+        Ok(())
+    }
+}
+
+impl Drop for Dresser {
+    fn drop(&mut self) {
+        self.room.wardrobe().closed = true;
+        self.room.news.notify_one();
+    }
+}
+
+impl Room {
+    fn wardrobe(&self) -> MutexGuard<'_, Wardrobe> {
+        self.wardrobe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wardrobe {
+    /// Keeps only what is wanted: at most a plate for each source and the title.
+    fn tidy(&mut self) {
+        let Self { wanted, drawn, .. } = self;
+        drawn.retain(|text, _| wanted.iter().any(|label| label.text == *text));
+    }
+
+    fn missing(&self) -> Option<Text> {
+        self.wanted.iter().map(|label| &label.text).find(|text| !self.drawn.contains_key(*text)).cloned()
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let stamps = self.wanted.iter().filter_map(|label| {
+            let bitmap = Arc::clone(self.drawn.get(&label.text)?.as_ref()?);
+            let y = match label.y {
+                Edge::Top(y) => y as usize,
+                Edge::Bottom(y) => (y as usize).saturating_sub(bitmap.height()),
+            };
+            Some(Stamp { bitmap, x: label.x as usize & !1, y: y & !1 })
+        });
+        stamps.collect()
+    }
+}
+
+fn draw_all(room: &Room, painter: &Painter) {
+    let mut wardrobe = room.wardrobe();
+    while !wardrobe.closed {
+        let Some(text) = wardrobe.missing() else {
+            wardrobe = room.news.wait(wardrobe).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        drop(wardrobe);
+        let plate = lettering::plate(&text.text, text.size as usize, text.most_width as usize);
+        if let Err(error) = &plate {
+            tracing::warn!(%error, "a text cannot be drawn");
+        }
+        wardrobe = room.wardrobe();
+        wardrobe.drawn.insert(text, plate.ok().map(Arc::new));
+        wardrobe.tidy();
+        painter.show(wardrobe.stamps());
+    }
+}
+
+/// Where everything that is written stands: the title at the upper left, each name at the lower left of its picture, or at its upper
+/// left where another picture stands before that.
+fn labels(scene: &Scene) -> Vec<Label> {
+    let ProgrammeSpec { width, height, .. } = scene.programme;
+    let margin = height / 36;
+    let mut labels: Vec<_> = scene
+        .sources
+        .iter()
+        .filter_map(|source| {
+            let placement = source.placement?;
+            let rect = placement.rect;
+            let size = (rect.height / CAPTION).clamp(LEAST_SIZE, (height / CAPTION_MOST).max(LEAST_SIZE));
+            let gap = (size / 2).min(margin);
+            let most_width = rect.width.saturating_sub(2 * gap);
+            let text = Text { text: source.caption.clone()?, size, most_width };
+            let corner = Rect {
+                x: rect.x,
+                y: (rect.y + rect.height).saturating_sub(3 * size),
+                width: rect.width / 2,
+                height: 3 * size,
+            };
+            let covered = scene
+                .sources
+                .iter()
+                .filter_map(|other| other.placement)
+                .any(|other| other.z > placement.z && overlap(other.rect, corner));
+            let y = if covered {
+                Edge::Top(rect.y + gap)
+            } else {
+                Edge::Bottom((rect.y + rect.height).saturating_sub(gap))
+            };
+            Some(Label { text, x: rect.x + gap, y })
+        })
+        .collect();
+    if let Some(title) = &scene.dressing.title {
+        let text = Text { text: title.clone(), size: (height / TITLE).max(LEAST_SIZE), most_width: width * 2 / 3 };
+        labels.push(Label { text, x: margin, y: Edge::Top(margin) });
+    }
+    labels
+}
+
+const fn overlap(a: Rect, b: Rect) -> bool {
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+}
+
+/// A canvas of one colour.
+fn filled(Rgb([red, green, blue]): Rgb, spec: &ProgrammeSpec) -> Vec<u8> {
+    let canvas = Planes::of(spec.width as usize, spec.height as usize);
+    let mut bytes = vec![0; canvas.size];
+    for (plane, value) in canvas.planes.iter().zip(components([red, green, blue, 255])) {
+        bytes[plane.offset..plane.offset + plane.stride * plane.height].fill(value);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::SourceId;
+    use crate::model::scene::Dressing;
+    use crate::model::scene::Placement;
+    use crate::model::scene::Source;
+
+    fn named(caption: &str, [x, y, width, height]: [u32; 4], z: u32) -> Source {
+        Source {
+            id: SourceId(1),
+            label: String::new(),
+            caption: Some(caption.to_owned()),
+            video: None,
+            audio: None,
+            placement: Some(Placement { rect: Rect { x, y, width, height }, z }),
+            gain: 1.0,
+            muted: false,
+            pan: 0.0,
+            delay_ms: 0,
+            look: Default::default(),
+            canvas: false,
+        }
+    }
+
+    #[test]
+    fn names_stand_in_their_pictures_and_make_way_for_what_is_before_them() {
+        let large = named("Ann", [0, 0, 1280, 720], 0);
+        let mut scene = Scene { sources: vec![large, named("Bob", [30, 510, 320, 180], 1)], ..Scene::default() };
+        scene.dressing = Dressing { title: Some("Jam".to_owned()), ..Dressing::default() };
+        let [ann, bob, title] = labels(&scene).try_into().expect("three labels");
+        assert_eq!((ann.text.size, ann.x, ann.y), (32, 16, Edge::Top(16)));
+        assert_eq!((bob.text.size, bob.text.most_width, bob.x, bob.y), (14, 306, 37, Edge::Bottom(683)));
+        assert_eq!((title.text.size, title.y), (40, Edge::Top(20)));
+        scene.sources[1].placement = Some(Placement { rect: Rect { x: 930, y: 510, width: 320, height: 180 }, z: 1 });
+        assert_eq!(labels(&scene)[0].y, Edge::Bottom(704));
+        scene.sources[0].placement = None;
+        assert_eq!(labels(&scene).len(), 2, "nobody's name stands where nobody is seen");
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_forgotten() {
+        let bitmap = || Some(Arc::new(Bitmap::new(2, &[[0; 4]; 4])));
+        let text = |text: &str| Text { text: text.to_owned(), size: 20, most_width: 100 };
+        let label = |of: &str, y| Label { text: text(of), x: 3, y };
+        let mut wardrobe = Wardrobe::default();
+        for name in ["Ann", "Bob", "Eve"] {
+            wardrobe.drawn.insert(text(name), if name == "Eve" { None } else { bitmap() });
+        }
+        wardrobe.wanted = vec![label("Bob", Edge::Bottom(101)), label("Eve", Edge::Top(0)), label("Zoe", Edge::Top(0))];
+        wardrobe.tidy();
+        assert_eq!(wardrobe.drawn.len(), 2);
+        assert_eq!(wardrobe.missing(), Some(text("Zoe")), "what could not be drawn is not tried again");
+        let places: Vec<_> = wardrobe.stamps().iter().map(|stamp| (stamp.x, stamp.y)).collect();
+        assert_eq!(places, [(2, 98)]);
+    }
+}

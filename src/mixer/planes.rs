@@ -1,0 +1,58 @@
+//! How an I420 picture lies in memory, as GStreamer lays it out when nobody asks for anything else.
+
+/// One of the three planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plane {
+    pub offset: usize,
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+/// Brightness at full size, then two colours at half of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Planes {
+    pub planes: [Plane; 3],
+    /// Bytes of the whole picture.
+    pub size: usize,
+}
+
+impl Planes {
+    /// The layout of a picture of this many pixels.
+    pub(super) const fn of(width: usize, height: usize) -> Self {
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        let (stride, half_stride) = (width.next_multiple_of(4), half_width.next_multiple_of(4));
+        let first = stride * half_height * 2;
+        let second = half_stride * half_height;
+        let chroma = Plane { offset: first, stride: half_stride, width: half_width, height: half_height };
+        Self {
+            planes: [Plane { offset: 0, stride, width, height }, chroma, Plane { offset: first + second, ..chroma }],
+            size: first + 2 * second,
+        }
+    }
+}
+
+impl Plane {
+    /// The bytes of a row, within the whole picture.
+    pub(super) const fn row(&self, y: usize) -> std::ops::Range<usize> {
+        let begin = self.offset + y * self.stride;
+        begin..begin + self.width
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_planes_begin_where_gstreamer_puts_them() {
+        // Odd in both directions: 427 x 241, as a quarter of 1708 x 964 may be.
+        let Planes { planes: [y, u, v], size } = Planes::of(427, 241);
+        assert_eq!((y.stride, u.stride, u.width, u.height), (428, 216, 214, 121));
+        assert_eq!((u.offset, v.offset), (428 * 242, 428 * 242 + 216 * 121));
+        assert_eq!(size, 428 * 242 + 2 * 216 * 121);
+        assert_eq!(y.row(2), 856..856 + 427);
+        assert_eq!(Planes::of(1280, 720).size, 1280 * 720 * 3 / 2);
+    }
+}
