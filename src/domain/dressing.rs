@@ -17,6 +17,8 @@ pub struct Dressing {
     pub captions: bool,
     /// One line, 1 to 100 characters.
     pub title: Option<String>,
+    /// Base64 of a PNG or a JPEG.
+    pub logo: Option<String>,
     pub background: Rgb,
     /// Of cameras; the oldest first.
     looks: Vec<(ParticipantId, Look)>,
@@ -28,6 +30,8 @@ pub struct DressingChange {
     pub captions: Option<bool>,
     /// `Some(None)` takes the title away.
     pub title: Option<Option<String>>,
+    /// `Some(None)` takes the logo away.
+    pub logo: Option<Option<String>>,
     pub background: Option<Rgb>,
     pub looks: Vec<(ParticipantId, LookChange)>,
 }
@@ -45,6 +49,7 @@ impl Dressing {
     pub fn change(&mut self, change: DressingChange) {
         self.captions = change.captions.unwrap_or(self.captions);
         self.title = change.title.unwrap_or(self.title.take());
+        self.logo = change.logo.unwrap_or(self.logo.take());
         self.background = change.background.unwrap_or(self.background);
         for (participant, change) in change.looks {
             let look = self.look(participant);

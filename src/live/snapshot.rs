@@ -226,6 +226,8 @@ pub struct DressingSnapshot {
     pub captions: bool,
     /// One line at the top of the picture.
     pub title: Option<String>,
+    /// Whether there is one at the upper right.
+    pub logo: bool,
     /// What is behind all pictures, `#rrggbb`.
     pub background: String,
     /// Everybody's picture, in the order of joining.
@@ -234,7 +236,7 @@ pub struct DressingSnapshot {
 
 impl Default for DressingSnapshot {
     fn default() -> Self {
-        Self { captions: false, title: None, background: "#000000".to_owned(), looks: Vec::new() }
+        Self { captions: false, title: None, logo: false, background: "#000000".to_owned(), looks: Vec::new() }
     }
 }
 

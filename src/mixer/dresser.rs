@@ -11,6 +11,7 @@ use gstreamer as gst;
 
 use crate::mixer::error::Error;
 use crate::mixer::lettering;
+use crate::mixer::logo;
 use crate::mixer::monotonic;
 use crate::mixer::painter::Bitmap;
 use crate::mixer::painter::Painter;
@@ -32,6 +33,10 @@ const CAPTION: u32 = 13;
 const LEAST_SIZE: u32 = 14;
 const CAPTION_MOST: u32 = 22;
 
+/// The largest logo, as parts of the canvas's width and height.
+const LOGO_WIDTH: u32 = 5;
+const LOGO_HEIGHT: u32 = 7;
+
 /// See the file.
 #[derive(Debug)]
 pub(super) struct Dresser {
@@ -52,7 +57,7 @@ struct Room {
 struct Wardrobe {
     wanted: Vec<Label>,
     /// What has been drawn of that, and what could not be.
-    drawn: HashMap<Text, Option<Arc<Bitmap>>>,
+    drawn: HashMap<Drawing, Option<Arc<Bitmap>>>,
     closed: bool,
 }
 
@@ -64,13 +69,28 @@ struct Text {
     most_width: u32,
 }
 
-/// A text and where it stands.
+/// What is drawn once and shown in every frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Drawing {
+    Text(Text),
+    /// Base64 of a PNG or a JPEG, and the most pixels it may have in each direction.
+    Logo(String, u32, u32),
+}
+
+/// A drawing and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Label {
-    text: Text,
-    x: u32,
+    drawing: Drawing,
+    /// Its left or its right edge.
+    x: Side,
     /// Its upper or its lower edge.
     y: Edge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Left(u32),
+    Right(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,14 +112,17 @@ impl Dresser {
     }
 
     /// Follows a scene. What has been drawn before moves at once; the rest appears when it is drawn.
-    pub(super) fn dress(&mut self, scene: &Scene, programme: &Programme) -> Result<(), Error> {
+    pub(super) fn dress(&mut self, scene: &Scene, programme: &Programme) {
         let mut wardrobe = self.room.wardrobe();
         wardrobe.wanted = labels(scene);
         wardrobe.tidy();
         self.painter.show(wardrobe.stamps());
         drop(wardrobe);
         self.room.news.notify_one();
-        self.set_background(scene.dressing.background, &scene.programme, programme)
+        // A programme on black is better than none.
+        if let Err(error) = self.set_background(scene.dressing.background, &scene.programme, programme) {
+            tracing::warn!(%error, "the background cannot be changed");
+        }
     }
 
     /// Leaves the programme.
@@ -147,21 +170,25 @@ impl Wardrobe {
     /// Keeps only what is wanted: at most a plate for each source and the title.
     fn tidy(&mut self) {
         let Self { wanted, drawn, .. } = self;
-        drawn.retain(|text, _| wanted.iter().any(|label| label.text == *text));
+        drawn.retain(|drawing, _| wanted.iter().any(|label| label.drawing == *drawing));
     }
 
-    fn missing(&self) -> Option<Text> {
-        self.wanted.iter().map(|label| &label.text).find(|text| !self.drawn.contains_key(*text)).cloned()
+    fn missing(&self) -> Option<Drawing> {
+        self.wanted.iter().map(|label| &label.drawing).find(|drawing| !self.drawn.contains_key(*drawing)).cloned()
     }
 
     fn stamps(&self) -> Vec<Stamp> {
         let stamps = self.wanted.iter().filter_map(|label| {
-            let bitmap = Arc::clone(self.drawn.get(&label.text)?.as_ref()?);
+            let bitmap = Arc::clone(self.drawn.get(&label.drawing)?.as_ref()?);
             let y = match label.y {
                 Edge::Top(y) => y as usize,
                 Edge::Bottom(y) => (y as usize).saturating_sub(bitmap.height()),
             };
-            Some(Stamp { bitmap, x: label.x as usize & !1, y: y & !1 })
+            let x = match label.x {
+                Side::Left(x) => x as usize,
+                Side::Right(x) => (x as usize).saturating_sub(bitmap.width()),
+            };
+            Some(Stamp { bitmap, x: x & !1, y: y & !1 })
         });
         stamps.collect()
     }
@@ -170,17 +197,20 @@ impl Wardrobe {
 fn draw_all(room: &Room, painter: &Painter) {
     let mut wardrobe = room.wardrobe();
     while !wardrobe.closed {
-        let Some(text) = wardrobe.missing() else {
+        let Some(drawing) = wardrobe.missing() else {
             wardrobe = room.news.wait(wardrobe).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         drop(wardrobe);
-        let plate = lettering::plate(&text.text, text.size as usize, text.most_width as usize);
-        if let Err(error) = &plate {
-            tracing::warn!(%error, "a text cannot be drawn");
+        let bitmap = match &drawing {
+            Drawing::Text(text) => lettering::plate(&text.text, text.size as usize, text.most_width as usize),
+            Drawing::Logo(picture, most_width, most_height) => logo::draw(picture, *most_width, *most_height),
+        };
+        if let Err(error) = &bitmap {
+            tracing::warn!(%error, "something of the programme's dress cannot be drawn");
         }
         wardrobe = room.wardrobe();
-        wardrobe.drawn.insert(text, plate.ok().map(Arc::new));
+        wardrobe.drawn.insert(drawing, bitmap.ok().map(Arc::new));
         wardrobe.tidy();
         painter.show(wardrobe.stamps());
     }
@@ -217,12 +247,16 @@ fn labels(scene: &Scene) -> Vec<Label> {
             } else {
                 Edge::Bottom((rect.y + rect.height).saturating_sub(gap))
             };
-            Some(Label { text, x: rect.x + gap, y })
+            Some(Label { drawing: Drawing::Text(text), x: Side::Left(rect.x + gap), y })
         })
         .collect();
     if let Some(title) = &scene.dressing.title {
         let text = Text { text: title.clone(), size: (height / TITLE).max(LEAST_SIZE), most_width: width * 2 / 3 };
-        labels.push(Label { text, x: margin, y: Edge::Top(margin) });
+        labels.push(Label { drawing: Drawing::Text(text), x: Side::Left(margin), y: Edge::Top(margin) });
+    }
+    if let Some(picture) = &scene.dressing.logo {
+        let drawing = Drawing::Logo(picture.clone(), width / LOGO_WIDTH, height / LOGO_HEIGHT);
+        labels.push(Label { drawing, x: Side::Right(width - margin), y: Edge::Top(margin) });
     }
     labels
 }
@@ -272,9 +306,10 @@ mod tests {
         let mut scene = Scene { sources: vec![large, named("Bob", [30, 510, 320, 180], 1)], ..Scene::default() };
         scene.dressing = Dressing { title: Some("Jam".to_owned()), ..Dressing::default() };
         let [ann, bob, title] = labels(&scene).try_into().expect("three labels");
-        assert_eq!((ann.text.size, ann.x, ann.y), (32, 16, Edge::Top(16)));
-        assert_eq!((bob.text.size, bob.text.most_width, bob.x, bob.y), (14, 306, 37, Edge::Bottom(683)));
-        assert_eq!((title.text.size, title.y), (40, Edge::Top(20)));
+        let text = |text: &str, size, most_width| Drawing::Text(Text { text: text.to_owned(), size, most_width });
+        assert_eq!(ann, Label { drawing: text("Ann", 32, 1248), x: Side::Left(16), y: Edge::Top(16) });
+        assert_eq!(bob, Label { drawing: text("Bob", 14, 306), x: Side::Left(37), y: Edge::Bottom(683) });
+        assert_eq!(title, Label { drawing: text("Jam", 40, 853), x: Side::Left(20), y: Edge::Top(20) });
         scene.sources[1].placement = Some(Placement { rect: Rect { x: 930, y: 510, width: 320, height: 180 }, z: 1 });
         assert_eq!(labels(&scene)[0].y, Edge::Bottom(704));
         scene.sources[0].placement = None;
@@ -284,8 +319,8 @@ mod tests {
     #[test]
     fn what_is_not_wanted_any_more_is_forgotten() {
         let bitmap = || Some(Arc::new(Bitmap::new(2, &[[0; 4]; 4])));
-        let text = |text: &str| Text { text: text.to_owned(), size: 20, most_width: 100 };
-        let label = |of: &str, y| Label { text: text(of), x: 3, y };
+        let text = |text: &str| Drawing::Text(Text { text: text.to_owned(), size: 20, most_width: 100 });
+        let label = |of: &str, y| Label { drawing: text(of), x: Side::Left(3), y };
         let mut wardrobe = Wardrobe::default();
         for name in ["Ann", "Bob", "Eve"] {
             wardrobe.drawn.insert(text(name), if name == "Eve" { None } else { bitmap() });
@@ -296,5 +331,7 @@ mod tests {
         assert_eq!(wardrobe.missing(), Some(text("Zoe")), "what could not be drawn is not tried again");
         let places: Vec<_> = wardrobe.stamps().iter().map(|stamp| (stamp.x, stamp.y)).collect();
         assert_eq!(places, [(2, 98)]);
+        wardrobe.wanted = vec![Label { drawing: text("Bob"), x: Side::Right(101), y: Edge::Top(5) }];
+        assert_eq!(wardrobe.stamps().iter().map(|stamp| (stamp.x, stamp.y)).collect::<Vec<_>>(), [(98, 4)]);
     }
 }

@@ -62,7 +62,7 @@ fn cut([left, top, right, bottom]: [f64; 4], width: usize, height: usize) -> Cut
 
 /// `None` for a picture of another size than its layout's.
 fn process(look: Look, cut: Cut, from: &Planes, bytes: &[u8]) -> Option<Vec<u8>> {
-    if bytes.len() < from.size {
+    if bytes.len() != from.size {
         return None;
     }
     let to = Planes::of(cut.width, cut.height);

@@ -3,7 +3,7 @@
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
 //! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
 //! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
-//! ([`loudness`]), [`dresser`] has names drawn ([`lettering`]) and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
+//! ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
 //! carry the frames back, [`recorder`] writes them to disk.
 
 #[cfg(any(test, fuzzing))]
@@ -18,6 +18,7 @@ mod input;
 mod lettering;
 mod level;
 mod limiter;
+mod logo;
 mod look;
 mod loudness;
 mod master;

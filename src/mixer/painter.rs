@@ -68,7 +68,6 @@ impl Bitmap {
         bitmap
     }
 
-    #[cfg(test)]
     pub(super) const fn width(&self) -> usize {
         self.width
     }

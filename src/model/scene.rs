@@ -40,6 +40,8 @@ impl Default for Master {
 pub struct Dressing {
     /// One line at the top.
     pub title: Option<String>,
+    /// At the upper right: base64 of a PNG or a JPEG, whose size has been checked and which has not been decoded.
+    pub logo: Option<String>,
     pub background: Rgb,
 }
 

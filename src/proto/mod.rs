@@ -4,6 +4,7 @@ pub mod amf;
 pub mod canvas;
 pub mod flv;
 pub mod mixer;
+pub mod picture;
 pub mod rtmp;
 pub mod signal;
 pub mod turn;

@@ -58,7 +58,7 @@ const snapshot = (state, extra = {}) => ({
     })),
   },
   dressing: {
-    captions: true, title: "Friday night session", background: "#1d2b45",
+    captions: true, title: "Friday night session", logo: true, background: "#1d2b45",
     looks: ["Ella", "Ada", "Miles", "Nina Simone-Okonkwo"].map((_, i) => ({ participant: `par_${i}`, crop: [0, 0, 0, 0], mirror: i === 0, brightness: 0.1, monochrome: false })),
   },
   ...extra,

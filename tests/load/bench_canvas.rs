@@ -93,6 +93,8 @@ fn scene(canvas: bool) -> Scene {
         label: "canvas".to_owned(),
         video: None,
         audio: None,
+        caption: None,
+        look: Default::default(),
         canvas: true,
         placement: Some(Placement { rect, z: 0 }),
         gain: 1.0,

@@ -21,27 +21,12 @@ use crate::gateway::spec;
 use crate::sender::BLUE;
 use crate::sender::GREEN;
 use crate::sender::RED;
-use crate::sender::Track;
 use crate::sender::audio;
-use crate::sender::play;
+use crate::sender::play_on;
 use crate::sender::tone;
 use crate::sender::video;
 
 const NOWHERE: [u32; 4] = [0, 0, 64, 64];
-
-/// Sends the next `ms` of these tracks, which go on where they were.
-fn play_on(gateway: &mut Gateway, rests: &mut [Track], ms: u64) {
-    let mut now = rests.to_vec();
-    for (now, rest) in now.iter_mut().zip(rests.iter_mut()) {
-        let first = now.packets.first().expect("not over yet").0;
-        now.packets.retain(|(pts, _)| pts - first < ms * 1_000_000);
-        rest.packets.drain(..now.packets.len());
-        // Only the times of sending count: the packets carry their own RTP times.
-        now.packets.iter_mut().for_each(|(pts, _)| *pts -= first);
-        now.reports = false;
-    }
-    play(gateway, &now.iter().collect::<Vec<_>>(), ms, |_, _| false);
-}
 
 fn meters(heard: &Heard) -> Vec<Meters> {
     let mut told = Vec::new();

@@ -13,8 +13,11 @@ use crate::gateway::source;
 use crate::sender::BLUE;
 use crate::sender::GREEN;
 use crate::sender::RED;
-use crate::sender::play;
+use crate::sender::play_on;
 use crate::sender::video;
+
+/// A PNG of 32 x 32 pixels in the green of the programme.
+const LOGO: &str = "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAJklEQVR42u3NsQkAAAjAsP7/tF7hIASyp6ZbAoFAIBAIBAKB4EuwNof8Lqbpz1cAAAAASUVORK5CYII=";
 
 /// Bright points in a rectangle (x, y, width, height).
 fn bright(picture: &Picture, [left, top, width, height]: [usize; 4]) -> usize {
@@ -25,17 +28,18 @@ fn bright(picture: &Picture, [left, top, width, height]: [usize; 4]) -> usize {
 #[test]
 fn names_title_and_background_are_seen_and_change_without_a_missing_frame() {
     let mut gateway = Gateway::start();
-    let camera = video(1, Codec::Vp8, [320, 180], 5000, |_| GREEN);
-    let mut shown = scene(vec![source(1, Some(&camera), None, [160, 90, 320, 180])]);
+    let mut camera = [video(1, Codec::Vp8, [320, 180], 5000, |_| GREEN)];
+    let mut shown = scene(vec![source(1, Some(&camera[0]), None, [160, 90, 320, 180])]);
     // Nothing of it may be taken for markup, and librsvg must not follow it.
     shown.sources[0].caption = Some("<b>Ann</b> & &amp; <image href=\"file:///etc/passwd\"/>".to_owned());
-    shown.dressing = Dressing { title: Some("Jam".to_owned()), background: Rgb([0, 0, 255]) };
+    shown.dressing =
+        Dressing { title: Some("Jam".to_owned()), logo: Some(LOGO.to_owned()), background: Rgb([0, 0, 255]) };
     gateway.show(&shown);
-    play(&mut gateway, &[&camera], 2500, |_, _| false);
+    play_on(&mut gateway, &mut camera, 2500);
     shown.sources[0].caption = None;
-    shown.dressing = Dressing { title: None, background: Rgb([255, 0, 0]) };
+    shown.dressing = Dressing { background: Rgb([255, 0, 0]), ..Dressing::default() };
     gateway.show(&shown);
-    play(&mut gateway, &[&camera], 1200, |_, _| false);
+    play_on(&mut gateway, &mut camera, 1200);
     let heard = gateway.finish();
     heard.assert_gapless();
     let pictures = look(&heard);
@@ -45,25 +49,27 @@ fn names_title_and_background_are_seen_and_change_without_a_missing_frame() {
     assert!(dressed.len() >= 30, "{} of {} frames", dressed.len(), pictures.len());
     let latest = dressed[dressed.len() - 1];
     latest.assert_colour(600, 320, BLUE);
+    latest.assert_colour(620, 20, GREEN);
     latest.assert_colour(320, 150, GREEN);
     let last = &pictures[pictures.len() - 1];
     last.assert_colour(600, 320, RED);
+    last.assert_colour(620, 20, RED);
     assert_eq!((bright(last, title), bright(last, name)), (0, 0), "nothing is left of it");
 }
 
 #[test]
 fn a_picture_is_retouched_and_back_again_without_a_missing_frame() {
     let mut gateway = Gateway::start();
-    let camera = video(1, Codec::H264, [320, 180], 6000, |_| RED);
-    let mut shown = scene(vec![source(1, Some(&camera), None, [0, 0, 640, 360])]);
+    let mut camera = [video(1, Codec::H264, [320, 180], 6000, |_| RED)];
+    let mut shown = scene(vec![source(1, Some(&camera[0]), None, [0, 0, 640, 360])]);
     gateway.show(&shown);
-    play(&mut gateway, &[&camera], 1000, |_, _| false);
+    play_on(&mut gateway, &mut camera, 1000);
     shown.sources[0].look = Look { crop: [0.25, 0.0, 0.25, 0.0], mirror: true, brightness: 0.25, monochrome: true };
     gateway.show(&shown);
-    play(&mut gateway, &[&camera], 1500, |_, _| false);
+    play_on(&mut gateway, &mut camera, 1500);
     shown.sources[0].look = Look::default();
     gateway.show(&shown);
-    play(&mut gateway, &[&camera], 1500, |_, _| false);
+    play_on(&mut gateway, &mut camera, 1500);
     let heard = gateway.finish();
     heard.assert_gapless();
     let pictures = look(&heard);

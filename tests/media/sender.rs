@@ -186,3 +186,17 @@ pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, mut lost: 
         gateway.send(&message);
     }
 }
+
+/// Sends the next `ms` of these tracks, which go on where they were.
+pub(crate) fn play_on(gateway: &mut Gateway, rests: &mut [Track], ms: u64) {
+    let mut now = rests.to_vec();
+    for (now, rest) in now.iter_mut().zip(rests.iter_mut()) {
+        let first = now.packets.first().expect("not over yet").0;
+        now.packets.retain(|(pts, _)| pts - first < ms * 1_000_000);
+        rest.packets.drain(..now.packets.len());
+        // Only the times of sending count: the packets carry their own RTP times.
+        now.packets.iter_mut().for_each(|(pts, _)| *pts -= first);
+        now.reports = false;
+    }
+    play(gateway, &now.iter().collect::<Vec<_>>(), ms, |_, _| false);
+}

@@ -149,6 +149,7 @@ impl Stream {
         DressingSnapshot {
             captions: dressing.captions,
             title: dressing.title.clone(),
+            logo: dressing.logo.is_some(),
             background: colour_name(dressing.background),
             looks: looks.collect(),
         }

@@ -117,7 +117,11 @@ impl Composer {
             .collect();
         sources.extend(self.canvas_source(canvas, canvas_place));
         let master = Master { gain: desk::linear(desk.master.gain_db), normalise: desk.master.normalise };
-        let dressing = Dressing { title: staging.dressing.title.clone(), background: staging.dressing.background };
+        let dressing = Dressing {
+            title: staging.dressing.title.clone(),
+            logo: staging.dressing.logo.clone(),
+            background: staging.dressing.background,
+        };
         Scene { programme: programme.clone(), master, dressing, sources, recording }
     }
 

@@ -69,6 +69,7 @@ export interface StreamSnapshot {
 export interface Dressing {
   captions: boolean;
   title: string | null;
+  logo: boolean;
   /** `#rrggbb` */
   background: string;
 }
@@ -154,6 +155,8 @@ export interface StreamChange {
     captions?: boolean;
     /** An empty one takes it away. */
     title?: string;
+    /** Base64 of a PNG or a JPEG; an empty one takes it away. */
+    logo?: string;
     background?: string;
     looks?: (LookChange & { participant: string })[];
   };

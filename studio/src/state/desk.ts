@@ -22,7 +22,7 @@ interface Wish {
   master: { master_gain_db?: number; normalise?: boolean };
   musicians: ReadonlyMap<string, MusicianChange>;
   layout: LayoutChange | null;
-  dressing: { captions?: boolean; title?: string; background?: string };
+  dressing: { captions?: boolean; title?: string; logo?: string; background?: string };
   looks: ReadonlyMap<string, LookChange>;
 }
 
@@ -62,7 +62,8 @@ export class Desk {
   }
 
   dressing(stream: StreamSnapshot): Dressing {
-    return { ...stream.dressing, ...this.flying.value?.dressing, ...this.waiting.value.dressing };
+    const { logo, ...wished } = { ...this.flying.value?.dressing, ...this.waiting.value.dressing };
+    return { ...stream.dressing, ...wished, ...(logo === undefined ? {} : { logo: logo !== "" }) };
   }
 
   look(told: Look): Look {

@@ -6,6 +6,8 @@ import { useState } from "preact/hooks";
 import type { Look } from "../api/types";
 import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
+import { shrunkLogo } from "../media/logo";
+import { report } from "../state/toasts";
 import { Select } from "./fields";
 
 /** The most that one slider cuts off each side: a face is still a face. */
@@ -17,7 +19,7 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
   const [title, setTitle] = useState(stream?.dressing.title ?? "");
   if (stream === null) return null;
   const { desk } = broadcast;
-  const { captions, background } = desk.dressing(stream);
+  const { captions, background, logo } = desk.dressing(stream);
   const choices = stream.mix.musicians.map(({ participant, name }) => ({ id: participant, label: name }));
   const looks = stream.dressing.looks.map((told) => desk.look(told));
   const look = looks.find((each) => each.participant === chosen) ?? looks[0];
@@ -60,6 +62,32 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
           {title.trim() === "" && shown !== "" ? "Take away" : "Show"}
         </button>
       </form>
+      <div class="backdrop">
+        <span>Logo</span>
+        {logo && (
+          <button class="button small" type="button" data-testid="logo-remove" onClick={() => desk.dress({ logo: "" })}>
+            Take away
+          </button>
+        )}
+        <label class="button small">
+          {logo ? "Another…" : "Choose…"}
+          <input
+            class="sr-only"
+            type="file"
+            accept="image/*"
+            data-testid="logo"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              event.currentTarget.value = "";
+              if (file === undefined) return;
+              shrunkLogo(file).then(
+                (picture) => desk.dress({ logo: picture }),
+                (error: unknown) => report("use this picture as a logo", error),
+              );
+            }}
+          />
+        </label>
+      </div>
       <label class="backdrop">
         <span>Background</span>
         <input

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Map;
 use serde_json::Value;
@@ -27,6 +29,7 @@ use crate::live::snapshot::StreamSnapshot;
 use crate::live::stream::Direction;
 use crate::model::id::ParticipantId;
 use crate::model::id::StreamId;
+use crate::proto::picture;
 use crate::web::Gateway;
 use crate::web::api::v1::streams::answer;
 use crate::web::api::v1::streams::visible;
@@ -183,6 +186,9 @@ struct DressingBody {
     /// One line at the top of the picture, at most 100 characters; an empty one takes it away. Plain text.
     #[schema(value_type = Option<String>, example = "Friday night session")]
     title: Field<String>,
+    /// Base64 of a PNG or a JPEG of at most 45 KiB and 2048 x 2048 pixels, shown at the upper right; an empty one takes it away.
+    #[schema(value_type = Option<String>)]
+    logo: Field<String>,
     /// What is behind all pictures, `#rrggbb`.
     #[schema(value_type = Option<String>, example = "#1a2b3c")]
     background: Field<String>,
@@ -339,6 +345,7 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
         Field::Missing => None,
         given @ (Field::Given(_) | Field::Wrong) => given.line(errors, "/dressing/title", 100).map(Some),
     };
+    let logo = body.logo.optional(errors, "/dressing/logo").and_then(|text| logo(text, errors));
     let background = body.background.optional(errors, "/dressing/background").and_then(|text| {
         let colour = colour(&text);
         if colour.is_none() {
@@ -351,7 +358,7 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
     if looks.len() > MOST_MUSICIANS {
         errors.add("/dressing/looks", format!("must be {MOST_MUSICIANS} at most"));
     }
-    let mut change = DressingChange { captions, title, background, looks: Vec::new() };
+    let mut change = DressingChange { captions, title, logo, background, looks: Vec::new() };
     for (index, asked) in looks.into_iter().take(MOST_MUSICIANS).enumerate() {
         let pointer = format!("/dressing/looks/{index}");
         let body: LookBody = read_object(asked, &pointer, errors);
@@ -382,6 +389,23 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
         }
     }
     change
+}
+
+fn logo(text: String, errors: &mut Errors) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let wrong = match STANDARD.decode(&text) {
+        Ok(bytes) => picture::read(&bytes).err().map(|error| error.to_string()),
+        Err(_) => Some("must be base64".to_owned()),
+    };
+    match wrong {
+        None => Some(Some(text)),
+        Some(detail) => {
+            errors.add("/dressing/logo", detail);
+            None
+        }
+    }
 }
 
 /// A word of a list, which is told otherwise.

@@ -1,0 +1,115 @@
+//! Decodes an uploaded picture, whose head has been looked at, to the size it is shown in. Its failure is a programme without a logo.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gstreamer as gst;
+use gstreamer_app::AppSink;
+use gstreamer_app::AppSrc;
+
+use crate::mixer::error::Error;
+use crate::mixer::painter::Bitmap;
+use crate::mixer::painter::Pixel;
+use crate::mixer::programme::build_error;
+use crate::mixer::programme::launch;
+use crate::mixer::programme::named;
+use crate::mixer::programme::play;
+use crate::mixer::programme::stop;
+use crate::proto::picture;
+use crate::proto::picture::Format;
+use crate::proto::picture::Picture;
+
+/// The longest wait for a decoder.
+const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(5);
+
+/// A picture (base64 of a PNG or a JPEG) as large as fits into this many pixels; a smaller one stays as it is.
+pub(super) fn draw(text: &str, most_width: u32, most_height: u32) -> Result<Bitmap, Error> {
+    let failed = |reason: &dyn ToString| build_error("logo", &reason.to_string());
+    let bytes = STANDARD.decode(text).map_err(|error| failed(&error))?;
+    // The gateway has done so already; this process is the one that must not be filled.
+    let head = picture::read(&bytes).map_err(|error| failed(&error))?;
+    let (width, height) = fitting(head, most_width, most_height);
+    let (kind, decoder) = match head.format {
+        Format::Png => ("image/png", "pngdec"),
+        Format::Jpeg => ("image/jpeg", "jpegdec"),
+    };
+    let description = format!(
+        "appsrc name=in caps={kind} ! {decoder} ! videoconvert ! videoscale add-borders=false ! \
+         video/x-raw,format=RGBA,width={width},height={height},pixel-aspect-ratio=1/1 ! appsink name=out sync=false"
+    );
+    let pipeline = launch("logo", &description)?;
+    let pixels = decode(&pipeline, bytes);
+    stop("logo", &pipeline);
+    let pixels = pixels?;
+    if pixels.len() != (width * height) as usize {
+        return Err(failed(&"a picture of another size"));
+    }
+    Ok(Bitmap::new(width as usize, &pixels))
+}
+
+fn decode(pipeline: &gst::Pipeline, bytes: Vec<u8>) -> Result<Vec<Pixel>, Error> {
+    let failed = |reason: &dyn ToString| build_error("logo", &reason.to_string());
+    let entry: AppSrc = named(pipeline, "in")?;
+    let exit: AppSink = named(pipeline, "out")?;
+    play("logo", pipeline)?;
+    entry.push_buffer(gst::Buffer::from_slice(bytes)).map_err(|flow| failed(&flow))?;
+    entry.end_of_stream().map_err(|flow| failed(&flow))?;
+    let sample = exit.try_pull_sample(PATIENCE).ok_or_else(|| failed(&"nothing was decoded"))?;
+    let map = sample.buffer().and_then(|buffer| buffer.map_readable().ok()).ok_or_else(|| failed(&"no picture"))?;
+    let (pixels, _) = map.as_slice().as_chunks::<4>();
+    let opaque = |value: u8, alpha: u8| (u16::from(value) * u16::from(alpha) / 255) as u8;
+    Ok(pixels.iter().map(|[r, g, b, a]| [opaque(*r, *a), opaque(*g, *a), opaque(*b, *a), *a]).collect())
+}
+
+/// Even sides, at least two.
+fn fitting(head: Picture, most_width: u32, most_height: u32) -> (u32, u32) {
+    let share = (f64::from(most_width) / f64::from(head.width)).min(f64::from(most_height) / f64::from(head.height));
+    let side = |pixels: u32| ((f64::from(pixels) * share.min(1.0) / 2.0).round() as u32 * 2).max(2);
+    (side(head.width), side(head.height))
+}
+
+#[cfg(test)]
+mod tests {
+    use gstreamer::prelude::*;
+
+    use super::*;
+
+    /// A red picture, half of it transparent where the format can be.
+    fn encoded(encoder: &str, width: u32, height: u32) -> Vec<u8> {
+        gst::init().expect("GStreamer");
+        let description = format!(
+            "videotestsrc num-buffers=1 pattern=red ! video/x-raw,width={width},height={height} ! videoconvert ! {encoder} ! \
+             appsink name=out sync=false"
+        );
+        let pipeline = launch("logo", &description).expect("plugins");
+        let exit: AppSink = named(&pipeline, "out").expect("out");
+        pipeline.set_state(gst::State::Playing).expect("plays");
+        let sample = exit.pull_sample().expect("encoded");
+        let map = sample.buffer().expect("bytes").map_readable().expect("readable");
+        let bytes = map.as_slice().to_vec();
+        stop("logo", &pipeline);
+        bytes
+    }
+
+    #[test]
+    fn pictures_are_decoded_to_their_size() {
+        for encoder in ["pngenc", "jpegenc"] {
+            let text = STANDARD.encode(encoded(encoder, 301, 99));
+            let bitmap = draw(&text, 150, 150).expect("decoded");
+            assert_eq!((bitmap.width(), bitmap.height()), (150, 50), "{encoder}");
+            let bitmap = draw(&text, 900, 900).expect("decoded");
+            assert_eq!((bitmap.width(), bitmap.height()), (302, 100), "{encoder}: never larger than it is");
+        }
+    }
+
+    #[test]
+    fn broken_pictures_are_refused_and_end() {
+        let whole = encoded("pngenc", 64, 64);
+        for bytes in [&whole[..40], &whole[..whole.len() / 2], b"no picture"] {
+            assert!(draw(&STANDARD.encode(bytes), 100, 100).is_err());
+        }
+        assert!(draw("%%%", 100, 100).is_err());
+        let mut lying = whole;
+        lying[16..20].copy_from_slice(&60_000_u32.to_be_bytes());
+        assert!(draw(&STANDARD.encode(lying), 100, 100).is_err());
+    }
+}
