@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::abr::Acknowledged;
+use crate::domain::abr::Report;
 use crate::domain::destination as decisions;
 use crate::domain::destination::Command;
 use crate::domain::destination::Input as Seen;
@@ -27,11 +29,13 @@ use crate::domain::destination::Loss;
 use crate::domain::destination::State;
 use crate::live::fanout::Item;
 use crate::live::fanout::Subscription;
+use crate::live::gauge::Gauge;
 use crate::live::port::Connection;
 use crate::live::port::Dial;
 use crate::live::port::DialError;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DestinationState;
+use crate::model::id::DestinationId;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::secret::StreamKey;
@@ -50,6 +54,9 @@ const REFRESH: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the task to end after its goodbye.
 const STOP: Duration = Duration::from_secs(3);
+/// Bytes offered to the socket at once. Given a whole keyframe, the kernel would take it whole, and how fast the link is would show in
+/// steps of that size.
+const WRITE: usize = 4 * 1024;
 /// Servers say little to a publisher; a small buffer is enough.
 const READ_BUFFER: usize = 8 * 1024;
 
@@ -107,6 +114,9 @@ pub struct Destination {
     snapshot: watch::Receiver<DestinationSnapshot>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    id: DestinationId,
+    primary: bool,
+    gauge: Gauge,
 }
 
 impl Destination {
@@ -125,17 +135,21 @@ impl Destination {
             name: spec.name.clone(),
             platform: spec.platform.clone(),
             url: spec.endpoint.url(),
+            primary: spec.primary,
             state: DestinationState::Connecting,
             hint: None,
             retry_in_ms: None,
             first_video_ms: None,
             reconnects: 0,
             bytes_sent: 0,
+            bytes_acknowledged: None,
             frames_sent: 0,
             dropped_frames: 0,
             queue_ms: 0,
         });
         let stop = CancellationToken::new();
+        let gauge = Gauge::new(subscription.view());
+        let (id, primary) = (spec.id, spec.primary);
         let seed = RandomState::new().hash_one(spec.id);
         let actor = Actor {
             machine: decisions::Destination::new(now(), config.timing(), seed),
@@ -146,15 +160,22 @@ impl Destination {
             subscription,
             snapshot: publish,
             first_video: FirstVideo::Awaited { since: now() },
+            gauge: gauge.clone(),
             stop: stop.clone(),
         };
         let task = tracker.spawn(actor.run());
-        Self { snapshot, stop, task }
+        Self { snapshot, stop, task, id, primary, gauge }
     }
 
     /// State and counters as they change, at least twice a second while on air.
     pub fn snapshot(&self) -> watch::Receiver<DestinationSnapshot> {
         self.snapshot.clone()
+    }
+
+    /// How it stands at this moment, for the programme's bitrate. One that takes nothing is out, as one that is not connected.
+    pub fn report(&self) -> Report {
+        let on_air = matches!(self.snapshot.borrow().state, DestinationState::Publishing | DestinationState::Live);
+        Report { id: self.id, primary: self.primary, sample: on_air.then(|| self.gauge.sample()) }
     }
 
     /// Says goodbye to the server and ends; takes at most 3 s.
@@ -186,6 +207,7 @@ struct Actor {
     machine: decisions::Destination,
     snapshot: watch::Sender<DestinationSnapshot>,
     first_video: FirstVideo,
+    gauge: Gauge,
     stop: CancellationToken,
 }
 
@@ -217,6 +239,7 @@ impl Actor {
                 Some(Command::Dial) => {
                     let end = self.attempt().await;
                     self.subscription.pause();
+                    self.gauge.ended();
                     match end {
                         End::Lost(loss) => self.see(Seen::Lost(loss)),
                         End::HungUp => self.refresh(),
@@ -284,7 +307,10 @@ impl Actor {
                 () = stop.cancelled() => return End::Stopped,
                 read = reader.read(&mut buffer) => match read {
                     Ok(0) => return End::Lost(closed()),
-                    Ok(length) => wire.publisher.handle(now(), Input::Received(&buffer[..length])),
+                    Ok(length) => {
+                        wire.publisher.handle(now(), Input::Received(&buffer[..length]));
+                        self.note_acknowledged(wire);
+                    }
                     Err(error) => return End::Lost(broken(&error)),
                 },
                 written = wire.write_some(), if wire.is_busy() => match written {
@@ -315,7 +341,10 @@ impl Actor {
         }
         while wire.pending.is_empty() {
             match wire.publisher.poll_output()? {
-                Output::Send(bytes) => wire.pending = bytes,
+                Output::Send(bytes) => {
+                    self.gauge.took(0, bytes.len());
+                    wire.pending = bytes;
+                }
                 Output::Event(Event::Greeted) => {}
                 Output::Event(Event::Accepted) => {
                     wire.on_air = true;
@@ -357,8 +386,19 @@ impl Actor {
         }
     }
 
+    /// Notes what the server says it has.
+    fn note_acknowledged(&mut self, wire: &Wire) {
+        let Some(seen) = wire.publisher.acknowledged() else { return };
+        self.gauge.acknowledged(Some(Acknowledged { bytes: seen.bytes, lag_bytes: seen.lag_bytes }));
+        self.snapshot.send_if_modified(|snapshot| {
+            snapshot.bytes_acknowledged = Some(seen.bytes);
+            false
+        });
+    }
+
     /// Notes that the socket took bytes.
     fn take(&mut self, wire: &Wire, length: usize) {
+        self.gauge.took(length, wire.pending.len());
         if length > 0 {
             self.snapshot.send_if_modified(|snapshot| {
                 snapshot.bytes_sent += length as u64;
@@ -455,7 +495,8 @@ impl Wire {
             self.unflushed = false;
             return Ok(0);
         }
-        let length = self.writer.write(&self.pending).await?;
+        let piece = &self.pending[..self.pending.len().min(WRITE)];
+        let length = self.writer.write(piece).await?;
         if length == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }

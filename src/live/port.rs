@@ -186,6 +186,8 @@ pub trait Store: Send + Sync {
     async fn destinations(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<DestinationRow>, StoreError>;
     /// Replaces the sealed key. `false` if there is no such destination.
     async fn rotate_key(&self, id: DestinationId, sealed: &SealedKey, hint: &str) -> Result<bool, StoreError>;
+    /// Marks a destination as one that bitrates follow, or not. `false` if there is no such destination.
+    async fn set_primary(&self, id: DestinationId, primary: bool) -> Result<bool, StoreError>;
     /// `false` if there is no such destination.
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError>;
 
@@ -240,6 +242,8 @@ pub struct DestinationRow {
     pub name: String,
     pub platform: String,
     pub endpoint: RtmpEndpoint,
+    /// Whether a programme's bitrate follows what this one takes.
+    pub primary: bool,
     pub sealed_key: SealedKey,
     pub key_hint: String,
     pub created_at_ms: i64,

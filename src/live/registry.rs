@@ -295,6 +295,11 @@ impl Registry {
         board.running.iter().find(|(_, (_, handle))| sends(handle.snapshot())).map(|(id, _)| *id)
     }
 
+    /// What runs now, as it stands.
+    pub fn running(&self) -> Vec<StreamSnapshot> {
+        self.board().running.values().map(|(_, handle)| handle.snapshot()).collect()
+    }
+
     /// Streams that run now.
     pub fn active(&self) -> usize {
         self.board().active().count()
@@ -338,7 +343,8 @@ impl Registry {
 
     fn opened(&self, row: DestinationRow) -> Result<(DestinationSpec, StreamKey), StreamError> {
         let key = self.inner.ports.vault.open(row.id, &row.sealed_key)?;
-        Ok((DestinationSpec { id: row.id, name: row.name, platform: row.platform, endpoint: row.endpoint }, key))
+        let DestinationRow { id, name, platform, endpoint, primary, .. } = row;
+        Ok((DestinationSpec { id, name, platform, endpoint, primary }, key))
     }
 
     /// A stream that does not run: with its last numbers if it ran, and otherwise with those destinations that are still there.
@@ -424,12 +430,14 @@ fn idle(row: &DestinationRow) -> DestinationSnapshot {
         name: row.name.clone(),
         platform: row.platform.clone(),
         url: row.endpoint.url(),
+        primary: row.primary,
         state: DestinationState::Stopped,
         hint: None,
         retry_in_ms: None,
         first_video_ms: None,
         reconnects: 0,
         bytes_sent: 0,
+        bytes_acknowledged: None,
         frames_sent: 0,
         dropped_frames: 0,
         queue_ms: 0,

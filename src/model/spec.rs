@@ -38,6 +38,8 @@ pub struct DestinationSpec {
     /// Name of a preset under `config/platforms/`: `x`, `youtube`, `twitch`, `facebook`, `kick`, `custom`.
     pub platform: String,
     pub endpoint: RtmpEndpoint,
+    /// Whether the programme's bitrate follows what this one takes.
+    pub primary: bool,
 }
 
 /// Where an RTMP(S) server listens: the URL without the stream key.

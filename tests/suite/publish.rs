@@ -2,4 +2,4 @@
 
 pub(crate) mod fixture;
 mod misbehaving;
-mod peers;
+pub(crate) mod peers;

@@ -133,6 +133,9 @@ impl Store for Memory {
     async fn rotate_key(&self, _: DestinationId, _: &SealedKey, _: &str) -> Result<bool, StoreError> {
         Ok(false)
     }
+    async fn set_primary(&self, _: DestinationId, _: bool) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError> {
         Ok(self.rows().destinations.remove(&id).is_some())
     }
@@ -412,6 +415,7 @@ impl World {
             name: "X".to_owned(),
             platform: "x".to_owned(),
             endpoint: RtmpEndpoint { tls: true, host: "x.example".to_owned(), port: 443, app: "live".to_owned() },
+            primary: false,
             sealed_key: SealedKey(b"canary".to_vec()),
             key_hint: "••••".to_owned(),
             created_at_ms: 1,

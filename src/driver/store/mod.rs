@@ -134,6 +134,7 @@ impl Store for Db {
             .bind(&destination.endpoint.host)
             .bind(i64::from(destination.endpoint.port))
             .bind(&destination.endpoint.app)
+            .bind(destination.primary)
             .bind(&destination.sealed_key.0)
             .bind(&destination.key_hint)
             .bind(destination.created_at_ms)
@@ -156,6 +157,11 @@ impl Store for Db {
             .bind(hint)
             .execute(pool))
         .map(|rows| rows > 0)
+    }
+
+    async fn set_primary(&self, id: DestinationId, primary: bool) -> Result<bool, StoreError> {
+        run!(write self, |pool| sqlx::query(sql::SET_PRIMARY).bind(id.to_string()).bind(primary).execute(pool))
+            .map(|rows| rows > 0)
     }
 
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError> {

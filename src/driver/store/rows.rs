@@ -17,7 +17,7 @@ use crate::model::spec::RtmpEndpoint;
 
 pub(super) type RoomTuple = (String, String, String, i64);
 pub(super) type DestinationTuple =
-    (String, String, Option<String>, String, String, bool, String, i64, String, Vec<u8>, String, i64);
+    (String, String, Option<String>, String, String, bool, String, i64, String, bool, Vec<u8>, String, i64);
 pub(super) type StreamTuple = (
     String,
     String,
@@ -52,7 +52,8 @@ impl FromTuple<RoomTuple> for RoomRow {
 
 impl FromTuple<DestinationTuple> for DestinationRow {
     fn from_tuple(tuple: DestinationTuple) -> Result<Self, StoreError> {
-        let (id, owner, room, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms) = tuple;
+        let (id, owner, room, name, platform, tls, host, port, app, primary, sealed_key, key_hint, created_at_ms) =
+            tuple;
         Ok(Self {
             id: parsed(id.parse())?,
             owner: parsed(owner.parse())?,
@@ -60,6 +61,7 @@ impl FromTuple<DestinationTuple> for DestinationRow {
             name,
             platform,
             endpoint: RtmpEndpoint { tls, host, port: parsed(port.try_into())?, app },
+            primary,
             sealed_key: SealedKey(sealed_key),
             key_hint,
             created_at_ms,

@@ -8,6 +8,7 @@ mod meter;
 mod outbox;
 mod room;
 mod scene;
+mod steering;
 mod tapping;
 mod timeline;
 mod view;
@@ -63,6 +64,7 @@ use crate::live::stream::meter::Meter;
 use crate::live::stream::outbox::Outbox;
 use crate::live::stream::outbox::SenderReports;
 use crate::live::stream::scene::Composer;
+use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
@@ -78,6 +80,7 @@ use crate::proto::mixer::Report;
 
 pub use crate::live::stream::direction::Direction;
 pub(crate) use crate::live::stream::ledger::size_of;
+pub use crate::live::stream::steering::Config as Adaptation;
 pub(crate) use crate::live::stream::view::now_ms;
 pub(crate) use crate::live::stream::view::snapshot_of;
 
@@ -95,6 +98,7 @@ pub struct Plan {
     pub destinations: Vec<(DestinationSpec, StreamKey)>,
     pub limits: Limits,
     pub destination_config: destination::Config,
+    pub adaptation: Adaptation,
 }
 
 /// A running stream as the registry holds it.
@@ -181,6 +185,7 @@ pub struct Stream {
     destinations: Vec<Destination>,
     destination_views: Vec<watch::Receiver<DestinationSnapshot>>,
     closing: Option<BoxFuture<'static, ()>>,
+    steering: Steering,
 
     next_tick: Instant,
     mixer_trouble: Option<String>,
@@ -208,7 +213,7 @@ impl Stream {
         shutdown: &CancellationToken,
         tracker: &TaskTracker,
     ) -> (Self, Handle) {
-        let Plan { asked_at, row, destinations, limits, destination_config } = plan;
+        let Plan { asked_at, row, destinations, limits, destination_config, adaptation } = plan;
         let stop = shutdown.child_token();
         let (asks, directions) = mpsc::channel(direction::QUEUE);
         let meters = watch::Sender::new(Meters::default());
@@ -257,6 +262,7 @@ impl Stream {
             destination_views: destinations.iter().map(Destination::snapshot).collect(),
             destinations,
             closing: None,
+            steering: Steering::new(now, &adaptation, &row.programme),
             next_tick: now + TICK,
             mixer_trouble: None,
             recording_trouble: None,
@@ -335,10 +341,14 @@ impl Stream {
     fn wake_at(&self) -> Instant {
         let life = self.life.poll_timeout().map(Instant::from_std);
         let keyframe = (self.keyframe_wish && self.child.is_running()).then_some(self.next_keyframe);
-        [Some(self.next_tick), life, keyframe].into_iter().flatten().min().unwrap_or(self.next_tick)
+        [Some(self.next_tick), self.steering.due(), life, keyframe]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next_tick)
     }
 
-    /// Does what is due by the clock: a coalesced keyframe, the next snapshot.
+    /// Does what is due by the clock: a coalesced keyframe, a look at the destinations, the next snapshot.
     fn on_time(&mut self) {
         let now = Instant::now();
         if self.keyframe_wish
@@ -348,6 +358,11 @@ impl Stream {
             outbox.force_keyframe();
             self.keyframe_wish = false;
             self.next_keyframe = now + KEYFRAME_SPACING;
+        }
+        if let Some(video_kbps) = self.steering.look(now, &self.destinations)
+            && let Some(outbox) = self.child.outbox()
+        {
+            outbox.set_bitrate(video_kbps);
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;

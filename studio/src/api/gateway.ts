@@ -43,6 +43,10 @@ export class Gateway {
     return this.nothing("PUT", `/destinations/${encodeURIComponent(id)}/key`, { key });
   }
 
+  setPrimary(id: string, primary: boolean): Promise<Destination> {
+    return this.json<Destination>("PATCH", `/destinations/${encodeURIComponent(id)}`, { primary });
+  }
+
   removeDestination(id: string): Promise<void> {
     return this.nothing("DELETE", `/destinations/${encodeURIComponent(id)}`);
   }

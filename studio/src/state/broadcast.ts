@@ -138,6 +138,14 @@ export class Broadcast {
     tell(`${destination.name} has a new key.`);
   }
 
+  async setPrimary(destination: Destination, primary: boolean): Promise<void> {
+    await this.attempt(`change ${destination.name}`, async () => {
+      const changed = await this.gateway.setPrimary(destination.id, primary);
+      this.destinations.value =
+        this.destinations.value?.map((each) => (each.id === changed.id ? changed : each)) ?? null;
+    });
+  }
+
   async removeDestination(destination: Destination): Promise<void> {
     await this.attempt(`remove ${destination.name}`, async () => {
       await this.gateway.removeDestination(destination.id);

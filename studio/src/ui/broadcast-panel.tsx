@@ -158,6 +158,11 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         <Figure name="Picture" value={`${stream.programme.width}×${stream.programme.height}`} testid="picture" />
         <Figure name="Recorded" value={stream.record ? format.bytes(stats.recorded_bytes) : "off"} testid="recorded" />
       </dl>
+      {stats.target_reason != null && (
+        <p class="quiet" data-testid="target">
+          Video lowered to {format.bitrate(stats.target_video_kbps)}: {stats.target_reason}.
+        </p>
+      )}
       <ul class="reach" aria-label="Destinations">
         {stream.destinations.map((destination) => (
           <Reach key={destination.id} destination={destination} />

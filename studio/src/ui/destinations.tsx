@@ -50,6 +50,16 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
             {destination.may_change ? (
               <>
                 <button
+                  class={destination.primary ? "button small" : "button small ghost"}
+                  type="button"
+                  data-testid="destination-primary"
+                  aria-pressed={destination.primary}
+                  title="The bitrate follows what a primary destination takes, from the next broadcast on."
+                  onClick={() => void broadcast.setPrimary(destination, !destination.primary)}
+                >
+                  Primary
+                </button>
+                <button
                   class="button icon-only ghost"
                   type="button"
                   aria-label={`New key for ${destination.name}`}

@@ -93,6 +93,24 @@ async fn a_destination_keeps_its_key_to_itself() {
 }
 
 #[tokio::test]
+async fn a_destination_is_marked_as_one_to_follow_by_those_who_may_change_it() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let id = world.destination(&anna, "custom").await;
+    let path = format!("/api/v1/destinations/{id}");
+    assert_eq!(world.get(&path, &anna).await.json()["primary"], false);
+    let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"primary": true}))).await;
+    assert_eq!((changed.status, &changed.json()["primary"]), (StatusCode::OK, &json!(true)));
+    assert_eq!(world.get(&path, &anna).await.json()["primary"], true);
+    let told = world.send(Method::PATCH, &path, &anna, Some(json!({"primary": "yes"}))).await.json();
+    assert_eq!(told["errors"][0]["pointer"], "/primary");
+    let stranger = world.streamer("bob");
+    world.send(Method::PATCH, &path, &stranger, Some(json!({"primary": false}))).await.problem(404, "not_found");
+    let body = json!({"name": "A", "platform": "custom", "url": "rtmp://a.example/live/key-1", "primary": true});
+    assert_eq!(world.post("/api/v1/destinations", &anna, body).await.json()["primary"], true);
+}
+
+#[tokio::test]
 async fn a_key_pasted_within_the_url_is_taken_out_of_it() {
     let world = World::new().await;
     let anna = world.streamer("anna");

@@ -29,7 +29,7 @@ use crate::web::extract::not_found;
 use crate::web::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, delete)).routes(routes!(rotate_key))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, change, delete)).routes(routes!(rotate_key))
 }
 
 /// Stores a destination. Its host is resolved and checked, its key is sealed at once.
@@ -48,6 +48,7 @@ async fn create(
     caller.may_write()?;
     let name = fields.name.line(&mut errors, "/name", 64);
     let platform = platform(fields.platform, &mut errors);
+    let primary = fields.primary.optional(&mut errors, "/primary").unwrap_or(false);
     let (endpoint, key) = endpoint_and_key(fields.url, fields.key, &mut errors);
     if let (Some(platform), Some(endpoint)) = (platform, &endpoint) {
         let breaches = platform.validate(&platform.recommended, endpoint);
@@ -72,6 +73,7 @@ async fn create(
         name,
         platform: platform.name.clone(),
         endpoint,
+        primary,
         sealed_key: gateway.vault.seal(id, &key),
         key_hint: key.hint(),
         created_at_ms: view::now_ms(),
@@ -113,6 +115,28 @@ async fn get(
     caller: Caller,
     Id(id): Id<DestinationId>,
 ) -> Result<Json<view::Destination>, Problem> {
+    Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
+}
+
+/// Marks a destination as one that programmes follow, or not; streams that start from now on heed it.
+#[utoipa::path(patch, path = "/destinations/{id}", operation_id = "change_destination", tag = "destinations", params(("id" = String, Path)),
+    request_body = view::DestinationChangeBody, responses(
+    (status = 200, body = view::Destination),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn change(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<DestinationId>,
+    Body { fields, mut errors }: Body<view::DestinationChangeBody>,
+) -> Result<Json<view::Destination>, Problem> {
+    manageable(&gateway, &caller, id).await?;
+    let primary = fields.primary.required(&mut errors, "/primary");
+    errors.check()?;
+    if !gateway.store.set_primary(id, primary.expect("checked")).await? {
+        return Err(not_found());
+    }
+    tracing::info!(destination = %id, by = %caller.0.user, primary, "destination changed");
     Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
 }
 
