@@ -96,6 +96,7 @@ pub(super) async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Res
         primary: false,
         sealed_key: vault.seal(id, &key),
         key_hint: key.hint(),
+        backup: None,
         created_at_ms: now_ms(),
     };
     store.create_destination(&row).await?;

@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(2500);
 /// A server that is this far behind, and falls back further, is too slow; less may be the step of its acknowledgements.
 const BEHIND: Duration = Duration::from_millis(500);
 /// Not a byte in this time is no slow link but an outage.
-const OUTAGE: Duration = Duration::from_millis(450);
+const OUTAGE: Duration = Duration::from_millis(350);
 /// The queue is shorter by more than this than it was at its longest: the rate is low enough already.
 const DRAINING: Duration = Duration::from_millis(100);
 /// And if it has not drained by then, it is not.
@@ -288,7 +288,8 @@ impl Link {
             self.history.pop_front();
         }
         self.peak = self.peak.max(delay);
-        if delay > CLEAR || self.server.behind > STANDING {
+        // A keyframe on its way is nothing that stands.
+        if sample.queue > CLEAR || self.server.behind > STANDING {
             self.clear_since = None;
         } else {
             self.clear_since.get_or_insert(now);
@@ -413,7 +414,7 @@ impl Link {
     /// How long a probe must go through: near to where the link was full, the queue grows slowly, and what a buffer hides is only known
     /// some acknowledgements later.
     fn probe_time(&self) -> Duration {
-        let time = if self.capacity_kbps.is_some() { PROBE_AFTER * 2 } else { PROBE_AFTER };
+        let time = if self.capacity_kbps.is_some() { PROBE_AFTER * 3 / 2 } else { PROBE_AFTER };
         if self.server.hidden { time.max(self.server.interval * 4) } else { time }
     }
 

@@ -27,6 +27,7 @@ use crate::domain::destination::Command;
 use crate::domain::destination::Input as Seen;
 use crate::domain::destination::Loss;
 use crate::domain::destination::State;
+use crate::domain::platform::Platform;
 use crate::live::fanout::Item;
 use crate::live::fanout::Subscription;
 use crate::live::gauge::Gauge;
@@ -41,6 +42,7 @@ use crate::model::media::MediaKind;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::model::spec::ProgrammeSpec;
+use crate::model::spec::RtmpEndpoint;
 use crate::proto::rtmp::publisher::Event;
 use crate::proto::rtmp::publisher::Input;
 use crate::proto::rtmp::publisher::Output;
@@ -57,6 +59,10 @@ const STOP: Duration = Duration::from_secs(3);
 /// Bytes offered to the socket at once. Given a whole keyframe, the kernel would take it whole, and how fast the link is would show in
 /// steps of that size.
 const WRITE: usize = 4 * 1024;
+/// Twice the window that servers are asked to acknowledge by.
+const UNANSWERED: u64 = 500_000;
+/// And no silence shorter than this means anything.
+const SILENT: Duration = Duration::from_millis(1500);
 /// Servers say little to a publisher; a small buffer is enough.
 const READ_BUFFER: usize = 8 * 1024;
 
@@ -87,7 +93,7 @@ impl Default for Config {
             max_retry_ms: 30_000,
             rejected_retry_ms: 30_000,
             stalled_after_ms: 2000,
-            write_timeout_ms: 8000,
+            write_timeout_ms: 6000,
             early_close_ms: 5000,
             give_up_after_ms: None,
         }
@@ -136,6 +142,7 @@ impl Destination {
             platform: spec.platform.clone(),
             url: spec.endpoint.url(),
             primary: spec.primary,
+            on_backup: false,
             state: DestinationState::Connecting,
             hint: None,
             retry_in_ms: None,
@@ -152,7 +159,11 @@ impl Destination {
         let (id, primary) = (spec.id, spec.primary);
         let seed = RandomState::new().hash_one(spec.id);
         let actor = Actor {
-            machine: decisions::Destination::new(now(), config.timing(), seed),
+            machine: match spec.backup {
+                Some(_) => decisions::Destination::new(now(), config.timing(), seed).with_backup(),
+                None => decisions::Destination::new(now(), config.timing(), seed),
+            },
+            on_air_hint: on_air_hint(&spec.platform),
             spec,
             key,
             programme,
@@ -170,6 +181,10 @@ impl Destination {
     /// State and counters as they change, at least twice a second while on air.
     pub fn snapshot(&self) -> watch::Receiver<DestinationSnapshot> {
         self.snapshot.clone()
+    }
+
+    pub const fn id(&self) -> DestinationId {
+        self.id
     }
 
     /// How it stands at this moment, for the programme's bitrate. One that takes nothing is out, as one that is not connected.
@@ -205,6 +220,8 @@ struct Actor {
     dial: Arc<dyn Dial>,
     subscription: Subscription,
     machine: decisions::Destination,
+    /// What may be missing on the platform's side although it takes the stream.
+    on_air_hint: Option<&'static str>,
     snapshot: watch::Sender<DestinationSnapshot>,
     first_video: FirstVideo,
     gauge: Gauge,
@@ -240,6 +257,7 @@ impl Actor {
                     let end = self.attempt().await;
                     self.subscription.pause();
                     self.gauge.ended();
+                    self.snapshot.send_modify(|snapshot| snapshot.bytes_acknowledged = None);
                     match end {
                         End::Lost(loss) => self.see(Seen::Lost(loss)),
                         End::HungUp => self.refresh(),
@@ -273,22 +291,50 @@ impl Actor {
         let stop = self.stop.clone();
         let dialled = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
-            dialled = self.dial.dial(&self.spec.endpoint) => dialled,
+            dialled = self.dial_in_time() => dialled,
         };
         let connection = match dialled {
             Ok(connection) => connection,
             Err(error) => return End::Lost(dial_loss(&error)),
         };
         self.see(Seen::Dialled);
-        let publisher = Publisher::new(now(), self.spec.endpoint.clone(), self.key.clone(), self.programme.clone());
+        let (endpoint, key) = self.ingest();
+        let publisher = Publisher::new(now(), endpoint.clone(), key.clone(), self.programme.clone());
         let (reader, writer) = tokio::io::split(connection);
-        let mut wire = Wire { publisher, writer, pending: Bytes::new(), unflushed: false, on_air: false };
+        let mut wire = Wire {
+            publisher,
+            written: 0,
+            answered: None,
+            writer,
+            pending: Bytes::new(),
+            unflushed: false,
+            on_air: false,
+        };
         let end = self.pump(&mut wire, reader).await;
         if matches!(end, End::Stopped) {
             // A server that does not even take a goodbye finds out by itself.
             let _ = tokio::time::timeout(GOODBYE, wire.say_goodbye()).await;
         }
         end
+    }
+
+    /// The server of this attempt and the key for it.
+    fn ingest(&self) -> (&RtmpEndpoint, &StreamKey) {
+        match &self.spec.backup {
+            Some(backup) if self.machine.on_backup() => (&backup.endpoint, &backup.key),
+            Some(_) | None => (&self.spec.endpoint, &self.key),
+        }
+    }
+
+    async fn dial_in_time(&self) -> Result<Box<dyn Connection>, DialError> {
+        let (endpoint, _) = self.ingest();
+        let dial = self.dial.dial(endpoint);
+        match self.machine.dial_patience(now()) {
+            Some(patience) => tokio::time::timeout(patience, dial)
+                .await
+                .unwrap_or_else(|_| Err(DialError::TimedOut { host: endpoint.host.clone(), port: endpoint.port })),
+            None => dial.await,
+        }
     }
 
     async fn pump(&mut self, wire: &mut Wire, mut reader: ReadHalf<Box<dyn Connection>>) -> End {
@@ -387,8 +433,11 @@ impl Actor {
     }
 
     /// Notes what the server says it has.
-    fn note_acknowledged(&mut self, wire: &Wire) {
+    fn note_acknowledged(&mut self, wire: &mut Wire) {
         let Some(seen) = wire.publisher.acknowledged() else { return };
+        if wire.answered.is_none_or(|answered| answered.bytes < seen.bytes) {
+            wire.answered = Some(Answered { bytes: seen.bytes, written: wire.written, at: now() });
+        }
         self.gauge.acknowledged(Some(Acknowledged { bytes: seen.bytes, lag_bytes: seen.lag_bytes }));
         self.snapshot.send_if_modified(|snapshot| {
             snapshot.bytes_acknowledged = Some(seen.bytes);
@@ -397,7 +446,8 @@ impl Actor {
     }
 
     /// Notes that the socket took bytes.
-    fn take(&mut self, wire: &Wire, length: usize) {
+    fn take(&mut self, wire: &mut Wire, length: usize) {
+        wire.written += length as u64;
         self.gauge.took(length, wire.pending.len());
         if length > 0 {
             self.snapshot.send_if_modified(|snapshot| {
@@ -408,7 +458,12 @@ impl Actor {
         }
         if wire.publisher.frames() > 0 {
             let before = state_of(self.machine.state());
-            self.machine.handle(now(), Seen::Taken { drained: !wire.is_busy() });
+            // What a dead server's kernel or proxy still takes is no progress.
+            if wire.is_left_unanswered() {
+                self.machine.handle(now(), Seen::Offered);
+            } else {
+                self.machine.handle(now(), Seen::Taken { drained: !wire.is_busy() });
+            }
             if state_of(self.machine.state()) != before {
                 self.announce();
             }
@@ -459,12 +514,24 @@ impl Actor {
             | State::Stalled(_)
             | State::Stopped { .. } => None,
         };
-        let hint = self.machine.hint();
+        // Taking the stream is not showing it: whoever publishes before the platform's broadcast begins is told what is missing.
+        let hint = match state {
+            State::Publishing(_) | State::Live(_) => self.on_air_hint.map(str::to_owned),
+            State::Connecting
+            | State::Handshaking
+            | State::Stalled(_)
+            | State::Backoff { .. }
+            | State::Rejected { .. }
+            | State::Stopped { .. } => self.machine.hint(),
+        };
         let state = state_of(state);
+        let (on_backup, url) = (self.machine.on_backup(), self.ingest().0.url());
         self.snapshot.send_modify(|snapshot| {
             counter!("jamcast_destination_dropped_frames_total")
                 .increment(backlog.dropped_frames - snapshot.dropped_frames);
             snapshot.state = state;
+            snapshot.on_backup = on_backup;
+            snapshot.url = url;
             snapshot.hint = hint;
             snapshot.retry_in_ms = retry_in_ms;
             snapshot.dropped_frames = backlog.dropped_frames;
@@ -473,9 +540,21 @@ impl Actor {
     }
 }
 
+/// How things stood when the server acknowledged more than before.
+#[derive(Clone, Copy)]
+struct Answered {
+    /// That it has received.
+    bytes: u64,
+    written: u64,
+    at: Instant,
+}
+
 /// The way out: one message at a time, so that frames wait in the queue, where they can be dropped.
 struct Wire {
     publisher: Publisher,
+    /// Bytes written so far.
+    written: u64,
+    answered: Option<Answered>,
     writer: WriteHalf<Box<dyn Connection>>,
     pending: Bytes,
     /// TLS keeps records of its own until it is flushed.
@@ -484,6 +563,13 @@ struct Wire {
 }
 
 impl Wire {
+    /// A server that acknowledged before has been silent over several times the bytes that it was asked to acknowledge each.
+    fn is_left_unanswered(&self) -> bool {
+        self.answered.is_some_and(|answered| {
+            self.written - answered.written > UNANSWERED && now().saturating_duration_since(answered.at) > SILENT
+        })
+    }
+
     const fn is_busy(&self) -> bool {
         !self.pending.is_empty() || self.unflushed
     }
@@ -518,6 +604,10 @@ impl Wire {
             }
         }
     }
+}
+
+fn on_air_hint(platform: &str) -> Option<&'static str> {
+    Platform::named(platform)?.hints.on_air.as_ref().map(|hint| hint.text.as_str())
 }
 
 fn closed() -> Loss {

@@ -199,6 +199,7 @@ pub trait Store: Send + Sync {
     async fn set_stream_state(&self, id: StreamId, change: &StateChange) -> Result<(), StoreError>;
     /// Keeps the last numbers of a stream that is over.
     async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError>;
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError>;
     /// `false` if there is no such stream. Its recordings stay.
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError>;
 
@@ -246,7 +247,17 @@ pub struct DestinationRow {
     pub primary: bool,
     pub sealed_key: SealedKey,
     pub key_hint: String,
+    /// Takes over when the first server is lost.
+    pub backup: Option<BackupRow>,
     pub created_at_ms: i64,
+}
+
+/// A destination's second server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupRow {
+    pub endpoint: RtmpEndpoint,
+    /// `None` where it takes the key of the first.
+    pub sealed_key: Option<SealedKey>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

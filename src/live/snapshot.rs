@@ -62,6 +62,9 @@ pub struct DestinationSnapshot {
     /// Whether the bitrate follows what this one takes.
     #[serde(default)]
     pub primary: bool,
+    /// Whether its backup ingest is the one that is used; `url` is then that one's.
+    #[serde(default)]
+    pub on_backup: bool,
     pub state: DestinationState,
     /// What happened and what to do about it, in one sentence for people.
     pub hint: Option<String>,

@@ -129,6 +129,7 @@ async fn world() -> World {
         primary: true,
         sealed_key: SealedKey(b"jam".to_vec()),
         key_hint: String::new(),
+        backup: None,
         created_at_ms: 1,
     })
     .await

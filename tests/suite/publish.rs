@@ -3,3 +3,4 @@
 pub(crate) mod fixture;
 mod misbehaving;
 pub(crate) mod peers;
+mod together;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jamcast::driver::store::Db;
 use jamcast::driver::vault::Keyring;
+use jamcast::live::port::BackupRow;
 use jamcast::live::port::DestinationRow;
 use jamcast::live::port::Page;
 use jamcast::live::port::RecordingRow;
@@ -89,6 +90,10 @@ fn destination(owner: &str, created_at_ms: i64) -> DestinationRow {
         primary: owner == "ann",
         sealed_key: SealedKey(vec![0, 255, 1, 0, b'\'', 0]),
         key_hint: "••••3a".into(),
+        backup: (owner == "ann").then(|| BackupRow {
+            endpoint: RtmpEndpoint { tls: true, host: "b.example".into(), port: 443, app: "live2?backup=1".into() },
+            sealed_key: Some(SealedKey(vec![1, 0, 2])),
+        }),
         created_at_ms,
     }
 }
@@ -119,6 +124,7 @@ fn outcome() -> Outcome {
         platform: "youtube".into(),
         url: "rtmps://a.example/live2".into(),
         primary: true,
+        on_backup: true,
         state: DestinationState::Stopped,
         hint: Some("it's \"over\"".into()),
         retry_in_ms: None,

@@ -2,6 +2,7 @@
 
 mod canvas;
 mod direction;
+mod reach;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -167,6 +168,12 @@ impl Store for Memory {
     async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError> {
         if let Some(row) = self.rows().streams.iter_mut().find(|row| row.id == id) {
             row.outcome = Some(outcome.clone());
+        }
+        Ok(())
+    }
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError> {
+        if let Some(row) = self.rows().streams.iter_mut().find(|row| row.id == id) {
+            row.destinations = destinations.to_vec();
         }
         Ok(())
     }
@@ -418,6 +425,7 @@ impl World {
             primary: false,
             sealed_key: SealedKey(b"canary".to_vec()),
             key_hint: "••••".to_owned(),
+            backup: None,
             created_at_ms: 1,
         };
         self.store.rows().destinations.insert(id, row);

@@ -124,6 +124,7 @@ impl Store for Db {
     }
 
     async fn create_destination(&self, destination: &DestinationRow) -> Result<(), StoreError> {
+        let backup = destination.backup.as_ref().map(|backup| to_json(&backup.endpoint)).transpose()?;
         run!(write self, |pool| sqlx::query(sql::destinations::INSERT)
             .bind(destination.id.to_string())
             .bind(destination.owner.as_str())
@@ -137,6 +138,8 @@ impl Store for Db {
             .bind(destination.primary)
             .bind(&destination.sealed_key.0)
             .bind(&destination.key_hint)
+            .bind(backup)
+            .bind(destination.backup.as_ref().and_then(|backup| backup.sealed_key.as_ref()).map(|sealed| &sealed.0))
             .bind(destination.created_at_ms)
             .execute(pool))
         .map(drop)
@@ -219,6 +222,15 @@ impl Store for Db {
         let outcome = to_json(outcome)?;
         run!(write self, |pool| sqlx::query(sql::SET_STREAM_OUTCOME).bind(id.to_string()).bind(outcome).execute(pool))
             .map(drop)
+    }
+
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError> {
+        let destinations = to_json(&destinations)?;
+        run!(write self, |pool| sqlx::query(sql::SET_STREAM_DESTINATIONS)
+            .bind(id.to_string())
+            .bind(destinations)
+            .execute(pool))
+        .map(drop)
     }
 
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError> {

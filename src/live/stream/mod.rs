@@ -6,6 +6,7 @@ mod direction;
 mod ledger;
 mod meter;
 mod outbox;
+mod reach;
 mod room;
 mod scene;
 mod steering;
@@ -63,6 +64,8 @@ use crate::live::stream::ledger::Ledger;
 use crate::live::stream::meter::Meter;
 use crate::live::stream::outbox::Outbox;
 use crate::live::stream::outbox::SenderReports;
+use crate::live::stream::reach::Order;
+use crate::live::stream::reach::Reach;
 use crate::live::stream::scene::Composer;
 use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
@@ -107,6 +110,7 @@ pub struct Handle {
     stop: CancellationToken,
     snapshot: watch::Receiver<StreamSnapshot>,
     directions: mpsc::Sender<Asked>,
+    orders: mpsc::Sender<Order>,
     meters: watch::Receiver<Meters>,
 }
 
@@ -181,9 +185,11 @@ pub struct Stream {
     /// What can be shown and where it stands, as in the newest scene.
     pictures: Vec<PictureSnapshot>,
     directions: mpsc::Receiver<Asked>,
+    orders: mpsc::Receiver<Order>,
     meters: watch::Sender<Meters>,
     destinations: Vec<Destination>,
     destination_views: Vec<watch::Receiver<DestinationSnapshot>>,
+    reach: Reach,
     closing: Option<BoxFuture<'static, ()>>,
     steering: Steering,
 
@@ -199,6 +205,7 @@ enum Happening {
     Tap(TapEvent),
     Canvas(CanvasEvent),
     Directed(Asked),
+    Ordered(Order),
     KeyframeWanted,
     Time,
 }
@@ -216,18 +223,25 @@ impl Stream {
         let Plan { asked_at, row, destinations, limits, destination_config, adaptation } = plan;
         let stop = shutdown.child_token();
         let (asks, directions) = mpsc::channel(direction::QUEUE);
+        let (gives, orders) = mpsc::channel(reach::QUEUE);
         let meters = watch::Sender::new(Meters::default());
-        let handle =
-            Handle { stop: stop.clone(), snapshot: snapshot.subscribe(), directions: asks, meters: meters.subscribe() };
+        let handle = Handle {
+            stop: stop.clone(),
+            snapshot: snapshot.subscribe(),
+            directions: asks,
+            orders: gives,
+            meters: meters.subscribe(),
+        };
         let now = Instant::now();
         let fanout = Fanout::new();
-        let destinations: Vec<Destination> = destinations
-            .into_iter()
-            .map(|(spec, key)| {
-                let (programme, dial) = (row.programme.clone(), Arc::clone(&ports.dial));
-                Destination::start(spec, key, &destination_config, programme, dial, fanout.subscribe(), tracker)
-            })
-            .collect();
+        let reach = Reach {
+            config: destination_config,
+            programme: row.programme.clone(),
+            dial: Arc::clone(&ports.dial),
+            tracker: tracker.clone(),
+        };
+        let destinations: Vec<Destination> =
+            destinations.into_iter().map(|(spec, key)| reach.start(spec, key, &fanout)).collect();
         let stream = Self {
             stop,
             shutdown: shutdown.clone(),
@@ -257,8 +271,10 @@ impl Stream {
             staging: Staging::default(),
             pictures: Vec::new(),
             directions,
+            orders,
             meters,
             fanout,
+            reach,
             destination_views: destinations.iter().map(Destination::snapshot).collect(),
             destinations,
             closing: None,
@@ -315,6 +331,7 @@ impl Stream {
                 Happening::Tap(event) => self.on_tap(event),
                 Happening::Canvas(event) => self.on_canvas(event),
                 Happening::Directed(asked) => self.on_asked(asked),
+                Happening::Ordered(order) => self.on_order(order),
                 Happening::KeyframeWanted => self.keyframe_wish = true,
                 Happening::Time => self.advance(Input::Timeout),
             }
@@ -332,6 +349,7 @@ impl Stream {
             () = tokio::time::sleep_until(wake) => Happening::Time,
             () = self.keyframe_wanted.notified() => Happening::KeyframeWanted,
             Some(asked) = self.directions.recv() => Happening::Directed(asked),
+            Some(order) = self.orders.recv() => Happening::Ordered(order),
             event = self.child.next() => Happening::Child(event),
             event = self.tap.next() => Happening::Tap(event),
             event = canvas::next(&mut self.canvas) => Happening::Canvas(event),

@@ -71,6 +71,14 @@ export class Gateway {
     return this.json<StreamSnapshot>("PATCH", `/streams/${encodeURIComponent(id)}`, change);
   }
 
+  addToStream(id: string, destination: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("PUT", `/streams/${encodeURIComponent(id)}/destinations/${encodeURIComponent(destination)}`);
+  }
+
+  removeFromStream(id: string, destination: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("DELETE", `/streams/${encodeURIComponent(id)}/destinations/${encodeURIComponent(destination)}`);
+  }
+
   removeStream(id: string): Promise<void> {
     return this.nothing("DELETE", `/streams/${encodeURIComponent(id)}`);
   }

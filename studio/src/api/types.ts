@@ -197,6 +197,8 @@ export interface NewDestination {
   platform: string;
   url: string;
   key: string;
+  /** Takes over when the first server is lost. */
+  backup_url?: string;
 }
 
 export interface NewToken {

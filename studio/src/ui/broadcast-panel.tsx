@@ -14,6 +14,7 @@ import { Close, Warning } from "./icons";
 import { LayoutPicker } from "./layout-picker";
 import { Mixer } from "./mixer";
 import { useElapsed } from "./on-air";
+import { ReachChange } from "./reach-change";
 import { Recordings } from "./recordings";
 
 export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
@@ -169,6 +170,7 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         ))}
         {stream.destinations.length === 0 && <li class="quiet">Recording only: this goes to nobody outside.</li>}
       </ul>
+      <ReachChange broadcast={broadcast} stream={stream} />
       {asking && (
         <Dialog title="Stop the broadcast?" onClose={() => setAsking(false)} testid="stop-dialog">
           <p>Everybody watching will see the end now. The musicians stay in the room.</p>

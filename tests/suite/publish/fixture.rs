@@ -149,6 +149,7 @@ pub(crate) fn spec(endpoint: RtmpEndpoint) -> DestinationSpec {
         platform: "custom".into(),
         endpoint,
         primary: false,
+        backup: None,
     }
 }
 

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::platform::Platform;
+use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
 use crate::model::id::DestinationId;
 use crate::model::secret::StreamKey;
@@ -50,6 +51,12 @@ async fn create(
     let platform = platform(fields.platform, &mut errors);
     let primary = fields.primary.optional(&mut errors, "/primary").unwrap_or(false);
     let (endpoint, key) = endpoint_and_key(fields.url, fields.key, &mut errors);
+    let backup = backup(fields.backup_url, fields.backup_key, key.as_ref(), &mut errors);
+    if let Some((backup, _)) = &backup
+        && let Err(refused) = gateway.dial.check(backup).await
+    {
+        errors.add("/backup_url", refused.to_string());
+    }
     if let (Some(platform), Some(endpoint)) = (platform, &endpoint) {
         let breaches = platform.validate(&platform.recommended, endpoint);
         for breach in breaches.into_iter().filter(|breach| breach.pointer == "/url") {
@@ -76,6 +83,8 @@ async fn create(
         primary,
         sealed_key: gateway.vault.seal(id, &key),
         key_hint: key.hint(),
+        backup: backup
+            .map(|(endpoint, key)| BackupRow { endpoint, sealed_key: key.map(|key| gateway.vault.seal(id, &key)) }),
         created_at_ms: view::now_ms(),
     };
     drop(key);
@@ -215,6 +224,29 @@ fn endpoint_and_key(
         Err(reason) => {
             errors.add("/url", reason.to_string());
             (None, None)
+        }
+    }
+}
+
+/// The second server, if there is one, and its own key, if that is another than the first one's.
+fn backup(
+    server: Field<String>,
+    own: Field<String>,
+    first: Option<&StreamKey>,
+    errors: &mut Errors,
+) -> Option<(RtmpEndpoint, Option<StreamKey>)> {
+    let own = own.optional(errors, "/backup_key");
+    let own = own.and_then(|text| {
+        StreamKey::new(text.trim().to_owned()).map_err(|reason| errors.add("/backup_key", reason.to_string())).ok()
+    });
+    let server = server.optional(errors, "/backup_url")?;
+    // Without any key a fault of the first one has been told already; any that is well formed then serves to read the URL.
+    let key = own.or_else(|| first.cloned()).or_else(|| StreamKey::new("unknown".to_owned()).ok());
+    match url::parse(&server, key) {
+        Ok((endpoint, key)) => Some((endpoint, (Some(&key) != first).then_some(key))),
+        Err(reason) => {
+            errors.add("/backup_url", reason.to_string());
+            None
         }
     }
 }
