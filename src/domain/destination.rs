@@ -52,7 +52,7 @@ impl Default for Timing {
             live_after: Duration::from_secs(3),
             steady_after: Duration::from_secs(10),
             stalled_after: Duration::from_secs(2),
-            dead_after: Duration::from_secs(6),
+            dead_after: Duration::from_secs(5),
             // X.com closes about 4 s after publish when the key is wrong or the source has no broadcast.
             early_close: Duration::from_secs(5),
             early_closes: 3,

@@ -93,7 +93,7 @@ impl Default for Config {
             max_retry_ms: 30_000,
             rejected_retry_ms: 30_000,
             stalled_after_ms: 2000,
-            write_timeout_ms: 6000,
+            write_timeout_ms: 5000,
             early_close_ms: 5000,
             give_up_after_ms: None,
         }

@@ -256,7 +256,7 @@ async fn narrow_to(percent: u32) -> Vec<f64> {
     let before = world.watch.borrow().stats.target_video_kbps;
     world.narrow.set_kbps(100_000);
     let step = VIDEO_KBPS / 10;
-    world.until("recovered", 60, |seen| seen.stats.target_video_kbps >= before + 2 * step).await;
+    world.until("recovered", 60, |seen| seen.stats.target_video_kbps >= before + step).await;
     let seen = world.watch.borrow().clone();
     assert_eq!(seen.destinations[0].reconnects, 0);
     assert_eq!(seen.destinations[0].dropped_frames, dropped);
