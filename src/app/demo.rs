@@ -93,8 +93,10 @@ pub(super) async fn seed(store: &Db, vault: &Keyring, ingest: SocketAddr) -> Res
         name: DESTINATION.to_owned(),
         platform: "custom".to_owned(),
         endpoint,
+        primary: false,
         sealed_key: vault.seal(id, &key),
         key_hint: key.hint(),
+        backup: None,
         created_at_ms: now_ms(),
     };
     store.create_destination(&row).await?;

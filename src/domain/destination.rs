@@ -3,6 +3,14 @@
 use std::time::Duration;
 use std::time::Instant;
 
+/// After a loss on steady air attempts follow quickly for so long: most outages are shorter, and viewers wait.
+const QUICK: Duration = Duration::from_secs(20);
+/// The longest wait between them, before jitter.
+const QUICK_RETRY: Duration = Duration::from_millis(400);
+/// A quick attempt that is not through by then is begun anew: a lost SYN is repeated after a second at the earliest.
+const QUICK_DIAL: Duration = Duration::from_millis(900);
+/// Progress that pauses for longer does not count towards being live.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Two thirds more after each failure: a minute of trouble costs about eight attempts.
 const BACKOFF_FACTOR: f64 = 1.6;
 /// Doubling stops here, so that somebody who fixes the key on the platform's page is on air within minutes.
@@ -44,7 +52,7 @@ impl Default for Timing {
             live_after: Duration::from_secs(3),
             steady_after: Duration::from_secs(10),
             stalled_after: Duration::from_secs(2),
-            dead_after: Duration::from_secs(8),
+            dead_after: Duration::from_secs(5),
             // X.com closes about 4 s after publish when the key is wrong or the source has no broadcast.
             early_close: Duration::from_secs(5),
             early_closes: 3,
@@ -112,8 +120,16 @@ pub struct OnAir {
     accepted_at: Instant,
     /// When the first media was taken.
     media_since: Option<Instant>,
+    /// When media was taken last, and since when without a pause.
+    progress: Option<Progress>,
     /// Since when media waits without a byte being taken.
     waiting_since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    since: Instant,
+    last: Instant,
 }
 
 /// One destination's decisions.
@@ -126,6 +142,12 @@ pub struct Destination {
     early_closes: u32,
     rejections: u32,
     was_live: bool,
+    /// Whether there is a second server to go to, whether it is the one in use, and whether the other one is worth a try at once.
+    has_backup: bool,
+    on_backup: bool,
+    other_untried: bool,
+    /// Until when attempts follow quickly.
+    quick_until: Option<Instant>,
     /// Since when it is not live.
     troubled_since: Instant,
     random: u64,
@@ -142,9 +164,25 @@ impl Destination {
             early_closes: 0,
             rejections: 0,
             was_live: false,
+            has_backup: false,
+            on_backup: false,
+            other_untried: true,
+            quick_until: None,
             troubled_since: now,
             random: seed,
         }
+    }
+
+    /// With a second server, each attempt after a loss goes to the other one; one that works is stayed with.
+    #[must_use]
+    pub const fn with_backup(mut self) -> Self {
+        self.has_backup = true;
+        self
+    }
+
+    /// Whether the next or present attempt is for the second server.
+    pub const fn on_backup(&self) -> bool {
+        self.on_backup
     }
 
     pub const fn state(&self) -> &State {
@@ -189,16 +227,23 @@ impl Destination {
             }
             (State::Connecting, Input::Dialled) => self.state = State::Handshaking,
             (State::Handshaking, Input::Accepted) => {
-                self.state = State::Publishing(OnAir { accepted_at: now, media_since: None, waiting_since: None });
+                self.state = State::Publishing(OnAir {
+                    accepted_at: now,
+                    media_since: None,
+                    progress: None,
+                    waiting_since: None,
+                });
             }
             (State::Publishing(air) | State::Live(air) | State::Stalled(air), Input::Offered) => {
                 air.waiting_since.get_or_insert(now);
             }
             (State::Publishing(air) | State::Live(air) | State::Stalled(air), Input::Taken { drained }) => {
                 air.waiting_since = (!drained).then_some(now);
-                let media_since = *air.media_since.get_or_insert(now);
+                air.media_since.get_or_insert(now);
+                let since = air.progress.filter(|seen| now - seen.last <= PAUSE).map_or(now, |seen| seen.since);
+                air.progress = Some(Progress { since, last: now });
                 let air = *air;
-                self.settle(now, media_since, air);
+                self.settle(now, since, air);
             }
             (State::Backoff { .. } | State::Rejected { .. }, Input::Lost(_)) => {}
             (_, Input::Lost(loss)) => self.lose(now, loss),
@@ -207,10 +252,11 @@ impl Destination {
         }
     }
 
-    /// Publishing and stalled turn live when media has flowed long enough.
-    fn settle(&mut self, now: Instant, media_since: Instant, air: OnAir) {
-        if now - media_since >= self.timing.live_after {
+    /// Publishing turns live when media has flowed long enough without a pause; so does a stall, through publishing.
+    fn settle(&mut self, now: Instant, since: Instant, air: OnAir) {
+        if matches!(self.state, State::Live(_)) || now - since >= self.timing.live_after {
             self.was_live = true;
+            self.other_untried = true;
             self.troubled_since = now;
             self.state = State::Live(air);
         } else {
@@ -249,6 +295,7 @@ impl Destination {
         if air.and_then(|air| air.media_since).is_some_and(|since| now - since >= self.timing.steady_after) {
             self.losses = 0;
             self.rejections = 0;
+            self.quick_until = Some(now + QUICK);
         }
         let closed_early = matches!(loss, Loss::Closed { .. })
             && air.is_some_and(|air| now - air.accepted_at < self.timing.early_close);
@@ -290,7 +337,30 @@ impl Destination {
         given_up
     }
 
+    /// How long an attempt to connect may take now; `None` leaves it to the dialler.
+    pub fn dial_patience(&self, now: Instant) -> Option<Duration> {
+        self.is_quick(now).then_some(QUICK_DIAL)
+    }
+
+    fn is_quick(&self, now: Instant) -> bool {
+        self.quick_until.is_some_and(|until| now < until)
+    }
+
+    /// Turns to the other server, if there is one; whether to go there at once.
+    const fn turn(&mut self) -> bool {
+        if !self.has_backup {
+            return false;
+        }
+        self.on_backup = !self.on_backup;
+        std::mem::replace(&mut self.other_untried, false)
+    }
+
     fn back_off(&mut self, now: Instant, reason: String) {
+        if self.turn() || self.is_quick(now) {
+            let wait = QUICK_RETRY.min(self.timing.first_retry).mul_f64(0.5 + 0.5 * self.chance());
+            self.state = State::Backoff { until: now + wait, reason };
+            return;
+        }
         let wait = grow(self.timing.first_retry, BACKOFF_FACTOR, self.losses, self.timing.max_retry);
         self.losses = self.losses.saturating_add(1);
         // Half of the wait is certain, half is chance, so that a restarted server is not met by everybody at once.
@@ -299,6 +369,10 @@ impl Destination {
     }
 
     fn reject(&mut self, now: Instant, reason: String) {
+        if self.turn() {
+            self.state = State::Backoff { until: now + QUICK_RETRY, reason };
+            return;
+        }
         let longest = MAX_REJECTED_RETRY.max(self.timing.rejected_retry);
         let wait = grow(self.timing.rejected_retry, 2.0, self.rejections, longest);
         self.rejections = self.rejections.saturating_add(1);
@@ -476,13 +550,68 @@ mod tests {
         world.now += 2 * SECOND;
         assert!(matches!(world.give(Input::Timeout), State::Stalled(_)));
         assert!(world.machine.hint().is_some());
-        // A few bytes bring it back.
-        assert!(matches!(world.give(Input::Taken { drained: false }), State::Live(_)));
+        // A few bytes bring it back, but are no progress yet.
+        assert!(matches!(world.give(Input::Taken { drained: false }), State::Publishing(_)));
         world.now += 2 * SECOND;
         assert!(matches!(world.give(Input::Timeout), State::Stalled(_)));
-        world.now += 6 * SECOND;
+        world.now += 4 * SECOND;
         assert!(matches!(world.give(Input::Timeout), State::Backoff { .. }));
         assert_eq!(world.machine.poll_output(), Some(Command::HangUp));
+    }
+
+    #[test]
+    fn bytes_that_trickle_are_no_progress() {
+        let mut world = World::new(Timing::default());
+        world.connect();
+        for _ in 0..20 {
+            world.give(Input::Offered);
+            world.now += Duration::from_millis(1500);
+            assert!(matches!(world.give(Input::Taken { drained: false }), State::Publishing(_)));
+        }
+    }
+
+    #[test]
+    fn a_loss_on_steady_air_is_followed_by_quick_attempts_and_then_by_patient_ones() {
+        let mut world = World::new(Timing::default());
+        world.connect();
+        world.stream(30 * SECOND);
+        let lost_at = world.now;
+        let mut late = Vec::new();
+        for _ in 0..200 {
+            world.give(broken());
+            let wait = world.retry();
+            if world.now - lost_at < QUICK {
+                assert!(wait <= QUICK_RETRY, "{wait:?}");
+                assert_eq!(world.machine.dial_patience(world.now), Some(QUICK_DIAL));
+            } else if world.now - lost_at > QUICK + SECOND {
+                late.push(wait);
+                assert_eq!(world.machine.dial_patience(world.now), None);
+            }
+        }
+        assert!(late[10..].iter().all(|wait| *wait >= 15 * SECOND), "{late:?}");
+    }
+
+    #[test]
+    fn a_loss_turns_to_the_backup_at_once_and_both_failing_to_each_in_turn() {
+        let mut world = World::new(Timing::default());
+        world.machine.has_backup = true;
+        world.connect();
+        world.stream(4 * SECOND);
+        assert!(!world.machine.on_backup());
+        world.give(broken());
+        assert!(world.retry() <= QUICK_RETRY && world.machine.on_backup());
+        let mut waits = Vec::new();
+        for attempt in 0..40 {
+            world.give(broken());
+            waits.push(world.retry());
+            assert_eq!(world.machine.on_backup(), attempt % 2 == 1);
+        }
+        assert!(waits[20..].iter().all(|wait| *wait >= 15 * SECOND), "both are away: {waits:?}");
+        // What works is stayed with.
+        let used = world.machine.on_backup();
+        world.connect();
+        world.stream(60 * SECOND);
+        assert_eq!(world.machine.on_backup(), used);
     }
 
     #[test]

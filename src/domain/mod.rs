@@ -1,5 +1,7 @@
-//! Decisions, sans-IO: who forwards what to whom, when to reconnect, where a picture stands, which hosts may be dialled.
+//! Decisions, sans-IO: who forwards what to whom, when to reconnect, at which bitrate, where a picture stands, which hosts may be
+//! dialled.
 
+pub mod abr;
 pub mod access;
 pub mod canvas;
 pub mod desk;

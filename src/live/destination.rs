@@ -20,23 +20,29 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::abr::Acknowledged;
+use crate::domain::abr::Report;
 use crate::domain::destination as decisions;
 use crate::domain::destination::Command;
 use crate::domain::destination::Input as Seen;
 use crate::domain::destination::Loss;
 use crate::domain::destination::State;
+use crate::domain::platform::Platform;
 use crate::live::fanout::Item;
 use crate::live::fanout::Subscription;
+use crate::live::gauge::Gauge;
 use crate::live::port::Connection;
 use crate::live::port::Dial;
 use crate::live::port::DialError;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DestinationState;
+use crate::model::id::DestinationId;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::model::spec::ProgrammeSpec;
+use crate::model::spec::RtmpEndpoint;
 use crate::proto::rtmp::publisher::Event;
 use crate::proto::rtmp::publisher::Input;
 use crate::proto::rtmp::publisher::Output;
@@ -50,6 +56,13 @@ const REFRESH: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the task to end after its goodbye.
 const STOP: Duration = Duration::from_secs(3);
+/// Bytes offered to the socket at once. Given a whole keyframe, the kernel would take it whole, and how fast the link is would show in
+/// steps of that size.
+const WRITE: usize = 4 * 1024;
+/// Twice the window that servers are asked to acknowledge by.
+const UNANSWERED: u64 = 500_000;
+/// And no silence shorter than this means anything.
+const SILENT: Duration = Duration::from_millis(1500);
 /// Servers say little to a publisher; a small buffer is enough.
 const READ_BUFFER: usize = 8 * 1024;
 
@@ -80,7 +93,7 @@ impl Default for Config {
             max_retry_ms: 30_000,
             rejected_retry_ms: 30_000,
             stalled_after_ms: 2000,
-            write_timeout_ms: 8000,
+            write_timeout_ms: 5000,
             early_close_ms: 5000,
             give_up_after_ms: None,
         }
@@ -107,6 +120,9 @@ pub struct Destination {
     snapshot: watch::Receiver<DestinationSnapshot>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    id: DestinationId,
+    primary: bool,
+    gauge: Gauge,
 }
 
 impl Destination {
@@ -125,20 +141,29 @@ impl Destination {
             name: spec.name.clone(),
             platform: spec.platform.clone(),
             url: spec.endpoint.url(),
+            primary: spec.primary,
+            on_backup: false,
             state: DestinationState::Connecting,
             hint: None,
             retry_in_ms: None,
             first_video_ms: None,
             reconnects: 0,
             bytes_sent: 0,
+            bytes_acknowledged: None,
             frames_sent: 0,
             dropped_frames: 0,
             queue_ms: 0,
         });
         let stop = CancellationToken::new();
+        let gauge = Gauge::new(subscription.view());
+        let (id, primary) = (spec.id, spec.primary);
         let seed = RandomState::new().hash_one(spec.id);
         let actor = Actor {
-            machine: decisions::Destination::new(now(), config.timing(), seed),
+            machine: match spec.backup {
+                Some(_) => decisions::Destination::new(now(), config.timing(), seed).with_backup(),
+                None => decisions::Destination::new(now(), config.timing(), seed),
+            },
+            on_air_hint: on_air_hint(&spec.platform),
             spec,
             key,
             programme,
@@ -146,15 +171,26 @@ impl Destination {
             subscription,
             snapshot: publish,
             first_video: FirstVideo::Awaited { since: now() },
+            gauge: gauge.clone(),
             stop: stop.clone(),
         };
         let task = tracker.spawn(actor.run());
-        Self { snapshot, stop, task }
+        Self { snapshot, stop, task, id, primary, gauge }
     }
 
     /// State and counters as they change, at least twice a second while on air.
     pub fn snapshot(&self) -> watch::Receiver<DestinationSnapshot> {
         self.snapshot.clone()
+    }
+
+    pub const fn id(&self) -> DestinationId {
+        self.id
+    }
+
+    /// How it stands at this moment, for the programme's bitrate. One that takes nothing is out, as one that is not connected.
+    pub fn report(&self) -> Report {
+        let on_air = matches!(self.snapshot.borrow().state, DestinationState::Publishing | DestinationState::Live);
+        Report { id: self.id, primary: self.primary, sample: on_air.then(|| self.gauge.sample()) }
     }
 
     /// Says goodbye to the server and ends; takes at most 3 s.
@@ -184,8 +220,11 @@ struct Actor {
     dial: Arc<dyn Dial>,
     subscription: Subscription,
     machine: decisions::Destination,
+    /// What may be missing on the platform's side although it takes the stream.
+    on_air_hint: Option<&'static str>,
     snapshot: watch::Sender<DestinationSnapshot>,
     first_video: FirstVideo,
+    gauge: Gauge,
     stop: CancellationToken,
 }
 
@@ -217,6 +256,8 @@ impl Actor {
                 Some(Command::Dial) => {
                     let end = self.attempt().await;
                     self.subscription.pause();
+                    self.gauge.ended();
+                    self.snapshot.send_modify(|snapshot| snapshot.bytes_acknowledged = None);
                     match end {
                         End::Lost(loss) => self.see(Seen::Lost(loss)),
                         End::HungUp => self.refresh(),
@@ -250,22 +291,50 @@ impl Actor {
         let stop = self.stop.clone();
         let dialled = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
-            dialled = self.dial.dial(&self.spec.endpoint) => dialled,
+            dialled = self.dial_in_time() => dialled,
         };
         let connection = match dialled {
             Ok(connection) => connection,
             Err(error) => return End::Lost(dial_loss(&error)),
         };
         self.see(Seen::Dialled);
-        let publisher = Publisher::new(now(), self.spec.endpoint.clone(), self.key.clone(), self.programme.clone());
+        let (endpoint, key) = self.ingest();
+        let publisher = Publisher::new(now(), endpoint.clone(), key.clone(), self.programme.clone());
         let (reader, writer) = tokio::io::split(connection);
-        let mut wire = Wire { publisher, writer, pending: Bytes::new(), unflushed: false, on_air: false };
+        let mut wire = Wire {
+            publisher,
+            written: 0,
+            answered: None,
+            writer,
+            pending: Bytes::new(),
+            unflushed: false,
+            on_air: false,
+        };
         let end = self.pump(&mut wire, reader).await;
         if matches!(end, End::Stopped) {
             // A server that does not even take a goodbye finds out by itself.
             let _ = tokio::time::timeout(GOODBYE, wire.say_goodbye()).await;
         }
         end
+    }
+
+    /// The server of this attempt and the key for it.
+    fn ingest(&self) -> (&RtmpEndpoint, &StreamKey) {
+        match &self.spec.backup {
+            Some(backup) if self.machine.on_backup() => (&backup.endpoint, &backup.key),
+            Some(_) | None => (&self.spec.endpoint, &self.key),
+        }
+    }
+
+    async fn dial_in_time(&self) -> Result<Box<dyn Connection>, DialError> {
+        let (endpoint, _) = self.ingest();
+        let dial = self.dial.dial(endpoint);
+        match self.machine.dial_patience(now()) {
+            Some(patience) => tokio::time::timeout(patience, dial)
+                .await
+                .unwrap_or_else(|_| Err(DialError::TimedOut { host: endpoint.host.clone(), port: endpoint.port })),
+            None => dial.await,
+        }
     }
 
     async fn pump(&mut self, wire: &mut Wire, mut reader: ReadHalf<Box<dyn Connection>>) -> End {
@@ -284,7 +353,10 @@ impl Actor {
                 () = stop.cancelled() => return End::Stopped,
                 read = reader.read(&mut buffer) => match read {
                     Ok(0) => return End::Lost(closed()),
-                    Ok(length) => wire.publisher.handle(now(), Input::Received(&buffer[..length])),
+                    Ok(length) => {
+                        wire.publisher.handle(now(), Input::Received(&buffer[..length]));
+                        self.note_acknowledged(wire);
+                    }
                     Err(error) => return End::Lost(broken(&error)),
                 },
                 written = wire.write_some(), if wire.is_busy() => match written {
@@ -315,7 +387,10 @@ impl Actor {
         }
         while wire.pending.is_empty() {
             match wire.publisher.poll_output()? {
-                Output::Send(bytes) => wire.pending = bytes,
+                Output::Send(bytes) => {
+                    self.gauge.took(0, bytes.len());
+                    wire.pending = bytes;
+                }
                 Output::Event(Event::Greeted) => {}
                 Output::Event(Event::Accepted) => {
                     wire.on_air = true;
@@ -357,8 +432,23 @@ impl Actor {
         }
     }
 
+    /// Notes what the server says it has.
+    fn note_acknowledged(&mut self, wire: &mut Wire) {
+        let Some(seen) = wire.publisher.acknowledged() else { return };
+        if wire.answered.is_none_or(|answered| answered.bytes < seen.bytes) {
+            wire.answered = Some(Answered { bytes: seen.bytes, written: wire.written, at: now() });
+        }
+        self.gauge.acknowledged(Some(Acknowledged { bytes: seen.bytes, lag_bytes: seen.lag_bytes }));
+        self.snapshot.send_if_modified(|snapshot| {
+            snapshot.bytes_acknowledged = Some(seen.bytes);
+            false
+        });
+    }
+
     /// Notes that the socket took bytes.
-    fn take(&mut self, wire: &Wire, length: usize) {
+    fn take(&mut self, wire: &mut Wire, length: usize) {
+        wire.written += length as u64;
+        self.gauge.took(length, wire.pending.len());
         if length > 0 {
             self.snapshot.send_if_modified(|snapshot| {
                 snapshot.bytes_sent += length as u64;
@@ -368,7 +458,12 @@ impl Actor {
         }
         if wire.publisher.frames() > 0 {
             let before = state_of(self.machine.state());
-            self.machine.handle(now(), Seen::Taken { drained: !wire.is_busy() });
+            // What a dead server's kernel or proxy still takes is no progress.
+            if wire.is_left_unanswered() {
+                self.machine.handle(now(), Seen::Offered);
+            } else {
+                self.machine.handle(now(), Seen::Taken { drained: !wire.is_busy() });
+            }
             if state_of(self.machine.state()) != before {
                 self.announce();
             }
@@ -419,12 +514,24 @@ impl Actor {
             | State::Stalled(_)
             | State::Stopped { .. } => None,
         };
-        let hint = self.machine.hint();
+        // Taking the stream is not showing it: whoever publishes before the platform's broadcast begins is told what is missing.
+        let hint = match state {
+            State::Publishing(_) | State::Live(_) => self.on_air_hint.map(str::to_owned),
+            State::Connecting
+            | State::Handshaking
+            | State::Stalled(_)
+            | State::Backoff { .. }
+            | State::Rejected { .. }
+            | State::Stopped { .. } => self.machine.hint(),
+        };
         let state = state_of(state);
+        let (on_backup, url) = (self.machine.on_backup(), self.ingest().0.url());
         self.snapshot.send_modify(|snapshot| {
             counter!("jamcast_destination_dropped_frames_total")
                 .increment(backlog.dropped_frames - snapshot.dropped_frames);
             snapshot.state = state;
+            snapshot.on_backup = on_backup;
+            snapshot.url = url;
             snapshot.hint = hint;
             snapshot.retry_in_ms = retry_in_ms;
             snapshot.dropped_frames = backlog.dropped_frames;
@@ -433,9 +540,21 @@ impl Actor {
     }
 }
 
+/// How things stood when the server acknowledged more than before.
+#[derive(Clone, Copy)]
+struct Answered {
+    /// That it has received.
+    bytes: u64,
+    written: u64,
+    at: Instant,
+}
+
 /// The way out: one message at a time, so that frames wait in the queue, where they can be dropped.
 struct Wire {
     publisher: Publisher,
+    /// Bytes written so far.
+    written: u64,
+    answered: Option<Answered>,
     writer: WriteHalf<Box<dyn Connection>>,
     pending: Bytes,
     /// TLS keeps records of its own until it is flushed.
@@ -444,6 +563,13 @@ struct Wire {
 }
 
 impl Wire {
+    /// A server that acknowledged before has been silent over several times the bytes that it was asked to acknowledge each.
+    fn is_left_unanswered(&self) -> bool {
+        self.answered.is_some_and(|answered| {
+            self.written - answered.written > UNANSWERED && now().saturating_duration_since(answered.at) > SILENT
+        })
+    }
+
     const fn is_busy(&self) -> bool {
         !self.pending.is_empty() || self.unflushed
     }
@@ -455,7 +581,8 @@ impl Wire {
             self.unflushed = false;
             return Ok(0);
         }
-        let length = self.writer.write(&self.pending).await?;
+        let piece = &self.pending[..self.pending.len().min(WRITE)];
+        let length = self.writer.write(piece).await?;
         if length == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -477,6 +604,10 @@ impl Wire {
             }
         }
     }
+}
+
+fn on_air_hint(platform: &str) -> Option<&'static str> {
+    Platform::named(platform)?.hints.on_air.as_ref().map(|hint| hint.text.as_str())
 }
 
 fn closed() -> Loss {

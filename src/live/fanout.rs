@@ -47,11 +47,19 @@ pub struct Subscription {
     keyframe_wanted: Arc<Notify>,
 }
 
+/// A look at a destination's queue from outside of its task.
+#[derive(Clone)]
+pub struct QueueView {
+    queue: Arc<Queue>,
+}
+
 /// How a queue stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Newest minus oldest queued time.
     pub age: Duration,
+    /// Bytes of the queued frames.
+    pub bytes: u64,
     /// Frames lost because the destination was slow, since the subscription began.
     pub dropped_frames: u64,
 }
@@ -176,12 +184,30 @@ impl Subscription {
     }
 
     pub fn backlog(&self) -> Backlog {
-        let inner = lock(&self.queue.inner);
-        Backlog { age: Duration::from_micros(inner.age_us(None)), dropped_frames: inner.dropped_frames }
+        self.queue.backlog()
+    }
+
+    pub fn view(&self) -> QueueView {
+        QueueView { queue: Arc::clone(&self.queue) }
+    }
+}
+
+impl QueueView {
+    pub fn backlog(&self) -> Backlog {
+        self.queue.backlog()
     }
 }
 
 impl Queue {
+    fn backlog(&self) -> Backlog {
+        let inner = lock(&self.inner);
+        Backlog {
+            age: Duration::from_micros(inner.age_us(None)),
+            bytes: inner.bytes as u64,
+            dropped_frames: inner.dropped_frames,
+        }
+    }
+
     fn set_config(&self, config: &CodecConfig) {
         let mut inner = lock(&self.inner);
         inner.config = Some(config.clone());

@@ -4,6 +4,7 @@ pub mod canvas;
 pub mod destination;
 mod direction;
 pub mod fanout;
+mod gauge;
 mod placement;
 pub mod port;
 pub mod registry;

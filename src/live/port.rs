@@ -186,6 +186,8 @@ pub trait Store: Send + Sync {
     async fn destinations(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<DestinationRow>, StoreError>;
     /// Replaces the sealed key. `false` if there is no such destination.
     async fn rotate_key(&self, id: DestinationId, sealed: &SealedKey, hint: &str) -> Result<bool, StoreError>;
+    /// Marks a destination as one that bitrates follow, or not. `false` if there is no such destination.
+    async fn set_primary(&self, id: DestinationId, primary: bool) -> Result<bool, StoreError>;
     /// `false` if there is no such destination.
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError>;
 
@@ -197,6 +199,7 @@ pub trait Store: Send + Sync {
     async fn set_stream_state(&self, id: StreamId, change: &StateChange) -> Result<(), StoreError>;
     /// Keeps the last numbers of a stream that is over.
     async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError>;
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError>;
     /// `false` if there is no such stream. Its recordings stay.
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError>;
 
@@ -240,9 +243,21 @@ pub struct DestinationRow {
     pub name: String,
     pub platform: String,
     pub endpoint: RtmpEndpoint,
+    /// Whether a programme's bitrate follows what this one takes.
+    pub primary: bool,
     pub sealed_key: SealedKey,
     pub key_hint: String,
+    /// Takes over when the first server is lost.
+    pub backup: Option<BackupRow>,
     pub created_at_ms: i64,
+}
+
+/// A destination's second server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupRow {
+    pub endpoint: RtmpEndpoint,
+    /// `None` where it takes the key of the first.
+    pub sealed_key: Option<SealedKey>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 mod claim;
 mod config;
 mod error;
+mod reach;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::domain::lifecycle::Limits;
+use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
 use crate::live::port::Page;
 use crate::live::port::Ports;
@@ -47,6 +49,7 @@ use crate::model::id::StreamId;
 use crate::model::id::UserId;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
+use crate::model::spec::Ingest;
 use crate::model::spec::ProgrammeSpec;
 
 /// Streams that were created but not started and can be watched; older ones can still be started, but are not told of it.
@@ -295,6 +298,11 @@ impl Registry {
         board.running.iter().find(|(_, (_, handle))| sends(handle.snapshot())).map(|(id, _)| *id)
     }
 
+    /// What runs now, as it stands.
+    pub fn running(&self) -> Vec<StreamSnapshot> {
+        self.board().running.values().map(|(_, handle)| handle.snapshot()).collect()
+    }
+
     /// Streams that run now.
     pub fn active(&self) -> usize {
         self.board().active().count()
@@ -338,7 +346,18 @@ impl Registry {
 
     fn opened(&self, row: DestinationRow) -> Result<(DestinationSpec, StreamKey), StreamError> {
         let key = self.inner.ports.vault.open(row.id, &row.sealed_key)?;
-        Ok((DestinationSpec { id: row.id, name: row.name, platform: row.platform, endpoint: row.endpoint }, key))
+        let backup = match &row.backup {
+            Some(BackupRow { endpoint, sealed_key }) => {
+                let key = match sealed_key {
+                    Some(sealed) => self.inner.ports.vault.open(row.id, sealed)?,
+                    None => key.clone(),
+                };
+                Some(Ingest { endpoint: endpoint.clone(), key })
+            }
+            None => None,
+        };
+        let DestinationRow { id, name, platform, endpoint, primary, .. } = row;
+        Ok((DestinationSpec { id, name, platform, endpoint, primary, backup }, key))
     }
 
     /// A stream that does not run: with its last numbers if it ran, and otherwise with those destinations that are still there.
@@ -424,12 +443,15 @@ fn idle(row: &DestinationRow) -> DestinationSnapshot {
         name: row.name.clone(),
         platform: row.platform.clone(),
         url: row.endpoint.url(),
+        primary: row.primary,
+        on_backup: false,
         state: DestinationState::Stopped,
         hint: None,
         retry_in_ms: None,
         first_video_ms: None,
         reconnects: 0,
         bytes_sent: 0,
+        bytes_acknowledged: None,
         frames_sent: 0,
         dropped_frames: 0,
         queue_ms: 0,

@@ -59,6 +59,12 @@ pub struct DestinationSnapshot {
     pub platform: String,
     /// URL without the key.
     pub url: String,
+    /// Whether the bitrate follows what this one takes.
+    #[serde(default)]
+    pub primary: bool,
+    /// Whether its backup ingest is the one that is used; `url` is then that one's.
+    #[serde(default)]
+    pub on_backup: bool,
     pub state: DestinationState,
     /// What happened and what to do about it, in one sentence for people.
     pub hint: Option<String>,
@@ -68,6 +74,9 @@ pub struct DestinationSnapshot {
     pub first_video_ms: Option<u64>,
     pub reconnects: u64,
     pub bytes_sent: u64,
+    /// Bytes of the present connection that the server says it has received; `null` if it never speaks of it.
+    #[serde(default)]
+    pub bytes_acknowledged: Option<u64>,
     pub frames_sent: u64,
     pub dropped_frames: u64,
     /// Age of the oldest frame in the queue, milliseconds.
@@ -339,6 +348,10 @@ pub struct StreamStats {
     pub fps: f64,
     /// Encoded bits of video and audio, kbit/s, over the last seconds.
     pub bitrate_kbps: u64,
+    /// Video bitrate that the encoder is asked for now, kbit/s; lower than the programme's while destinations take less.
+    pub target_video_kbps: u32,
+    /// Why it is lower, in one sentence for people.
+    pub target_reason: Option<String>,
     pub dropped_frames: u64,
     /// Participants whose media is in the programme.
     pub musicians: u32,

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::model::id::DestinationId;
+use crate::model::secret::StreamKey;
 
 /// Picture, sound and rates of a programme.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +39,21 @@ pub struct DestinationSpec {
     /// Name of a preset under `config/platforms/`: `x`, `youtube`, `twitch`, `facebook`, `kick`, `custom`.
     pub platform: String,
     pub endpoint: RtmpEndpoint,
+    /// Whether the programme's bitrate follows what this one takes.
+    pub primary: bool,
+    /// Takes over when the first server is lost.
+    pub backup: Option<Ingest>,
+}
+
+/// A server and the key for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    pub endpoint: RtmpEndpoint,
+    pub key: StreamKey,
 }
 
 /// Where an RTMP(S) server listens: the URL without the stream key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RtmpEndpoint {
     /// RTMPS, that is RTMP over TLS.
     pub tls: bool,

@@ -9,6 +9,7 @@ pub mod ice;
 pub mod limits;
 pub mod listener;
 pub mod observe;
+mod on_air;
 pub mod ops;
 mod origin;
 pub mod places;

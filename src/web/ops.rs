@@ -14,7 +14,9 @@ use metrics_process::Collector;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::live::registry::Registry;
 use crate::web::Gateway;
+use crate::web::on_air;
 use crate::web::problem::Problem;
 
 /// Upper bounds of `jamcast_http_request_duration_seconds`, for the recorder: from a look-up in memory to the request timeout.
@@ -51,7 +53,7 @@ pub fn probes(gateway: &Gateway) -> Router {
 pub fn metrics_router(gateway: &Gateway) -> Router {
     match &gateway.metrics {
         Some(handle) if gateway.config.metrics_enabled => {
-            Router::new().route("/metrics", get(render)).with_state(handle.clone())
+            Router::new().route("/metrics", get(render)).with_state((handle.clone(), gateway.registry.clone()))
         }
         Some(_) | None => Router::new(),
     }
@@ -75,7 +77,8 @@ async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, Problem> {
     }
 }
 
-async fn render(State(handle): State<PrometheusHandle>) -> impl IntoResponse {
+async fn render(State((handle, registry)): State<(PrometheusHandle, Registry)>) -> impl IntoResponse {
     Collector::default().collect();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
+    let text = handle.render() + &on_air::render(&registry.running());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

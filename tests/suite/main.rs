@@ -1,5 +1,6 @@
 //! Behaviour of the public surface, in virtual time or over loopback, one module per part.
 
+mod adaptation;
 mod api;
 mod canvas;
 mod ingest;

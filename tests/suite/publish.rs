@@ -2,4 +2,5 @@
 
 pub(crate) mod fixture;
 mod misbehaving;
-mod peers;
+pub(crate) mod peers;
+mod together;

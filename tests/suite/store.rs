@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jamcast::driver::store::Db;
 use jamcast::driver::vault::Keyring;
+use jamcast::live::port::BackupRow;
 use jamcast::live::port::DestinationRow;
 use jamcast::live::port::Page;
 use jamcast::live::port::RecordingRow;
@@ -86,8 +87,13 @@ fn destination(owner: &str, created_at_ms: i64) -> DestinationRow {
         name: "Our channel".into(),
         platform: "youtube".into(),
         endpoint: RtmpEndpoint { tls: true, host: "a.example".into(), port: 65535, app: "live2?backup=1".into() },
+        primary: owner == "ann",
         sealed_key: SealedKey(vec![0, 255, 1, 0, b'\'', 0]),
         key_hint: "••••3a".into(),
+        backup: (owner == "ann").then(|| BackupRow {
+            endpoint: RtmpEndpoint { tls: true, host: "b.example".into(), port: 443, app: "live2?backup=1".into() },
+            sealed_key: Some(SealedKey(vec![1, 0, 2])),
+        }),
         created_at_ms,
     }
 }
@@ -117,12 +123,15 @@ fn outcome() -> Outcome {
         name: "Our channel".into(),
         platform: "youtube".into(),
         url: "rtmps://a.example/live2".into(),
+        primary: true,
+        on_backup: true,
         state: DestinationState::Stopped,
         hint: Some("it's \"over\"".into()),
         retry_in_ms: None,
         first_video_ms: Some(812),
         reconnects: 3,
         bytes_sent: u64::MAX >> 11,
+        bytes_acknowledged: Some(7),
         frames_sent: 9,
         dropped_frames: 1,
         queue_ms: 0,
@@ -178,7 +187,12 @@ async fn a_destination_is_kept_its_key_replaced_and_it_goes() {
         assert_eq!(db.destination(mine.id).await.expect("answers"), Some(rotated));
         assert_eq!(db.destination(other.id).await.expect("answers"), Some(other.clone()), "the other one is untouched");
 
+        assert!(db.set_primary(mine.id, false).await.expect("answers"));
+        assert!(!db.destination(mine.id).await.expect("answers").expect("kept").primary);
+        assert!(db.destination(other.id).await.expect("answers").expect("kept").primary, "the other one is untouched");
+
         assert!(db.delete_destination(mine.id).await.expect("answers"));
+        assert!(!db.set_primary(mine.id, true).await.expect("answers"));
         assert!(!db.delete_destination(mine.id).await.expect("answers"));
         assert!(!db.rotate_key(mine.id, &sealed, "").await.expect("answers"));
         assert_eq!(db.destination(mine.id).await.expect("answers"), None);
@@ -494,6 +508,7 @@ async fn a_database_of_the_first_version_keeps_its_rows() {
         let db = Db::open(url.trim_end_matches("?mode=rwc")).await.expect("is brought up to date");
         let destinations = db.destinations(Some(&user("ann")), page(10)).await.expect("answers");
         assert_eq!((destinations.len(), &destinations[0].room), (1, &None), "it belongs to the whole account");
+        assert!(!destinations[0].primary, "nobody has marked it");
         let streams = db.streams(Some(&user("ann")), page(10)).await.expect("answers");
         assert_eq!((streams.len(), &streams[0].outcome), (1, &None));
         db.close().await;

@@ -2,6 +2,7 @@
 
 mod canvas;
 mod direction;
+mod reach;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -133,6 +134,9 @@ impl Store for Memory {
     async fn rotate_key(&self, _: DestinationId, _: &SealedKey, _: &str) -> Result<bool, StoreError> {
         Ok(false)
     }
+    async fn set_primary(&self, _: DestinationId, _: bool) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError> {
         Ok(self.rows().destinations.remove(&id).is_some())
     }
@@ -164,6 +168,12 @@ impl Store for Memory {
     async fn set_stream_outcome(&self, id: StreamId, outcome: &Outcome) -> Result<(), StoreError> {
         if let Some(row) = self.rows().streams.iter_mut().find(|row| row.id == id) {
             row.outcome = Some(outcome.clone());
+        }
+        Ok(())
+    }
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError> {
+        if let Some(row) = self.rows().streams.iter_mut().find(|row| row.id == id) {
+            row.destinations = destinations.to_vec();
         }
         Ok(())
     }
@@ -412,8 +422,10 @@ impl World {
             name: "X".to_owned(),
             platform: "x".to_owned(),
             endpoint: RtmpEndpoint { tls: true, host: "x.example".to_owned(), port: 443, app: "live".to_owned() },
+            primary: false,
             sealed_key: SealedKey(b"canary".to_vec()),
             key_hint: "••••".to_owned(),
+            backup: None,
             created_at_ms: 1,
         };
         self.store.rows().destinations.insert(id, row);

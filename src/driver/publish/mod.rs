@@ -29,6 +29,9 @@ use crate::model::spec::RtmpEndpoint;
 
 /// Half a second of a 4 Mbit/s programme. A larger one would hide seconds of backlog in the kernel, where nothing can be dropped.
 const SEND_BUFFER: u32 = 256 * 1024;
+/// Bytes that the kernel may hold unsent: a frame of a fast programme. What a link does not take waits in our own queue, where its age is known and
+/// where it can be dropped; a full send buffer hides half a second of it.
+const UNSENT: u32 = 16 * 1024;
 /// Unacknowledged bytes for this long end the connection, so that a server that vanished without a word is noticed.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// More addresses of one name are not tried.
@@ -161,7 +164,9 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_send_buffer_size(SEND_BUFFER)?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(stream)
 }
 

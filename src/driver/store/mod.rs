@@ -124,6 +124,7 @@ impl Store for Db {
     }
 
     async fn create_destination(&self, destination: &DestinationRow) -> Result<(), StoreError> {
+        let backup = destination.backup.as_ref().map(|backup| to_json(&backup.endpoint)).transpose()?;
         run!(write self, |pool| sqlx::query(sql::destinations::INSERT)
             .bind(destination.id.to_string())
             .bind(destination.owner.as_str())
@@ -134,8 +135,11 @@ impl Store for Db {
             .bind(&destination.endpoint.host)
             .bind(i64::from(destination.endpoint.port))
             .bind(&destination.endpoint.app)
+            .bind(destination.primary)
             .bind(&destination.sealed_key.0)
             .bind(&destination.key_hint)
+            .bind(backup)
+            .bind(destination.backup.as_ref().and_then(|backup| backup.sealed_key.as_ref()).map(|sealed| &sealed.0))
             .bind(destination.created_at_ms)
             .execute(pool))
         .map(drop)
@@ -156,6 +160,11 @@ impl Store for Db {
             .bind(hint)
             .execute(pool))
         .map(|rows| rows > 0)
+    }
+
+    async fn set_primary(&self, id: DestinationId, primary: bool) -> Result<bool, StoreError> {
+        run!(write self, |pool| sqlx::query(sql::SET_PRIMARY).bind(id.to_string()).bind(primary).execute(pool))
+            .map(|rows| rows > 0)
     }
 
     async fn delete_destination(&self, id: DestinationId) -> Result<bool, StoreError> {
@@ -213,6 +222,15 @@ impl Store for Db {
         let outcome = to_json(outcome)?;
         run!(write self, |pool| sqlx::query(sql::SET_STREAM_OUTCOME).bind(id.to_string()).bind(outcome).execute(pool))
             .map(drop)
+    }
+
+    async fn set_stream_destinations(&self, id: StreamId, destinations: &[DestinationId]) -> Result<(), StoreError> {
+        let destinations = to_json(&destinations)?;
+        run!(write self, |pool| sqlx::query(sql::SET_STREAM_DESTINATIONS)
+            .bind(id.to_string())
+            .bind(destinations)
+            .execute(pool))
+        .map(drop)
     }
 
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError> {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
+use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
@@ -16,8 +17,23 @@ use crate::live::snapshot::StreamState;
 use crate::model::spec::RtmpEndpoint;
 
 pub(super) type RoomTuple = (String, String, String, i64);
-pub(super) type DestinationTuple =
-    (String, String, Option<String>, String, String, bool, String, i64, String, Vec<u8>, String, i64);
+pub(super) type DestinationTuple = (
+    String,
+    String,
+    Option<String>,
+    String,
+    String,
+    bool,
+    String,
+    i64,
+    String,
+    bool,
+    Vec<u8>,
+    String,
+    Option<String>,
+    Option<Vec<u8>>,
+    i64,
+);
 pub(super) type StreamTuple = (
     String,
     String,
@@ -52,7 +68,29 @@ impl FromTuple<RoomTuple> for RoomRow {
 
 impl FromTuple<DestinationTuple> for DestinationRow {
     fn from_tuple(tuple: DestinationTuple) -> Result<Self, StoreError> {
-        let (id, owner, room, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms) = tuple;
+        let (
+            id,
+            owner,
+            room,
+            name,
+            platform,
+            tls,
+            host,
+            port,
+            app,
+            primary,
+            sealed_key,
+            key_hint,
+            backup,
+            backup_key,
+            created_at_ms,
+        ) = tuple;
+        let backup = match backup {
+            Some(endpoint) => {
+                Some(BackupRow { endpoint: from_json(&endpoint)?, sealed_key: backup_key.map(SealedKey) })
+            }
+            None => None,
+        };
         Ok(Self {
             id: parsed(id.parse())?,
             owner: parsed(owner.parse())?,
@@ -60,8 +98,10 @@ impl FromTuple<DestinationTuple> for DestinationRow {
             name,
             platform,
             endpoint: RtmpEndpoint { tls, host, port: parsed(port.try_into())?, app },
+            primary,
             sealed_key: SealedKey(sealed_key),
             key_hint,
+            backup,
             created_at_ms,
         })
     }

@@ -13,6 +13,8 @@ pub(super) fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "first rows", include_str!("../../../migrations/0001_first_rows.sql")),
         migration(2, "rooms and outcomes", include_str!("../../../migrations/0002_rooms_and_outcomes.sql")),
+        migration(3, "primary destinations", include_str!("../../../migrations/0003_primary_destinations.sql")),
+        migration(4, "backup ingest", include_str!("../../../migrations/0004_backup_ingest.sql")),
     ])
 }
 
@@ -51,8 +53,8 @@ table!(rooms, "rooms", "id, owner, title, created_at_ms", "$1, $2, $3, $4");
 table!(
     destinations,
     "destinations",
-    "id, owner, room, name, platform, tls, host, port, app, sealed_key, key_hint, created_at_ms",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12"
+    "id, owner, room, name, platform, tls, host, port, app, is_primary, sealed_key, key_hint, backup, backup_sealed_key, created_at_ms",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
 );
 table!(
     streams,
@@ -69,11 +71,13 @@ table!(
 );
 
 pub(super) const ROTATE_KEY: &str = "UPDATE destinations SET sealed_key = $2, key_hint = $3 WHERE id = $1";
+pub(super) const SET_PRIMARY: &str = "UPDATE destinations SET is_primary = $2 WHERE id = $1";
 pub(super) const DELETE_DESTINATION: &str = "DELETE FROM destinations WHERE id = $1";
 
 pub(super) const SET_STREAM_STATE: &str = "UPDATE streams SET state = $2, reason = $3, \
      started_at_ms = COALESCE($4, started_at_ms), ended_at_ms = COALESCE($5, ended_at_ms) WHERE id = $1";
 pub(super) const SET_STREAM_OUTCOME: &str = "UPDATE streams SET outcome = $2 WHERE id = $1";
+pub(super) const SET_STREAM_DESTINATIONS: &str = "UPDATE streams SET destinations = $2 WHERE id = $1";
 pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
 
 pub(super) const FINISH_RECORDING: &str =

@@ -67,6 +67,7 @@ impl Claim<'_> {
             destinations,
             limits: registry.limits(),
             destination_config: registry.inner.config.destination.clone(),
+            adaptation: registry.inner.config.adaptation.clone(),
             row,
         };
         let room = plan.row.room.clone();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::domain::lifecycle::Limits;
 use crate::live::destination;
+use crate::live::stream::Adaptation;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub stop_timeout_ms: u64,
     /// How destinations connect, queue and come back.
     pub destination: destination::Config,
+    /// How the bitrate follows them.
+    pub adaptation: Adaptation,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             start_timeout_ms: millis(limits.start),
             stop_timeout_ms: millis(limits.stop),
             destination: destination::Config::default(),
+            adaptation: Adaptation::default(),
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::live::port::StateChange;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
 use crate::live::snapshot::Outcome;
+use crate::model::id::DestinationId;
 use crate::model::id::RecordingId;
 use crate::model::id::StreamId;
 
-/// A stream writes some five entries in its life and two for each restart of its mixer, which are limited to five a minute: a queue
-/// this long outlives a database that is away for minutes.
+/// A stream writes some five entries in its life, one for each change of its destinations, and two for each restart of its mixer, which
+/// are limited to five a minute: a queue this long outlives a database that is away for minutes.
 const QUEUE: usize = 64;
 
 /// How long the end of a stream waits for the database.
@@ -34,6 +35,7 @@ pub(super) struct Ledger {
 enum Entry {
     State(StateChange),
     Outcome(Outcome),
+    Destinations(Vec<DestinationId>),
     RecordingBegun(RecordingRow),
     RecordingOver { id: RecordingId, path: PathBuf, ended_at_ms: i64, failure: Option<String> },
 }
@@ -51,6 +53,10 @@ impl Ledger {
 
     pub(super) fn outcome(&self, outcome: Outcome) {
         self.enter(Entry::Outcome(outcome));
+    }
+
+    pub(super) fn destinations(&self, ids: Vec<DestinationId>) {
+        self.enter(Entry::Destinations(ids));
     }
 
     pub(super) fn recording_begun(&self, row: RecordingRow) {
@@ -90,6 +96,7 @@ async fn write_one(stream: StreamId, store: &dyn Store, entry: Entry) -> Result<
     match entry {
         Entry::State(change) => store.set_stream_state(stream, &change).await,
         Entry::Outcome(outcome) => store.set_stream_outcome(stream, &outcome).await,
+        Entry::Destinations(ids) => store.set_stream_destinations(stream, &ids).await,
         Entry::RecordingBegun(row) => store.create_recording(&row).await,
         Entry::RecordingOver { id, path, ended_at_ms, failure } => {
             store.finish_recording(id, ended_at_ms, size_of(&path).await, failure.as_deref()).await

@@ -6,8 +6,10 @@ mod direction;
 mod ledger;
 mod meter;
 mod outbox;
+mod reach;
 mod room;
 mod scene;
+mod steering;
 mod tapping;
 mod timeline;
 mod view;
@@ -62,7 +64,10 @@ use crate::live::stream::ledger::Ledger;
 use crate::live::stream::meter::Meter;
 use crate::live::stream::outbox::Outbox;
 use crate::live::stream::outbox::SenderReports;
+use crate::live::stream::reach::Order;
+use crate::live::stream::reach::Reach;
 use crate::live::stream::scene::Composer;
+use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
@@ -78,6 +83,7 @@ use crate::proto::mixer::Report;
 
 pub use crate::live::stream::direction::Direction;
 pub(crate) use crate::live::stream::ledger::size_of;
+pub use crate::live::stream::steering::Config as Adaptation;
 pub(crate) use crate::live::stream::view::now_ms;
 pub(crate) use crate::live::stream::view::snapshot_of;
 
@@ -95,6 +101,7 @@ pub struct Plan {
     pub destinations: Vec<(DestinationSpec, StreamKey)>,
     pub limits: Limits,
     pub destination_config: destination::Config,
+    pub adaptation: Adaptation,
 }
 
 /// A running stream as the registry holds it.
@@ -103,6 +110,7 @@ pub struct Handle {
     stop: CancellationToken,
     snapshot: watch::Receiver<StreamSnapshot>,
     directions: mpsc::Sender<Asked>,
+    orders: mpsc::Sender<Order>,
     meters: watch::Receiver<Meters>,
 }
 
@@ -177,10 +185,13 @@ pub struct Stream {
     /// What can be shown and where it stands, as in the newest scene.
     pictures: Vec<PictureSnapshot>,
     directions: mpsc::Receiver<Asked>,
+    orders: mpsc::Receiver<Order>,
     meters: watch::Sender<Meters>,
     destinations: Vec<Destination>,
     destination_views: Vec<watch::Receiver<DestinationSnapshot>>,
+    reach: Reach,
     closing: Option<BoxFuture<'static, ()>>,
+    steering: Steering,
 
     next_tick: Instant,
     mixer_trouble: Option<String>,
@@ -194,6 +205,7 @@ enum Happening {
     Tap(TapEvent),
     Canvas(CanvasEvent),
     Directed(Asked),
+    Ordered(Order),
     KeyframeWanted,
     Time,
 }
@@ -208,21 +220,28 @@ impl Stream {
         shutdown: &CancellationToken,
         tracker: &TaskTracker,
     ) -> (Self, Handle) {
-        let Plan { asked_at, row, destinations, limits, destination_config } = plan;
+        let Plan { asked_at, row, destinations, limits, destination_config, adaptation } = plan;
         let stop = shutdown.child_token();
         let (asks, directions) = mpsc::channel(direction::QUEUE);
+        let (gives, orders) = mpsc::channel(reach::QUEUE);
         let meters = watch::Sender::new(Meters::default());
-        let handle =
-            Handle { stop: stop.clone(), snapshot: snapshot.subscribe(), directions: asks, meters: meters.subscribe() };
+        let handle = Handle {
+            stop: stop.clone(),
+            snapshot: snapshot.subscribe(),
+            directions: asks,
+            orders: gives,
+            meters: meters.subscribe(),
+        };
         let now = Instant::now();
         let fanout = Fanout::new();
-        let destinations: Vec<Destination> = destinations
-            .into_iter()
-            .map(|(spec, key)| {
-                let (programme, dial) = (row.programme.clone(), Arc::clone(&ports.dial));
-                Destination::start(spec, key, &destination_config, programme, dial, fanout.subscribe(), tracker)
-            })
-            .collect();
+        let reach = Reach {
+            config: destination_config,
+            programme: row.programme.clone(),
+            dial: Arc::clone(&ports.dial),
+            tracker: tracker.clone(),
+        };
+        let destinations: Vec<Destination> =
+            destinations.into_iter().map(|(spec, key)| reach.start(spec, key, &fanout)).collect();
         let stream = Self {
             stop,
             shutdown: shutdown.clone(),
@@ -252,11 +271,14 @@ impl Stream {
             staging: Staging::default(),
             pictures: Vec::new(),
             directions,
+            orders,
             meters,
             fanout,
+            reach,
             destination_views: destinations.iter().map(Destination::snapshot).collect(),
             destinations,
             closing: None,
+            steering: Steering::new(now, &adaptation, &row.programme),
             next_tick: now + TICK,
             mixer_trouble: None,
             recording_trouble: None,
@@ -309,6 +331,7 @@ impl Stream {
                 Happening::Tap(event) => self.on_tap(event),
                 Happening::Canvas(event) => self.on_canvas(event),
                 Happening::Directed(asked) => self.on_asked(asked),
+                Happening::Ordered(order) => self.on_order(order),
                 Happening::KeyframeWanted => self.keyframe_wish = true,
                 Happening::Time => self.advance(Input::Timeout),
             }
@@ -326,6 +349,7 @@ impl Stream {
             () = tokio::time::sleep_until(wake) => Happening::Time,
             () = self.keyframe_wanted.notified() => Happening::KeyframeWanted,
             Some(asked) = self.directions.recv() => Happening::Directed(asked),
+            Some(order) = self.orders.recv() => Happening::Ordered(order),
             event = self.child.next() => Happening::Child(event),
             event = self.tap.next() => Happening::Tap(event),
             event = canvas::next(&mut self.canvas) => Happening::Canvas(event),
@@ -335,10 +359,14 @@ impl Stream {
     fn wake_at(&self) -> Instant {
         let life = self.life.poll_timeout().map(Instant::from_std);
         let keyframe = (self.keyframe_wish && self.child.is_running()).then_some(self.next_keyframe);
-        [Some(self.next_tick), life, keyframe].into_iter().flatten().min().unwrap_or(self.next_tick)
+        [Some(self.next_tick), self.steering.due(), life, keyframe]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next_tick)
     }
 
-    /// Does what is due by the clock: a coalesced keyframe, the next snapshot.
+    /// Does what is due by the clock: a coalesced keyframe, a look at the destinations, the next snapshot.
     fn on_time(&mut self) {
         let now = Instant::now();
         if self.keyframe_wish
@@ -348,6 +376,11 @@ impl Stream {
             outbox.force_keyframe();
             self.keyframe_wish = false;
             self.next_keyframe = now + KEYFRAME_SPACING;
+        }
+        if let Some(video_kbps) = self.steering.look(now, &self.destinations)
+            && let Some(outbox) = self.child.outbox()
+        {
+            outbox.set_bitrate(video_kbps);
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;

@@ -14,6 +14,7 @@ pub(super) type SenderReports = BTreeMap<TrackId, (u64, u32)>;
 pub(super) struct Outbox {
     scene: Option<Box<Scene>>,
     reports: SenderReports,
+    video_kbps: Option<u32>,
     keyframe: bool,
     finish: bool,
 }
@@ -21,7 +22,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Everything a mixer that has just been born must know.
     pub(super) fn for_newborn(scene: Scene, reports: SenderReports) -> Self {
-        Self { scene: Some(Box::new(scene)), reports, keyframe: false, finish: false }
+        Self { scene: Some(Box::new(scene)), reports, ..Self::default() }
     }
 
     pub(super) fn set_scene(&mut self, scene: Scene) {
@@ -30,6 +31,10 @@ impl Outbox {
 
     pub(super) fn report(&mut self, track: TrackId, ntp: u64, rtp: u32) {
         self.reports.insert(track, (ntp, rtp));
+    }
+
+    pub(super) fn set_bitrate(&mut self, video_kbps: u32) {
+        self.video_kbps = Some(video_kbps);
     }
 
     pub(super) fn force_keyframe(&mut self) {
@@ -41,7 +46,7 @@ impl Outbox {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.scene.is_none() && self.reports.is_empty() && !self.keyframe && !self.finish
+        self.scene.is_none() && self.reports.is_empty() && self.video_kbps.is_none() && !self.keyframe && !self.finish
     }
 
     /// The most important message: a scene first, because the others speak of its tracks, and the end last.
@@ -51,6 +56,9 @@ impl Outbox {
         }
         if let Some((track, (ntp, rtp))) = self.reports.pop_first() {
             return Some(Control::SenderReport { track, ntp, rtp });
+        }
+        if let Some(video_kbps) = self.video_kbps.take() {
+            return Some(Control::SetBitrate { video_kbps });
         }
         if std::mem::take(&mut self.keyframe) {
             return Some(Control::ForceKeyframe);
@@ -70,12 +78,15 @@ mod tests {
         outbox.finish();
         outbox.report(TrackId(1), 2, 2);
         outbox.force_keyframe();
+        outbox.set_bitrate(900);
+        outbox.set_bitrate(1200);
         outbox.force_keyframe();
         outbox.set_scene(scene("new"));
         let told: Vec<Control> = std::iter::from_fn(|| outbox.next()).collect();
         let expected = [
             Control::Scene { scene: Box::new(scene("new")) },
             Control::SenderReport { track: TrackId(1), ntp: 2, rtp: 2 },
+            Control::SetBitrate { video_kbps: 1200 },
             Control::ForceKeyframe,
             Control::Finish,
         ];

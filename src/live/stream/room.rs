@@ -79,8 +79,9 @@ impl Stream {
     pub(super) fn scene(&mut self) -> Scene {
         let recording = self.part.as_ref().map(Part::name);
         let painter = self.canvas.painter.borrow().clone();
-        let scene =
+        let mut scene =
             self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);
+        scene.programme.video_kbps = self.steering.video_kbps();
         for (track, tile) in scene::tiles(&scene) {
             self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });
         }

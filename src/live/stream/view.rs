@@ -41,6 +41,8 @@ impl Stream {
             audio_frames: totals.audio_frames,
             fps,
             bitrate_kbps,
+            target_video_kbps: self.steering.video_kbps(),
+            target_reason: self.steering.reason(&destinations),
             dropped_frames: self.earlier.dropped_frames + self.mixer_stats.dropped_frames + self.unfit_frames,
             musicians: scene::musicians(&self.roster),
             mixer_restarts: u64::from(self.generation.saturating_sub(1)),

@@ -22,6 +22,15 @@ const PING_RESPONSE: [u8; 2] = [0, 7];
 /// Replies wait for the peer to read. One that pings without reading gets no further answers beyond these bytes.
 const MAX_WAITING_REPLIES: usize = 64 * 1024;
 
+/// What the peer says it has received (section 5.4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Bytes since the connection began, as far as its numbers can be believed.
+    pub bytes: u64,
+    /// Bytes that were on their way to it when it said so.
+    pub lag_bytes: u64,
+}
+
 /// The peer's bytes are not RTMP, or break its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -37,6 +46,9 @@ pub(super) struct Link {
     acknowledged: u64,
     /// Set when the peer wants acknowledgements, in bytes.
     window: Option<u32>,
+    /// Bytes queued for the peer so far.
+    sent: u64,
+    peer: Option<Acknowledged>,
 }
 
 enum Phase {
@@ -73,6 +85,8 @@ impl Link {
             received: 0,
             acknowledged: 0,
             window: None,
+            sent: 0,
+            peer: None,
         }
     }
 
@@ -157,9 +171,30 @@ impl Link {
                 }
                 true
             }
-            kind::ACKNOWLEDGEMENT => true,
+            kind::ACKNOWLEDGEMENT => {
+                if let Some(total) = payload.first_chunk::<4>() {
+                    self.note_acknowledged(u32::from_be_bytes(*total));
+                }
+                true
+            }
             _ => false,
         }
+    }
+
+    /// Takes a total that wraps. Some servers tell instead what came since their last acknowledgement, and any of them may lie: what
+    /// goes back or beyond what was sent is not believed.
+    fn note_acknowledged(&mut self, total: u32) {
+        let before = self.peer.map_or(0, |peer| peer.bytes);
+        let step = u64::from(total.wrapping_sub((before & 0xffff_ffff) as u32));
+        let bytes = if step > 0 && before + step <= self.sent { before + step } else { before + u64::from(total) };
+        if bytes > before && bytes <= self.sent {
+            self.peer = Some(Acknowledged { bytes, lag_bytes: self.sent - bytes });
+        }
+    }
+
+    /// The newest acknowledgement.
+    pub(super) const fn acknowledged(&self) -> Option<Acknowledged> {
+        self.peer
     }
 
     /// Queues a control message, unless the peer has stopped reading.
@@ -186,6 +221,7 @@ impl Link {
     fn queue(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.output_bytes += bytes.len();
+            self.sent += bytes.len() as u64;
             self.output.push_back(bytes);
         }
     }

@@ -17,6 +17,7 @@ use crate::model::spec::RtmpEndpoint;
 use crate::proto::amf::Value;
 use crate::proto::flv;
 use crate::proto::rtmp::kind;
+use crate::proto::rtmp::link::Acknowledged;
 use crate::proto::rtmp::link::Command;
 use crate::proto::rtmp::link::Link;
 
@@ -24,8 +25,9 @@ use crate::proto::rtmp::link::Link;
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers send short answers to a publisher; anything larger is not an answer.
 const MAX_MESSAGE: usize = 64 * 1024;
-/// nginx-rtmp acknowledges only when asked to; 2.5 MB is what Flash Media Live Encoder asks for.
-const WINDOW_ACK_SIZE: u32 = 2_500_000;
+/// nginx-rtmp acknowledges only when asked to. Flash Media Live Encoder asks for 2.5 MB, which is 8 s of a programme; a slow server is
+/// to be known sooner.
+const WINDOW_ACK_SIZE: u32 = 250_000;
 /// Some servers take publishers only from encoders they know by this name.
 const FLASH_VERSION: &str = "FMLE/3.0 (compatible; Jamcast)";
 
@@ -187,6 +189,11 @@ impl Publisher {
     /// Frames written so far.
     pub const fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// What the server says it has received; `None` if it never speaks of it.
+    pub const fn acknowledged(&self) -> Option<Acknowledged> {
+        self.link.acknowledged()
     }
 
     /// What it failed with, if it has: known at once, while [`Event::Failed`] waits behind bytes that the server may never take.

@@ -43,6 +43,10 @@ export class Gateway {
     return this.nothing("PUT", `/destinations/${encodeURIComponent(id)}/key`, { key });
   }
 
+  setPrimary(id: string, primary: boolean): Promise<Destination> {
+    return this.json<Destination>("PATCH", `/destinations/${encodeURIComponent(id)}`, { primary });
+  }
+
   removeDestination(id: string): Promise<void> {
     return this.nothing("DELETE", `/destinations/${encodeURIComponent(id)}`);
   }
@@ -65,6 +69,14 @@ export class Gateway {
 
   directStream(id: string, change: StreamChange): Promise<StreamSnapshot> {
     return this.json<StreamSnapshot>("PATCH", `/streams/${encodeURIComponent(id)}`, change);
+  }
+
+  addToStream(id: string, destination: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("PUT", `/streams/${encodeURIComponent(id)}/destinations/${encodeURIComponent(destination)}`);
+  }
+
+  removeFromStream(id: string, destination: string): Promise<StreamSnapshot> {
+    return this.json<StreamSnapshot>("DELETE", `/streams/${encodeURIComponent(id)}/destinations/${encodeURIComponent(destination)}`);
   }
 
   removeStream(id: string): Promise<void> {

@@ -19,6 +19,7 @@ export interface DestinationSnapshot {
   name: string;
   platform: string;
   url: string;
+  primary: boolean;
   state: DestinationState;
   hint: string | null;
   retry_in_ms: number | null;
@@ -50,6 +51,9 @@ export interface StreamSnapshot {
     audio_frames: number;
     fps: number;
     bitrate_kbps: number;
+    /** What the encoder is asked for now; lower than the programme's while destinations take less. */
+    target_video_kbps: number;
+    target_reason: string | null;
     dropped_frames: number;
     musicians: number;
     mixer_restarts: number;
@@ -178,6 +182,8 @@ export interface Destination {
   platform: string;
   url: string;
   key_hint: string;
+  /** Whether the bitrate follows what this one takes. */
+  primary: boolean;
   /** The room it belongs to; `null` if all rooms of the account may send there. */
   room: string | null;
   /** Whether its key can be replaced and it can be removed from here. */
@@ -223,6 +229,8 @@ export interface NewDestination {
   platform: string;
   url: string;
   key: string;
+  /** Takes over when the first server is lost. */
+  backup_url?: string;
 }
 
 export interface NewToken {

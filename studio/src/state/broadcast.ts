@@ -122,6 +122,26 @@ export class Broadcast {
     await this.attempt("change the programme", async () => this.take(await this.gateway.directStream(stream.id, change)));
   }
 
+  /** Sends the running broadcast to one more destination. */
+  async join(destination: Destination): Promise<void> {
+    const stream = this.stream.value;
+    if (stream === null) return;
+    await this.attempt(`send to ${destination.name}`, async () => {
+      this.take(await this.gateway.addToStream(stream.id, destination.id));
+      this.pick(destination.id, true);
+    });
+  }
+
+  /** Sends the running broadcast to one destination less. */
+  async leave(destination: { id: string; name: string }): Promise<void> {
+    const stream = this.stream.value;
+    if (stream === null) return;
+    await this.attempt(`stop sending to ${destination.name}`, async () => {
+      this.take(await this.gateway.removeFromStream(stream.id, destination.id));
+      this.pick(destination.id, false);
+    });
+  }
+
   /** Throws the `Problem`, so that the form can show it beside its fields. */
   async addDestination(destination: NewDestination): Promise<void> {
     const added = await this.gateway.addDestination(destination);
@@ -136,6 +156,14 @@ export class Broadcast {
       this.destinations.value = await this.gateway.destinations();
     });
     tell(`${destination.name} has a new key.`);
+  }
+
+  async setPrimary(destination: Destination, primary: boolean): Promise<void> {
+    await this.attempt(`change ${destination.name}`, async () => {
+      const changed = await this.gateway.setPrimary(destination.id, primary);
+      this.destinations.value =
+        this.destinations.value?.map((each) => (each.id === changed.id ? changed : each)) ?? null;
+    });
   }
 
   async removeDestination(destination: Destination): Promise<void> {

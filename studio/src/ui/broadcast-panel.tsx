@@ -14,6 +14,7 @@ import { Close, Warning } from "./icons";
 import { LayoutPicker } from "./layout-picker";
 import { Mixer } from "./mixer";
 import { useElapsed } from "./on-air";
+import { ReachChange } from "./reach-change";
 import { Recordings } from "./recordings";
 
 export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
@@ -158,12 +159,18 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         <Figure name="Picture" value={`${stream.programme.width}×${stream.programme.height}`} testid="picture" />
         <Figure name="Recorded" value={stream.record ? format.bytes(stats.recorded_bytes) : "off"} testid="recorded" />
       </dl>
+      {stats.target_reason != null && (
+        <p class="quiet" data-testid="target">
+          Video lowered to {format.bitrate(stats.target_video_kbps)}: {stats.target_reason}.
+        </p>
+      )}
       <ul class="reach" aria-label="Destinations">
         {stream.destinations.map((destination) => (
           <Reach key={destination.id} destination={destination} />
         ))}
         {stream.destinations.length === 0 && <li class="quiet">Recording only: this goes to nobody outside.</li>}
       </ul>
+      <ReachChange broadcast={broadcast} stream={stream} />
       {asking && (
         <Dialog title="Stop the broadcast?" onClose={() => setAsking(false)} testid="stop-dialog">
           <p>Everybody watching will see the end now. The musicians stay in the room.</p>

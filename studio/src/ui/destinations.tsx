@@ -50,6 +50,16 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
             {destination.may_change ? (
               <>
                 <button
+                  class={destination.primary ? "button small" : "button small ghost"}
+                  type="button"
+                  data-testid="destination-primary"
+                  aria-pressed={destination.primary}
+                  title="The bitrate follows what a primary destination takes, from the next broadcast on."
+                  onClick={() => void broadcast.setPrimary(destination, !destination.primary)}
+                >
+                  Primary
+                </button>
+                <button
                   class="button icon-only ghost"
                   type="button"
                   aria-label={`New key for ${destination.name}`}
@@ -112,6 +122,7 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
   const [platform, setPlatform] = useState<Platform>(platforms[0] ?? BY_HAND);
   const [name, setName] = useState("");
   const [url, setUrl] = useState(platform.url ?? "");
+  const [backup, setBackup] = useState("");
 
   const choose = (next: Platform): void => {
     // What the person typed stays; what a preset filled in goes with it.
@@ -119,7 +130,13 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
     setPlatform(next);
   };
   const save = (key: string): Promise<void> =>
-    broadcast.addDestination({ name: name.trim() || platform.title, platform: platform.name, url: url.trim(), key });
+    broadcast.addDestination({
+      name: name.trim() || platform.title,
+      platform: platform.name,
+      url: url.trim(),
+      key,
+      ...(backup.trim() === "" ? {} : { backup_url: backup.trim() }),
+    });
 
   return (
     <KeyForm
@@ -178,6 +195,15 @@ function AddDestination({ broadcast, onClose }: { broadcast: Broadcast; onClose(
             error={errors.get("url")}
             help="Without the stream key."
             required
+          />
+          <TextField
+            label="Backup server URL"
+            testid="destination-backup"
+            value={backup}
+            onValue={setBackup}
+            placeholder="none"
+            error={errors.get("backup_url")}
+            help="Takes over with the same key when the first is lost."
           />
         </>
       )}

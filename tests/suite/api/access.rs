@@ -51,6 +51,7 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "POST /api/v1/destinations",
         "GET /api/v1/destinations/ID",
         "DELETE /api/v1/destinations/ID",
+        "PATCH /api/v1/destinations/ID",
         "PUT /api/v1/destinations/ID/key",
         "GET /api/v1/platforms",
         "GET /api/v1/recordings",
@@ -67,6 +68,8 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "DELETE /api/v1/streams/ID",
         "PATCH /api/v1/streams/ID",
         "GET /api/v1/streams/ID/events",
+        "PUT /api/v1/streams/ID/destinations/{destination}",
+        "DELETE /api/v1/streams/ID/destinations/{destination}",
         "POST /api/v1/streams/ID/start",
         "POST /api/v1/streams/ID/stop",
     ]

@@ -4,6 +4,8 @@ use axum::http::Method;
 use axum::http::StatusCode;
 use futures::StreamExt;
 use jamcast::model::role::ApiRole;
+use jamcast::web::config::Config;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use serde_json::json;
 
@@ -90,6 +92,102 @@ async fn a_destination_keeps_its_key_to_itself() {
     assert_eq!(world.get(path, &anna).await.json()["key_hint"], "••••77");
     assert_eq!(world.send(Method::DELETE, path, &anna, None).await.status, StatusCode::NO_CONTENT);
     world.get(path, &anna).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_destination_is_marked_as_one_to_follow_by_those_who_may_change_it() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let id = world.destination(&anna, "custom").await;
+    let path = format!("/api/v1/destinations/{id}");
+    assert_eq!(world.get(&path, &anna).await.json()["primary"], false);
+    let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"primary": true}))).await;
+    assert_eq!((changed.status, &changed.json()["primary"]), (StatusCode::OK, &json!(true)));
+    assert_eq!(world.get(&path, &anna).await.json()["primary"], true);
+    let told = world.send(Method::PATCH, &path, &anna, Some(json!({"primary": "yes"}))).await.json();
+    assert_eq!(told["errors"][0]["pointer"], "/primary");
+    let stranger = world.streamer("bob");
+    world.send(Method::PATCH, &path, &stranger, Some(json!({"primary": false}))).await.problem(404, "not_found");
+    let body = json!({"name": "A", "platform": "custom", "url": "rtmp://a.example/live/key-1", "primary": true});
+    assert_eq!(world.post("/api/v1/destinations", &anna, body).await.json()["primary"], true);
+}
+
+#[tokio::test]
+async fn what_is_on_air_is_measured_by_stream_and_by_destination() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let world = World::with(Config::default(), Some(recorder.handle())).await;
+    let anna = world.streamer("anna");
+    let stream = world.stream(&anna, "jam").await;
+    assert!(!world.get("/metrics", "").await.text().contains("jamcast_on_air"), "it does not run");
+    let started = world.post(&format!("/api/v1/streams/{stream}/start"), &anna, json!({})).await;
+    let destination = started.json()["destinations"][0]["id"].as_str().expect("an id").to_owned();
+    let text = world.get("/metrics", "").await.text();
+    assert!(text.contains(&format!("jamcast_on_air_target_video_kbps{{stream=\"{stream}\"}} ")), "{text}");
+    let labels = format!("stream=\"{stream}\",destination=\"{destination}\",platform=\"custom\"");
+    for name in ["sent_bytes_total", "dropped_frames_total", "queue_seconds"] {
+        assert!(text.contains(&format!("jamcast_on_air_destination_{name}{{{labels}}} 0\n")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_destination_has_a_second_server_with_the_same_or_its_own_key() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let body = |more: Value| {
+        let mut body =
+            json!({"name": "Ours", "platform": "youtube", "url": "rtmps://a.example/live2", "key": "abcd-1234"});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let row = world.post("/api/v1/destinations", &anna, body(json!({}))).await.json();
+    assert_eq!(row["backup_url"], Value::Null);
+    for own in [json!({}), json!({"backup_key": "efgh-5678"})] {
+        let mut asked = body(own.clone());
+        asked["backup_url"] = json!("rtmps://b.example/live2?backup=1");
+        let created = world.post("/api/v1/destinations", &anna, asked).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", created.text());
+        let row = created.json();
+        assert_eq!(row["backup_url"], "rtmps://b.example:443/live2?backup=1");
+        assert!(!created.text().contains("efgh") && !created.text().contains("abcd"));
+        let id = row["id"].as_str().expect("an id").parse().expect("an id");
+        let stored = world.gateway.store.destination(id).await.expect("answers").expect("stored");
+        let backup = stored.backup.expect("kept");
+        assert_eq!(backup.sealed_key.is_some(), own.get("backup_key").is_some());
+        if let Some(sealed) = &backup.sealed_key {
+            assert_eq!(world.gateway.vault.open(id, sealed).expect("opens").expose(), "efgh-5678");
+        }
+    }
+    let told =
+        world.post("/api/v1/destinations", &anna, body(json!({"backup_url": "rtmps://private.example/x"}))).await;
+    assert_eq!(told.json()["errors"][0]["pointer"], "/backup_url");
+}
+
+#[tokio::test]
+async fn a_stream_gets_and_loses_destinations_that_its_owner_has_and_their_platforms_take() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let stream = world.stream(&anna, "jam").await;
+    let more = world.destination(&anna, "custom").await;
+    let path = format!("/api/v1/streams/{stream}/destinations");
+    let added = world.send(Method::PUT, &format!("{path}/{more}"), &anna, None).await;
+    assert_eq!(added.status, StatusCode::OK, "{}", added.text());
+    let names = |row: &Value| row["destinations"].as_array().expect("a list").len();
+    assert_eq!(names(&added.json()), 2);
+    let again = world.send(Method::PUT, &format!("{path}/{more}"), &anna, None).await.json();
+    assert_eq!(names(&again), 2, "twice is once");
+    let bob = world.streamer("bob");
+    let bobs = world.destination(&bob, "custom").await;
+    world.send(Method::PUT, &format!("{path}/{bobs}"), &anna, None).await.problem(404, "not_found");
+    let removed = world.send(Method::DELETE, &format!("{path}/{more}"), &anna, None).await;
+    assert_eq!((removed.status, names(&removed.json())), (StatusCode::OK, 1));
+    assert_eq!(names(&world.get(&format!("/api/v1/streams/{stream}"), &anna).await.json()), 1);
+
+    let large = json!({"room": "jam", "title": "Large", "record": true, "programme": {"width": 3840, "height": 2160}});
+    let large = world.create("/api/v1/streams", &anna, large).await;
+    let twitch = world.destination(&anna, "twitch").await;
+    let refused = world.send(Method::PUT, &format!("/api/v1/streams/{large}/destinations/{twitch}"), &anna, None).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text().contains("Twitch takes pictures up to"), "{}", refused.text());
 }
 
 #[tokio::test]

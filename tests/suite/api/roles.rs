@@ -33,9 +33,11 @@ const TABLE: &str = "
     POST   /destinations                401    403    201  201 201   | 201  403      403      201
     GET    /destinations/{account}      401    200    200  404 200   | 200  404      404      200
     PUT    /destinations/{account}/key  401    403    204  404 204   | 403  403      403      403
+    PATCH  /destinations/{account}      401    403    200  404 200   | 403  403      403      403
     DELETE /destinations/{account}      401    403    204  404 204   | 403  403      403      403
     GET    /destinations/{jams}         401    200    200  404 200   | 200  404      404      404
     PUT    /destinations/{jams}/key     401    403    204  404 204   | 204  403      403      404
+    PATCH  /destinations/{jams}         401    403    200  404 200   | 200  403      403      404
     DELETE /destinations/{jams}         401    403    204  404 204   | 204  403      403      404
     GET    /platforms                   401    200    200  200 200   | 200  200      200      200
     GET    /streams                     401    200    200  200 200   | 200  200      200      200
@@ -45,6 +47,8 @@ const TABLE: &str = "
     POST   /streams/{stream}/start      401    403    202  404 202   | 202  403      403      404
     POST   /streams/{stream}/stop       401    403    202  404 202   | 202  403      403      404
     PATCH  /streams/{stream}            401    403    409  404 409   | 409  403      403      404
+    PUT    /streams/{stream}/destinations/{destination} 401 403 200 404 200 | 200 403 403 404
+    DELETE /streams/{stream}/destinations/{destination} 401 403 200 404 200 | 200 403 403 404
     DELETE /streams/{stream}            401    403    204  404 204   | 204  403      403      404
     GET    /recordings                  401    200    200  200 200   | 200  200      200      200
     GET    /recordings/{recording}      401    200    200  404 200   | 200  404      404      404
@@ -154,12 +158,14 @@ async fn every_operation_answers_every_caller_as_the_table_says() {
                 }
                 ("/streams", _) => new,
                 // It does not run: who may direct it is told so.
-                (_, &Method::PATCH) => json!({"mix": {"normalise": true}}),
+                ("/streams/{stream}", &Method::PATCH) => json!({"mix": {"normalise": true}}),
                 (_, &Method::PUT) => json!({"key": "another-key-1"}),
+                (_, &Method::PATCH) => json!({"primary": true}),
                 _ => Value::Null,
             };
             let path = row.path.replace("{account}", &account).replace("{jams}", &jams);
             let path = path.replace("{stream}", &stream).replace("{recording}", &recording);
+            let path = path.replace("{destination}", &account);
             let seen = status(&world, &row.method, &format!("/api/v1{path}"), &token, &body).await;
             assert_eq!(seen, row.statuses[column], "{} {} in column {column}", row.method, row.path);
         }

@@ -70,7 +70,7 @@ impl Programme {
     }
 
     /// Reads an FLV file (Adobe's specification 10.1, section E.4).
-    fn read(file: &[u8]) -> Self {
+    pub(crate) fn read(file: &[u8]) -> Self {
         let mut rest = &file[13..];
         let (mut avc, mut aac, mut frames) = (Bytes::new(), Bytes::new(), Vec::new());
         while let Some(header) = rest.first_chunk::<11>() {
@@ -143,7 +143,14 @@ impl Programme {
 }
 
 pub(crate) fn spec(endpoint: RtmpEndpoint) -> DestinationSpec {
-    DestinationSpec { id: DestinationId::generate(), name: "test".into(), platform: "custom".into(), endpoint }
+    DestinationSpec {
+        id: DestinationId::generate(),
+        name: "test".into(),
+        platform: "custom".into(),
+        endpoint,
+        primary: false,
+        backup: None,
+    }
 }
 
 pub(crate) fn endpoint(tls: bool, host: &str, port: u16) -> RtmpEndpoint {

@@ -41,7 +41,7 @@ use crate::publish::fixture::CANARY;
 const WIRE: usize = 128 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     Behaves,
     RefusesKey,
     /// Closes so long after publishing began.
@@ -56,6 +56,8 @@ enum Manner {
     GarbageOnAir,
     /// Commands of one and two values all the time.
     ShortCommands,
+    /// Goes on reading and does nothing with it any more, after three seconds of media.
+    Forgets,
     /// Takes about half of what the programme needs.
     SlowReader,
     RefusesConnections,
@@ -63,14 +65,14 @@ enum Manner {
 }
 
 /// Dials servers of one manner, which count the media they get.
-struct Stage {
+pub(super) struct Stage {
     manner: Manner,
-    media: Arc<AtomicU64>,
-    dials: AtomicU64,
+    pub(super) media: Arc<AtomicU64>,
+    pub(super) dials: AtomicU64,
 }
 
 impl Stage {
-    fn new(manner: Manner) -> Arc<Self> {
+    pub(super) fn new(manner: Manner) -> Arc<Self> {
         Arc::new(Self { manner, media: Arc::default(), dials: AtomicU64::new(0) })
     }
 }
@@ -128,6 +130,9 @@ async fn serve(mut wire: DuplexStream, manner: Manner, media: Arc<AtomicU64>) ->
         if length == 0 {
             return None;
         }
+        if manner == Manner::Forgets && on_air.is_some_and(|elapsed| elapsed >= Duration::from_secs(3)) {
+            continue;
+        }
         receiver.handle(&buffer[..length]).ok()?;
         while let Some(output) = receiver.poll_output() {
             match output {
@@ -157,7 +162,7 @@ struct Seen {
     dials: u64,
 }
 
-fn start(stage: &Arc<Stage>, fanout: &Fanout, tracker: &TaskTracker) -> Destination {
+pub(super) fn start(stage: &Arc<Stage>, fanout: &Fanout, tracker: &TaskTracker) -> Destination {
     Destination::start(
         fixture::spec(fixture::endpoint(true, "ingest.example", 443)),
         StreamKey::new(CANARY.to_owned()).expect("well formed"),

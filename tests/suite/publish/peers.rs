@@ -37,7 +37,7 @@ use crate::publish::fixture;
 use crate::publish::fixture::Programme;
 
 /// Ends the process when the test does, however it does.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -46,12 +46,12 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-fn start_nginx(folder: &Path, port: u16) -> Running {
+pub(crate) fn start_nginx(folder: &Path, port: u16) -> Running {
     let folder = folder.display();
     let text = format!(
         "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
@@ -65,7 +65,7 @@ fn start_nginx(folder: &Path, port: u16) -> Running {
     Running(child)
 }
 
-async fn wait_for_port(port: u16) {
+pub(crate) async fn wait_for_port(port: u16) {
     for _ in 0..100 {
         if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
             return;

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::platform::Platform;
+use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
 use crate::model::id::DestinationId;
 use crate::model::secret::StreamKey;
@@ -29,7 +30,7 @@ use crate::web::extract::not_found;
 use crate::web::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, delete)).routes(routes!(rotate_key))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, change, delete)).routes(routes!(rotate_key))
 }
 
 /// Stores a destination. Its host is resolved and checked, its key is sealed at once.
@@ -48,7 +49,14 @@ async fn create(
     caller.may_write()?;
     let name = fields.name.line(&mut errors, "/name", 64);
     let platform = platform(fields.platform, &mut errors);
+    let primary = fields.primary.optional(&mut errors, "/primary").unwrap_or(false);
     let (endpoint, key) = endpoint_and_key(fields.url, fields.key, &mut errors);
+    let backup = backup(fields.backup_url, fields.backup_key, key.as_ref(), &mut errors);
+    if let Some((backup, _)) = &backup
+        && let Err(refused) = gateway.dial.check(backup).await
+    {
+        errors.add("/backup_url", refused.to_string());
+    }
     if let (Some(platform), Some(endpoint)) = (platform, &endpoint) {
         let breaches = platform.validate(&platform.recommended, endpoint);
         for breach in breaches.into_iter().filter(|breach| breach.pointer == "/url") {
@@ -72,8 +80,11 @@ async fn create(
         name,
         platform: platform.name.clone(),
         endpoint,
+        primary,
         sealed_key: gateway.vault.seal(id, &key),
         key_hint: key.hint(),
+        backup: backup
+            .map(|(endpoint, key)| BackupRow { endpoint, sealed_key: key.map(|key| gateway.vault.seal(id, &key)) }),
         created_at_ms: view::now_ms(),
     };
     drop(key);
@@ -113,6 +124,28 @@ async fn get(
     caller: Caller,
     Id(id): Id<DestinationId>,
 ) -> Result<Json<view::Destination>, Problem> {
+    Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
+}
+
+/// Marks a destination as one that programmes follow, or not; streams that start from now on heed it.
+#[utoipa::path(patch, path = "/destinations/{id}", operation_id = "change_destination", tag = "destinations", params(("id" = String, Path)),
+    request_body = view::DestinationChangeBody, responses(
+    (status = 200, body = view::Destination),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn change(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<DestinationId>,
+    Body { fields, mut errors }: Body<view::DestinationChangeBody>,
+) -> Result<Json<view::Destination>, Problem> {
+    manageable(&gateway, &caller, id).await?;
+    let primary = fields.primary.required(&mut errors, "/primary");
+    errors.check()?;
+    if !gateway.store.set_primary(id, primary.expect("checked")).await? {
+        return Err(not_found());
+    }
+    tracing::info!(destination = %id, by = %caller.0.user, primary, "destination changed");
     Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
 }
 
@@ -191,6 +224,29 @@ fn endpoint_and_key(
         Err(reason) => {
             errors.add("/url", reason.to_string());
             (None, None)
+        }
+    }
+}
+
+/// The second server, if there is one, and its own key, if that is another than the first one's.
+fn backup(
+    server: Field<String>,
+    own: Field<String>,
+    first: Option<&StreamKey>,
+    errors: &mut Errors,
+) -> Option<(RtmpEndpoint, Option<StreamKey>)> {
+    let own = own.optional(errors, "/backup_key");
+    let own = own.and_then(|text| {
+        StreamKey::new(text.trim().to_owned()).map_err(|reason| errors.add("/backup_key", reason.to_string())).ok()
+    });
+    let server = server.optional(errors, "/backup_url")?;
+    // Without any key a fault of the first one has been told already; any that is well formed then serves to read the URL.
+    let key = own.or_else(|| first.cloned()).or_else(|| StreamKey::new("unknown".to_owned()).ok());
+    match url::parse(&server, key) {
+        Ok((endpoint, key)) => Some((endpoint, (Some(&key) != first).then_some(key))),
+        Err(reason) => {
+            errors.add("/backup_url", reason.to_string());
+            None
         }
     }
 }

@@ -7,6 +7,7 @@ mod events;
 mod page;
 mod platforms;
 mod programme;
+mod reach;
 mod recordings;
 mod rooms;
 mod streams;

@@ -26,6 +26,7 @@ use crate::web::api::v1::page::List;
 use crate::web::api::v1::page::PageRequest;
 use crate::web::api::v1::page::Paging;
 use crate::web::api::v1::programme;
+use crate::web::api::v1::reach;
 use crate::web::api::v1::view;
 use crate::web::auth;
 use crate::web::auth::Caller;
@@ -36,7 +37,7 @@ use crate::web::extract::not_found;
 use crate::web::problem::Problem;
 
 /// Destinations of one stream. Each is a connection of some Mbit/s; simulcasting services offer 3 to 8.
-const MAX_DESTINATIONS: usize = 8;
+pub(super) const MAX_DESTINATIONS: usize = 8;
 
 /// Characters of an idempotency key; a UUID has 36.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
@@ -50,6 +51,7 @@ pub(super) fn routes(gateway: &Gateway) -> OpenApiRouter<Gateway> {
         .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(events::events))
+        .routes(routes!(reach::add, reach::remove))
 }
 
 /// Creates a stream; nothing runs before it is started.

@@ -75,6 +75,24 @@ pub(super) struct NewDestinationBody {
     /// The stream key; may be left out when it stands at the end of the URL. It is sealed at once and never shown again.
     #[schema(value_type = Option<String>, write_only)]
     pub(super) key: Field<String>,
+    /// A second server that takes over when the first is lost, such as YouTube's `…/live2?backup=1`.
+    #[schema(value_type = Option<String>)]
+    pub(super) backup_url: Field<String>,
+    /// The second server's stream key, if it is another one.
+    #[schema(value_type = Option<String>, write_only)]
+    pub(super) backup_key: Field<String>,
+    /// Whether programmes follow what it takes; they do not unless asked to.
+    #[schema(value_type = Option<bool>)]
+    pub(super) primary: Field<bool>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DestinationChange)]
+pub(super) struct DestinationChangeBody {
+    /// Whether programmes follow what it takes: their bitrate sinks to that of the slowest primary destination.
+    #[schema(value_type = bool)]
+    pub(super) primary: Field<bool>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -167,6 +185,10 @@ pub(super) struct Destination {
     url: String,
     /// The key's last two characters behind dots.
     key_hint: String,
+    /// The second server, without its key.
+    backup_url: Option<String>,
+    /// Whether programmes follow what it takes.
+    primary: bool,
     owner: String,
     /// The room it belongs to; `null` if it belongs to the whole account.
     room: Option<String>,
@@ -185,6 +207,8 @@ impl Destination {
             platform: row.platform,
             url: row.endpoint.url(),
             key_hint: row.key_hint,
+            backup_url: row.backup.map(|backup| backup.endpoint.url()),
+            primary: row.primary,
             owner: row.owner.into(),
             room: row.room.map(Into::into),
             created_at: rfc3339(row.created_at_ms),
