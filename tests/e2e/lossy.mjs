@@ -8,6 +8,8 @@ import { CLEAN, Wire, behind } from "./wire.mjs";
 
 const { GATEWAY_URL, HOST_TOKEN } = process.env;
 const PATIENCE_MS = 30_000;
+/** Pictures of so many lines are of the upper layer. */
+const FULL = 300;
 
 const started = Date.now();
 const results = { ok: false, phases: {}, problems: [] };
@@ -100,13 +102,16 @@ async function watch(page, seconds) {
   };
 }
 
-async function until(page, seconds, holds) {
+/** Seconds until it sees the full size, in pictures that go on; null if it does not in so many. */
+async function untilFull(page, seconds) {
   const deadline = Date.now() + seconds * 1000;
+  let before = await heard(page);
   for (;;) {
-    const now = await heard(page);
-    if (holds(now)) return Number(((Date.now() - deadline) / 1000 + seconds).toFixed(1));
-    if (Date.now() > deadline) return null;
     await sleep(250);
+    const now = await heard(page);
+    if (now.height >= FULL && now.frames > before.frames) return Number(((Date.now() - deadline) / 1000 + seconds).toFixed(1));
+    if (Date.now() > deadline) return null;
+    before = now;
   }
 }
 
@@ -135,8 +140,7 @@ async function main() {
   check(results.sends?.simulcast?.includes("recv"), "no simulcast was negotiated");
   check(results.sends?.rtx === false, "RTX was negotiated");
 
-  const FULL = 300;
-  const climbs = [await until(good, 25, (now) => now.height >= FULL), await until(bad, 25, (now) => now.height >= FULL)];
+  const climbs = [await untilFull(good, 25), await untilFull(bad, 25)];
   results.phases.climb = { seconds: climbs };
   say(`full size after ${climbs} s`);
   if (climbs.includes(null)) {
@@ -159,8 +163,7 @@ async function main() {
   for (const [name, phase] of Object.entries(phases)) {
     if (process.env.PHASES && !process.env.PHASES.split(",").includes(name)) continue;
     for (let attempt = 1; attempt <= 3; attempt += 1) {
-      const full = (now) => now.height >= FULL;
-      if ((await Promise.all([until(good, 25, full), until(bad, 25, full)])).includes(null)) {
+      if ((await Promise.all([untilFull(good, 25), untilFull(bad, 25)])).includes(null)) {
         check(false, `${name}: the full size does not come back on a good link`);
         break;
       }
@@ -187,7 +190,7 @@ async function main() {
       break;
     }
   }
-  results.up_after_s = await until(bad, 30, (now) => now.height >= FULL);
+  results.up_after_s = await untilFull(bad, 30);
   check(results.up_after_s !== null, "the full size does not come back when the link is wide again");
   results.wire = wire.sent;
   wire.close();

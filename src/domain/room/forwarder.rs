@@ -107,6 +107,11 @@ impl Forwarder {
         self.aim == Aim::Any
     }
 
+    /// Whether nothing is to go out.
+    pub fn is_shut(&self) -> bool {
+        self.aim == Aim::Nothing
+    }
+
     /// The source that goes out now, or that is waited for.
     pub fn source(&self) -> Option<u32> {
         match self.aim {
@@ -166,6 +171,19 @@ impl Forwarder {
             self.last = Some(Last { seq: out.seq, timestamp: out.timestamp, numbers, at: now });
         }
         Some(out)
+    }
+
+    /// The numbers of a packet without a picture, between two runs; `None` while one flows, whose numbers are as they came.
+    pub fn empty(&mut self, now: Instant) -> Option<Outgoing> {
+        if matches!(self.state, State::Flowing(_)) {
+            return None;
+        }
+        let (seq, timestamp, numbers, at) = match self.last {
+            Some(last) => (last.seq.wrapping_add(1), last.timestamp, last.numbers, last.at),
+            None => (0, 0, None, now),
+        };
+        self.last = Some(Last { seq, timestamp, numbers, at });
+        Some(Outgoing { seq, timestamp, shift: Shift::default() })
     }
 
     fn begin(&self, now: Instant, packet: &Incoming) -> Run {
@@ -330,6 +348,21 @@ mod tests {
         assert_eq!(forwarder.forward(start, &packet(1, 502, 15_000, false)), None);
         let later = start + Duration::from_millis(100);
         assert_eq!(forwarder.forward(later, &packet(1, 503, 18_000, true)), Some(out(501, 18_000)));
+    }
+
+    #[test]
+    fn empty_packets_have_numbers_of_their_own_and_no_picture_loses_any() {
+        let start = Instant::now();
+        let mut forwarder = Forwarder::new(90_000);
+        assert_eq!(forwarder.empty(start), Some(out(0, 0)), "before the first picture");
+        assert_eq!(forwarder.forward(start, &packet(1, 500, 9_000, true)), Some(out(1, 1)));
+        assert_eq!(forwarder.empty(start), None, "not while one flows");
+        forwarder.aim(Aim::Nothing);
+        assert_eq!(forwarder.empty(start), Some(out(2, 1)));
+        assert_eq!(forwarder.empty(start + Duration::from_secs(1)), Some(out(3, 1)));
+        forwarder.aim(Aim::Only(1));
+        let later = start + Duration::from_secs(2);
+        assert_eq!(forwarder.forward(later, &packet(1, 600, 189_000, true)), Some(out(4, 180_001)));
     }
 
     /// A packet of a simulcast as it arrives, and what the receiver wants at that time.

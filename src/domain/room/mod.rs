@@ -13,6 +13,7 @@ pub mod producer;
 mod receiving;
 pub mod red;
 mod source;
+pub mod transit;
 pub mod window;
 pub mod words;
 

@@ -7,6 +7,7 @@ use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
 use crate::domain::room::picture::Size;
+use crate::domain::room::transit::HEADERS;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
 
@@ -46,7 +47,7 @@ impl Source {
     pub(super) fn accept(&mut self, now: Instant, packet: &Incoming, length: usize) -> Arrival {
         let arrival = self.window.note(packet.seq);
         if arrival == Arrival::Fresh {
-            self.meter.add(now, length);
+            self.meter.add(now, length + HEADERS);
             if packet.key {
                 self.throttle.keyframe();
             }
@@ -79,7 +80,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Counts a packet's payload of `length` bytes.
+    /// Counts a packet of `length` bytes.
     pub(super) fn add(&mut self, now: Instant, length: usize) {
         self.last = Some(now);
         let (since, bytes) = self.span.get_or_insert((now, 0));
@@ -94,7 +95,7 @@ impl Meter {
         }
     }
 
-    /// Bits per second of payload lately; 0 after a silence.
+    /// Bits per second lately; 0 after a silence.
     pub(super) fn rate(&self, now: Instant) -> u64 {
         if !self.is_active(now) {
             return 0;

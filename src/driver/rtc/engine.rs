@@ -38,10 +38,11 @@ use rtc::shared::error::Error;
 
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::numbering;
 use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::repetition;
-use crate::driver::rtc::repetition::Refused;
 use crate::driver::rtc::repetition::Repetitions;
+use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
 use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
@@ -131,13 +132,8 @@ impl Engine {
     }
 
     /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
-    /// direction needs. `refused` counts the repetitions that the remote end asks for in vain.
-    pub(super) fn build(
-        &self,
-        now: Instant,
-        transport: Transport,
-        refused: &Refused,
-    ) -> Result<RTCPeerConnection, Error> {
+    /// direction needs. `told` is what the one next to the wire and the peer say to each other.
+    pub(super) fn build(&self, now: Instant, transport: Transport, told: &Told) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
         // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
         media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
@@ -150,9 +146,6 @@ impl Engine {
             let feedback = RTCPFeedback { typ: "nack".to_owned(), parameter: parameter.to_owned() };
             media.register_feedback(feedback, RtpCodecKind::Video);
         }
-        // What we send carries no transport-wide numbers, so browsers estimate their link themselves and say so.
-        let estimate = RTCPFeedback { typ: "goog-remb".to_owned(), parameter: String::new() };
-        media.register_feedback(estimate, RtpCodecKind::Video);
         configure_simulcast_extension_headers(&mut media)?;
         let loudness = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
         media.register_header_extension(loudness, RtpCodecKind::Audio, Some(RTCRtpTransceiverDirection::Recvonly))?;
@@ -161,8 +154,8 @@ impl Engine {
             Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
                 .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
-            Transport::Recv => registry
-                .with(Slot::from(repetition::SLOT), Repetitions::new(Refused::clone(refused), Arc::clone(&self.resent)))
+            Transport::Recv => with_numbers(registry, &mut media)?
+                .with(Slot::from(repetition::SLOT), Repetitions::new(told.clone(), Arc::clone(&self.resent)))
                 .with(Slot::NackResponder, NackResponderBuilder::new().with_size(KEPT_FOR_NACK).build())
                 .with(Slot::SenderReport, SenderReportBuilder::new().build()),
         };
@@ -185,6 +178,15 @@ impl Engine {
             .with_interceptor_registry(registry)
             .build(now)
     }
+}
+
+/// Has the receiver report on each packet of video. Sound is left without numbers: on a link for the sound alone they would be too much.
+fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry, Error> {
+    let report = RTCPFeedback { typ: "transport-cc".to_owned(), parameter: String::new() };
+    media.register_feedback(report, RtpCodecKind::Video);
+    let number = RTCRtpHeaderExtensionCapability { uri: numbering::NUMBER.to_owned() };
+    media.register_header_extension(number, RtpCodecKind::Video, None)?;
+    Ok(registry)
 }
 
 /// The codec as an encoding of ours names it.

@@ -15,7 +15,6 @@ use rtc::interceptor::StreamInfo;
 use rtc::interceptor::TaggedPacket;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
@@ -52,10 +51,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Feedback {
         };
         for packet in packets {
             let any = packet.as_any();
-            if any.is::<PictureLossIndication>()
-                || any.is::<FullIntraRequest>()
-                || any.is::<ReceiverEstimatedMaximumBitrate>()
-            {
+            if any.is::<PictureLossIndication>() || any.is::<FullIntraRequest>() {
                 self.pass(&msg, packet.clone());
             } else if let Some(report) = any.downcast_ref::<ReceiverReport>() {
                 for block in &report.reports {

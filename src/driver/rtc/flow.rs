@@ -13,6 +13,7 @@ use crate::domain::room::keyframe::Plea;
 use crate::domain::room::picture::Shift;
 use crate::domain::room::producer::Tap;
 use crate::domain::room::red::Repeater;
+use crate::domain::room::transit::Passage;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::delays::leg;
 use crate::driver::rtc::host::Host;
@@ -153,11 +154,8 @@ impl Host {
                         }
                     }
                 }
-                Heard::Estimate { bits } => {
-                    let is_full = self.rooms.get_mut(&room).is_some_and(|h| h.room.estimated(now, key, bits));
-                    if let Some(line) = self.lines.get_mut(&key).filter(|_| is_full) {
-                        line.peer.filled(now);
-                    }
+                Heard::Passed(passages) => {
+                    self.passed(now, room, key, &passages);
                     continue;
                 }
                 Heard::RoundTrip(measured) => {
@@ -203,7 +201,31 @@ impl Host {
         if line.peer.is_audio(lane) {
             line.peer.sound_lost(now, lane, share, hosted.room.is_full(now, key));
         } else if hosted.room.lost(now, key, share) {
+            tracing::debug!(participant = %line.participant, "a link is full: much is lost");
             line.peer.filled(now);
+        }
+        line.peer.set_full(hosted.room.is_full(now, key));
+    }
+
+    /// What a receiver tells of the packets of video that came.
+    fn passed(&mut self, now: Instant, room: u64, key: u64, passages: &[Passage]) {
+        let (Some(hosted), Some(line)) = (self.rooms.get_mut(&room), self.lines.get_mut(&key)) else { return };
+        if hosted.room.passed(now, key, passages) {
+            tracing::debug!(participant = %line.participant, "a link is full: packets wait in a queue");
+            line.peer.filled(now);
+        }
+        line.peer.set_full(hosted.room.is_full(now, key));
+    }
+
+    /// Sends trains of empty packets to those who see nothing for want of room.
+    pub(super) fn send_trains(&mut self, now: Instant, room: u64) {
+        let Some(hosted) = self.rooms.get_mut(&room) else { return };
+        for (outlet, train) in hosted.room.trains_due(now) {
+            let Some(line) = self.lines.get_mut(&outlet.peer) else { continue };
+            train.into_iter().for_each(|out| line.peer.write_empty(now, outlet.lane, out));
+            if !std::mem::replace(&mut line.is_dirty, true) {
+                self.dirty.push(outlet.peer);
+            }
         }
     }
 

@@ -226,6 +226,7 @@ impl Host {
         for room in rooms {
             self.work.is_for(room);
             self.room(room).choose_layers(now);
+            self.send_trains(now, room);
             self.request_keyframes_due(now, room);
             self.close_expired(now, room);
             if hints {

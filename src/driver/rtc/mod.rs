@@ -14,6 +14,7 @@ mod flow;
 mod host;
 mod media;
 mod negotiate;
+mod numbering;
 mod path;
 mod peer;
 mod pleas;

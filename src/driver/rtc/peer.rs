@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -24,7 +25,6 @@ use rtc::peer_connection::state::RTCIceConnectionState;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
@@ -32,6 +32,7 @@ use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use rtc::shared::TransportContext;
 
+use crate::domain::room::transit::Passage;
 use crate::driver::rtc::demux;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::media::Media;
@@ -39,7 +40,7 @@ use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::lane::Lane;
 use crate::driver::rtc::peer::round_trip::RoundTrips;
-use crate::driver::rtc::repetition::Refused;
+use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
 
@@ -89,10 +90,8 @@ pub(super) enum Heard {
         ntp: u64,
         rtp: u32,
     },
-    /// The remote end's estimate of how many bits of video per second its link has room for (REMB).
-    Estimate {
-        bits: u64,
-    },
+    /// Packets of video came to the remote end.
+    Passed(Vec<Passage>),
     /// The remote end misses this share, 0.0 to 1.0, of the packets lately sent to it on a lane.
     Lost {
         lane: usize,
@@ -148,15 +147,15 @@ pub(super) struct Peer {
     /// The header extension that says how loud a packet is (RFC 6464), as agreed on.
     audio_level_id: Option<u8>,
     round_trips: RoundTrips,
-    refused: Refused,
+    told: Told,
     broken: bool,
 }
 
 impl Peer {
     pub(super) fn new(now: Instant, engine: &Engine, transport: Transport) -> Result<Self, PeerError> {
-        let refused = Refused::default();
+        let told = Told::default();
         Ok(Self {
-            pc: guarded(|| engine.build(now, transport, &refused))?,
+            pc: guarded(|| engine.build(now, transport, &told))?,
             candidates: engine.described_candidates(),
             link: Link::New,
             ice_is_up: false,
@@ -172,7 +171,7 @@ impl Peer {
             credentials: None,
             audio_level_id: None,
             round_trips: RoundTrips::default(),
-            refused,
+            told,
             broken: false,
         })
     }
@@ -183,7 +182,12 @@ impl Peer {
 
     /// Repetitions asked for and not granted since the last call of this.
     pub(super) fn take_refused(&self) -> u64 {
-        self.refused.swap(0, Ordering::Relaxed)
+        self.told.refused.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the link is full, so that little goes out again.
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.told.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// A datagram from `from` to our candidate `local`.
@@ -246,6 +250,10 @@ impl Peer {
         });
         self.broken |= polled.is_err();
         heard.extend(self.round_trips.take().map(Heard::RoundTrip));
+        let passages = std::mem::take(&mut *self.told.passages.lock().unwrap_or_else(PoisonError::into_inner));
+        if !passages.is_empty() {
+            heard.push(Heard::Passed(passages));
+        }
         if self.broken {
             self.link = Link::Closed;
             heard.push(Heard::Closed);
@@ -332,10 +340,6 @@ impl Peer {
     fn feedback(&mut self, now: Instant, packet: &dyn rtc::rtcp::Packet) -> Option<Heard> {
         if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
             return Some(Heard::SenderReport { ssrc: report.ssrc, ntp: report.ntp_time, rtp: report.rtp_time });
-        }
-        if let Some(estimate) = packet.as_any().downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            return Some(Heard::Estimate { bits: estimate.bitrate as u64 });
         }
         if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
             let about = report.reports.first()?;

@@ -1,10 +1,12 @@
-//! An interceptor that bounds and counts retransmissions: a receiver may have as many packets again as it was sent.
+//! An interceptor that bounds and counts retransmissions: a receiver may have as many packets again as it was sent, and few of them
+//! while its link is full. It also has the packets numbered by which the receiver reports what came, for it is the last before the wire.
 //!
 //! `rtc` 0.21.1 answers every NACK in full. One datagram of 1500 bytes can ask for six thousand packets, seven megabytes, and nobody
 //! stops a participant from sending a thousand of them a second.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,19 +21,36 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
+use crate::driver::rtc::numbering::Numbering;
+use crate::driver::rtc::numbering::Passages;
+
 /// Between the wire and the responder, which sits at 4 000: NACKs pass here before it, what it sends again after it.
 pub(super) const SLOT: usize = 3_900;
 
 /// Repetitions saved up at most: what the responder remembers of one stream.
 const MOST: u64 = 1024;
 
-/// Repetitions asked for and not granted, for whoever names the one who asked.
-pub(super) type Refused = Arc<AtomicU64>;
+/// While the link is full, one packet in so many may go out again, and so many of them at once: they take the room of the sound.
+const WHILE_FULL: (u64, u64) = (8, 8);
+
+/// What a peer and its interceptor tell each other.
+#[derive(Clone, Default)]
+pub(super) struct Told {
+    /// Repetitions asked for and not granted, for whoever names the one who asked.
+    pub(super) refused: Arc<AtomicU64>,
+    /// The link is full.
+    pub(super) is_full: Arc<AtomicBool>,
+    /// What came to the receiver.
+    pub(super) passages: Passages,
+}
 
 /// Each packet sent earns the right to one repetition.
 pub(super) struct Repetitions {
     credit: u64,
-    refused: Refused,
+    /// Packets sent that have not earned a repetition while the link is full.
+    spare: u64,
+    told: Told,
+    numbering: Numbering,
     /// Packets sent again, of all peers of the worker.
     resent: Arc<AtomicU64>,
     reads: VecDeque<TaggedPacket>,
@@ -39,20 +58,24 @@ pub(super) struct Repetitions {
 }
 
 impl Repetitions {
-    pub(super) fn new(refused: Refused, resent: Arc<AtomicU64>) -> Self {
-        Self { credit: MOST, refused, resent, reads: VecDeque::new(), writes: VecDeque::new() }
+    pub(super) fn new(told: Told, resent: Arc<AtomicU64>) -> Self {
+        let numbering = Numbering::new(Passages::clone(&told.passages));
+        Self { credit: MOST, spare: 0, told, numbering, resent, reads: VecDeque::new(), writes: VecDeque::new() }
     }
 
     /// The part of a NACK that is granted.
     fn grant(&mut self, nack: &TransportLayerNack) -> TransportLayerNack {
         let mut granted = Vec::new();
+        let is_full = self.told.is_full.load(Ordering::Relaxed);
         for pair in &nack.nacks {
             let wanted = 1 + u64::from(pair.lost_packets.count_ones());
-            if wanted <= self.credit {
+            let costs = if is_full { wanted * WHILE_FULL.0 } else { 0 };
+            if wanted > self.credit {
+                self.told.refused.fetch_add(wanted, Ordering::Relaxed);
+            } else if costs <= self.spare {
                 self.credit -= wanted;
+                self.spare -= costs;
                 granted.push(NackPair { ..*pair });
-            } else {
-                self.refused.fetch_add(wanted, Ordering::Relaxed);
             }
         }
         TransportLayerNack { nacks: granted, ..*nack }
@@ -72,6 +95,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Repetitions {
                 let granted = packet.as_any().downcast_ref().map(|nack| self.grant(nack));
                 if let Some(granted) = granted {
                     *packet = Box::new(granted);
+                } else if let Some(report) = packet.as_any().downcast_ref() {
+                    self.numbering.read(report);
                 }
             }
         }
@@ -83,11 +108,17 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Repetitions {
         self.reads.pop_front()
     }
 
-    fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
-        if msg.message.has(&Attribute::Retransmission) {
-            self.resent.fetch_add(1, Ordering::Relaxed);
-        } else if matches!(msg.message.packet, Packet::Rtp(_)) {
-            self.credit = MOST.min(self.credit + 1);
+    fn handle_write(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
+        let is_again = msg.message.has(&Attribute::Retransmission);
+        let now = msg.now;
+        if let Packet::Rtp(packet) = &mut msg.message.packet {
+            if is_again {
+                self.resent.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.credit = MOST.min(self.credit + 1);
+                self.spare = (WHILE_FULL.0 * WHILE_FULL.1).min(self.spare + 1);
+            }
+            self.numbering.number(now, packet);
         }
         self.writes.push_back(msg);
         Ok(())
@@ -99,8 +130,14 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Repetitions {
 }
 
 impl Interceptor for Repetitions {
-    fn bind_local_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
+    fn bind_local_stream(&mut self, info: &StreamInfo) {
+        self.numbering.bind(info);
+    }
+
+    fn unbind_local_stream(&mut self, info: &StreamInfo) {
+        self.numbering.unbind(info);
+    }
+
     fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
 }
@@ -132,9 +169,10 @@ mod tests {
 
     #[test]
     fn a_receiver_gets_as_much_again_as_it_was_sent_and_no_more() {
-        let refused = Refused::default();
+        let told = Told::default();
+        let refused = Arc::clone(&told.refused);
         let resent = Arc::default();
-        let mut repetitions = Repetitions::new(Arc::clone(&refused), Arc::clone(&resent));
+        let mut repetitions = Repetitions::new(told, Arc::clone(&resent));
         let first: u64 = (0..1000).map(|_| ask(&mut repetitions, 300)).sum();
         assert!(first <= MOST, "{first} packets at once");
         assert_eq!(refused.load(Ordering::Relaxed), 1000 * 300 * 17 - first);
@@ -147,5 +185,22 @@ mod tests {
         assert_eq!(resent.load(Ordering::Relaxed), 100);
         let second: u64 = (0..1000).map(|_| ask(&mut repetitions, 300)).sum();
         assert!((80..=117).contains(&second), "{second} for 100 packets sent");
+    }
+    #[test]
+    fn a_full_link_gets_one_packet_in_eight_again() {
+        let told = Told::default();
+        let mut repetitions = Repetitions::new(told.clone(), Arc::default());
+        told.is_full.store(true, Ordering::Relaxed);
+        for _ in 0..100 {
+            repetitions.handle_write(tagged(Packet::Rtp(rtc::rtp::Packet::default()))).expect("it refuses nothing");
+        }
+        let one = |repetitions: &mut Repetitions| {
+            let nack = TransportLayerNack { sender_ssrc: 1, media_ssrc: 2, nacks: vec![NackPair::default()] };
+            repetitions.grant(&nack).nacks.len()
+        };
+        assert_eq!((0..100).map(|_| one(&mut repetitions)).sum::<usize>(), 8);
+        assert_eq!(told.refused.load(Ordering::Relaxed), 0, "whose link is full is no flooder");
+        told.is_full.store(false, Ordering::Relaxed);
+        assert_eq!((0..100).map(|_| one(&mut repetitions)).sum::<usize>(), 100);
     }
 }

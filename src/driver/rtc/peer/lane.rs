@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::message::RTCMessage;
 use rtc::peer_connection::message::TaggedRTCMessage;
@@ -131,18 +132,21 @@ impl Peer {
             Form::Plain(payload) => (*plain, payload),
             Form::Twice(payload_type, payload) => (payload_type, payload),
         };
-        let packet = rtc::rtp::Packet {
-            header: rtc::rtp::Header {
-                version: 2,
-                marker: media.marker(),
-                payload_type,
-                sequence_number: out.seq,
-                timestamp: out.timestamp,
-                ssrc: *ssrc,
-                ..rtc::rtp::Header::default()
-            },
-            payload: payload.clone(),
+        let header = rtc::rtp::Header { marker: media.marker(), ..header(*ssrc, payload_type, out) };
+        self.send(now, rtc::rtp::Packet { header, payload: payload.clone() });
+    }
+
+    /// Sends a packet of padding and nothing else on a lane. Nothing happens while the lane is not open.
+    pub(in crate::driver::rtc) fn write_empty(&mut self, now: Instant, lane: usize, out: Outgoing) {
+        let Some(Lane { ssrc, payload_type: Some(payload_type), .. }) = self.lanes.get(lane) else {
+            return;
         };
+        // The stack fills it up with four bytes.
+        let header = rtc::rtp::Header { padding: true, ..header(*ssrc, *payload_type, out) };
+        self.send(now, rtc::rtp::Packet { header, payload: Bytes::new() });
+    }
+
+    fn send(&mut self, now: Instant, packet: rtc::rtp::Packet) {
         // Not by the sender of the lane: it would check once more, per packet, what the lane has agreed on. The name of the track
         // is not looked at.
         let message = RTCMessage::RtpPacket(String::new(), packet);
@@ -168,4 +172,9 @@ impl Peer {
             }
         }
     }
+}
+
+fn header(ssrc: u32, payload_type: u8, out: Outgoing) -> rtc::rtp::Header {
+    let (sequence_number, timestamp) = (out.seq, out.timestamp);
+    rtc::rtp::Header { version: 2, payload_type, sequence_number, timestamp, ssrc, ..rtc::rtp::Header::default() }
 }
