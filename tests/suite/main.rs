@@ -2,6 +2,7 @@
 
 mod api;
 mod canvas;
+mod confinement;
 mod ingest;
 mod mixer_link;
 mod publish;
