@@ -129,11 +129,16 @@ fn block_on(task: impl Future<Output = Result<()>>) -> Result<()> {
 /// The socket is standard input, so that no file descriptor number has to be handed over.
 fn run_mixer() -> Result<()> {
     // Before any thread exists: confinement is inherited by the threads that follow, not by those that are there.
-    mixer::confine().context("the mixer cannot be confined")?;
+    let folder = std::env::var_os(mixer::FOLDER).map(PathBuf::from);
+    let files_are_held = mixer::confine(folder.as_deref()).context("the mixer cannot be confined")?;
     telemetry::start_logs(&telemetry::Config {
         level: std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned()),
         format: telemetry::Format::Json,
     })?;
+    if !files_are_held {
+        tracing::warn!("this kernel has no Landlock: the mixer may read whatever its user may");
+    }
+    mixer::settle().context("the mixer cannot be confined")?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("standard input cannot be used")?;
     mixer::run(&UnixStream::from(socket)).context("the mixer cannot go on")
 }

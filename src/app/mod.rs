@@ -88,7 +88,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     let ports = Ports {
         rooms: rooms.clone(),
         canvases: canvases.clone(),
-        mixers: Arc::new(MixerProcesses::new(config.mixer.clone(), tracker.clone())),
+        mixers: Arc::new(MixerProcesses::new(config.mixer.clone(), recordings.clone(), tracker.clone())),
         dial: dial.clone(),
         vault: vault.clone(),
         store: store.clone(),

@@ -54,6 +54,9 @@ const LOG_LINE: u64 = 4096;
 /// What a dead child wrote last is read within this time; its grandchildren (GStreamer's plugin scanner) may hold the socket open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Tells a mixer where it may write; its confinement holds it to that.
+const FOLDER: &str = "JAMCAST_MIXER_FOLDER";
+
 /// Variables a mixer inherits beside `GST_*`: what GStreamer needs to find its plugins and its cache, and how much to log.
 const INHERITED: [&str; 8] =
     ["PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "LOG_LEVEL", "RUST_BACKTRACE"];
@@ -76,12 +79,14 @@ impl Default for Config {
 /// Starts mixers as child processes.
 pub struct MixerProcesses {
     config: Config,
+    recordings: PathBuf,
     tracker: TaskTracker,
 }
 
 impl MixerProcesses {
-    pub fn new(config: Config, tracker: TaskTracker) -> Self {
-        Self { config, tracker }
+    /// They may write to the folder `recordings` and to no other.
+    pub fn new(config: Config, recordings: PathBuf, tracker: TaskTracker) -> Self {
+        Self { config, recordings, tracker }
     }
 
     fn command(&self) -> io::Result<Command> {
@@ -95,6 +100,7 @@ impl MixerProcesses {
             .args(&self.config.arguments)
             .env_clear()
             .envs(inherited)
+            .env(FOLDER, &self.recordings)
             // A group of its own, so that Ctrl-C in a terminal does not reach it before the gateway has finished its stream.
             .process_group(0)
             .stdout(Stdio::null())

@@ -50,7 +50,9 @@ use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
 pub use crate::mixer::error::Error;
+pub use crate::mixer::sandbox::Unconfined;
 pub use crate::mixer::sandbox::confine;
+pub use crate::mixer::sandbox::settle;
 
 use crate::mixer::conductor::Conductor;
 use crate::mixer::conductor::Progress;
@@ -73,6 +75,9 @@ const READ: usize = 64 << 10;
 
 /// The widest and highest picture decoded; 16 bytes of RTP can ask for 16 383 x 16 383, which is 400 MB a frame.
 const MOST_PIXELS: u32 = 4096;
+
+/// The environment variable that names the folder a mixer process may write recordings to.
+pub const FOLDER: &str = "JAMCAST_MIXER_FOLDER";
 
 /// Runs a mixer over its socket to the gateway until the gateway closes it or says `Finish`. Blocks.
 ///

@@ -3,6 +3,7 @@
 mod adaptation;
 mod api;
 mod canvas;
+mod confinement;
 mod ingest;
 mod mixer_link;
 mod publish;

@@ -77,7 +77,7 @@ fn frame(tapped: TappedPacket) -> EncodedFrame {
 
 async fn start() -> MixerLink {
     let arguments = [STAND_IN, "--exact", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec();
-    let mixers = MixerProcesses::new(Config { program: None, arguments }, TaskTracker::new());
+    let mixers = MixerProcesses::new(Config { program: None, arguments }, "/nowhere".into(), TaskTracker::new());
     mixers.start(StreamId::generate()).await.expect("this test binary starts")
 }
 
@@ -148,7 +148,7 @@ async fn dropping_the_link_kills_the_mixer() {
 #[tokio::test]
 async fn an_executable_that_is_not_there_is_an_error() {
     let config = Config { program: Some("/nowhere/jamcast".into()), ..Config::default() };
-    let refused = MixerProcesses::new(config, TaskTracker::new()).start(StreamId::generate()).await;
+    let refused = MixerProcesses::new(config, "/nowhere".into(), TaskTracker::new()).start(StreamId::generate()).await;
     assert!(refused.is_err());
 }
 
@@ -158,7 +158,10 @@ async fn a_child_that_speaks_nonsense_is_ended() {
         program: Some("/bin/sh".into()),
         arguments: vec!["-c".to_owned(), "printf 'hello from a shell' >&0; exec sleep 600".to_owned()],
     };
-    let mut link = MixerProcesses::new(config, TaskTracker::new()).start(StreamId::generate()).await.expect("a shell");
+    let mut link = MixerProcesses::new(config, "/nowhere".into(), TaskTracker::new())
+        .start(StreamId::generate())
+        .await
+        .expect("a shell");
     assert_eq!(hear(&mut link).await, None);
     reaped(link.pid).await;
 }
