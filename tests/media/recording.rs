@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
+use jamcast::mixer;
 use jamcast::proto::mixer::Report;
 
 use crate::gateway::Gateway;
@@ -91,6 +92,7 @@ fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     let mut child = Command::new(env!("CARGO_BIN_EXE_jamcast"))
         .arg("mixer")
+        .env(mixer::FOLDER, folder.path())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .expect("the mixer starts");
@@ -101,7 +103,7 @@ fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
     gateway.wait_ms(3500);
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     let status = std::fs::read_to_string(process.join("status")).expect("it runs");
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
     let limits = std::fs::read_to_string(process.join("limits")).expect("it runs");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
     assert!(core.split_whitespace().any(|word| word == "0"), "{core}");
