@@ -38,6 +38,7 @@ const FILES: u64 = 1024;
 const LANDLOCK: ABI = ABI::V5;
 
 /// What programs, libraries, plugins and fonts are read from, and devices that encode. What a system does not have is left out.
+/// Files of an operator's that lie here are not hidden from a mixer; only the rights of its user are in the way.
 const READ: [&str; 12] = [
     "/usr",
     "/lib",

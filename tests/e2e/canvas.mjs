@@ -75,7 +75,7 @@ function instrument(bits) {
   };
 }
 
-/** A line to the gateway that carries so many kbit/s in each direction and holds no more than 16 KiB on the way. */
+/** A line to the gateway: each connection over it carries so many kbit/s in each direction. The kernel's own buffers come on top. */
 function narrow(kbps) {
   const gateway = new URL(GATEWAY_URL);
   const pass = (from, to) => {

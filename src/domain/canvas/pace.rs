@@ -77,7 +77,7 @@ const STEPS: [(u32, f32, f64); 4] = [(30, 1.0, 0.4), (24, 0.75, 0.25), (20, 0.5,
 /// and the one after it, or the picture would change its size with every attempt.
 const SURE: f64 = 1.6;
 
-/// What a format needs for 720p at 30 fps, and the most it is given, kbit/s: measured on what cameras and stages look like.
+/// What a format needs for 720p at 30 fps, of the order that `scripts/bench canvas` prints, and the most it is given, kbit/s: a choice.
 const fn rates(format: CanvasFormat) -> (u32, u32) {
     match format {
         CanvasFormat::H264 | CanvasFormat::Vp8 => (2_500, 4_000),
