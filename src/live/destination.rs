@@ -49,6 +49,7 @@ use crate::proto::rtmp::publisher::Output;
 use crate::proto::rtmp::publisher::PublishError;
 use crate::proto::rtmp::publisher::Publisher;
 use crate::proto::rtmp::publisher::Refusal;
+use crate::proto::rtmp::publisher::WINDOW_ACK_SIZE;
 
 /// How often counters are published while nothing else happens.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -59,8 +60,8 @@ const STOP: Duration = Duration::from_secs(3);
 /// Bytes offered to the socket at once. Given a whole keyframe, the kernel would take it whole, and how fast the link is would show in
 /// steps of that size.
 const WRITE: usize = 4 * 1024;
-/// Twice the window that servers are asked to acknowledge by.
-const UNANSWERED: u64 = 500_000;
+/// A server that stays silent over so many of its usual steps, of a window at least, has stopped.
+const UNANSWERED_STEPS: u64 = 2;
 /// And no silence shorter than this means anything.
 const SILENT: Duration = Duration::from_millis(1500);
 /// Servers say little to a publisher; a small buffer is enough.
@@ -435,8 +436,11 @@ impl Actor {
     /// Notes what the server says it has.
     fn note_acknowledged(&mut self, wire: &mut Wire) {
         let Some(seen) = wire.publisher.acknowledged() else { return };
-        if wire.answered.is_none_or(|answered| answered.bytes < seen.bytes) {
-            wire.answered = Some(Answered { bytes: seen.bytes, written: wire.written, at: now() });
+        let before =
+            wire.answered.unwrap_or(Answered { bytes: 0, written: 0, step: WINDOW_ACK_SIZE.into(), at: now() });
+        if before.bytes < seen.bytes {
+            let step = before.step.max(seen.bytes - before.bytes);
+            wire.answered = Some(Answered { bytes: seen.bytes, written: wire.written, step, at: now() });
         }
         self.gauge.acknowledged(Some(Acknowledged { bytes: seen.bytes, lag_bytes: seen.lag_bytes }));
         self.snapshot.send_if_modified(|snapshot| {
@@ -546,6 +550,8 @@ struct Answered {
     /// That it has received.
     bytes: u64,
     written: u64,
+    /// The most bytes between two of its answers: some servers have a window of their own.
+    step: u64,
     at: Instant,
 }
 
@@ -563,10 +569,11 @@ struct Wire {
 }
 
 impl Wire {
-    /// A server that acknowledged before has been silent over several times the bytes that it was asked to acknowledge each.
+    /// A server that acknowledged before has been silent for longer than its steps explain.
     fn is_left_unanswered(&self) -> bool {
         self.answered.is_some_and(|answered| {
-            self.written - answered.written > UNANSWERED && now().saturating_duration_since(answered.at) > SILENT
+            self.written - answered.written > UNANSWERED_STEPS * answered.step
+                && now().saturating_duration_since(answered.at) > SILENT
         })
     }
 

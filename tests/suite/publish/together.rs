@@ -33,7 +33,7 @@ use jamcast::proto::rtmp::receiver::Output;
 use jamcast::proto::rtmp::receiver::Receiver;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -339,7 +339,11 @@ async fn the_backup_ingest_takes_over_within_a_second_and_keeps_the_programme() 
 
 /// A server that takes a publisher, and nothing more after some seconds; it stays connected.
 async fn start_dying_server(after: Duration) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // A kernel takes what its server does not read, here more than the whole programme.
+    socket.set_recv_buffer_size(4 << 20).expect("a buffer");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let listener = socket.listen(1).expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a publisher");
@@ -374,7 +378,7 @@ async fn a_server_that_stops_reading_is_found_dead_within_ten_seconds_even_at_a_
     let destination = start(Arc::new(dialer), spec, &fanout, &tracker);
     let mut left_after = None;
     let begun = Instant::now();
-    // 240 kbit/s of picture and 120 of sound: slow to fill what the kernels hold.
+    // 240 kbit/s of picture and 120 of sound: the kernels would hold a minute of it.
     play(&fanout, begun, 0, 15_000, 1000, |ms| {
         if destination.snapshot().borrow().state == DestinationState::Backoff {
             left_after.get_or_insert(ms - 4000);
