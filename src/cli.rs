@@ -38,6 +38,8 @@ enum Task {
     Serve,
     /// Runs a small RTMP receiver that writes what it gets as FLV files.
     Ingest,
+    /// Tells whether this machine can broadcast, and which encoders it has.
+    Doctor,
     /// Prints an API token for a user.
     Token {
         #[arg(long)]
@@ -88,7 +90,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.task {
         Task::Mixer => run_mixer(),
         Task::Config { what: ConfigTask::Default } => print(crate::config::DEFAULT),
-        Task::Serve | Task::Ingest | Task::Token { .. } | Task::Config { what: ConfigTask::Check } => {
+        Task::Serve | Task::Ingest | Task::Doctor | Task::Token { .. } | Task::Config { what: ConfigTask::Check } => {
             let config = Config::load(arguments.config.as_deref())
                 .map_err(anyhow::Error::from)
                 .and_then(|config| telemetry::start_logs(&config.log).map(|()| config).map_err(Into::into));
@@ -114,13 +116,18 @@ fn run(task: Task, config: Config) -> Result<()> {
     match task {
         Task::Serve => block_on(app::serve(config)),
         Task::Ingest => block_on(app::ingest(config)),
+        Task::Doctor => {
+            let healthy = block_on(app::doctor(config))?;
+            anyhow::ensure!(healthy, "see above for what is to be done");
+            Ok(())
+        }
         Task::Token { user, role, ttl } => print(&format!("{}\n", app::mint(&config, &user, role.into(), ttl)?)),
         Task::Config { .. } => print("The configuration can be used.\n"),
         Task::Mixer => unreachable!("it needs no configuration and was run before one was loaded"),
     }
 }
 
-fn block_on(task: impl Future<Output = Result<()>>) -> Result<()> {
+fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot start")?;
     runtime.block_on(task)

@@ -1,6 +1,7 @@
 //! The composition root: introduces everybody to each other, and is the only place that starts top-level tasks.
 
 mod demo;
+mod doctor;
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use futures::future::OptionFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -26,12 +28,12 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 use tracing::warn;
 
+pub use crate::app::doctor::doctor;
 use crate::config::Config;
 use crate::domain::policy::Policy;
 use crate::domain::policy::Verdict;
 use crate::driver::identity::Tokens;
 use crate::driver::ingest;
-use crate::driver::mixer::MixerProcesses;
 use crate::driver::publish;
 use crate::driver::publish::Dialer;
 use crate::driver::rtc;
@@ -85,10 +87,12 @@ pub async fn serve(mut config: Config) -> Result<()> {
         Arc::new(Dialer::new(config.publish.dial.clone(), policy_check(policy)).context("RTMPS cannot be set up")?);
     let (rooms, workers) = rtc::start(&config.rtc, &shutdown).context("the SFU cannot start")?;
     let canvases = Canvases::default();
+    let mixers = doctor::mixers(&config, &recordings, &tracker).await?;
+    let tiers = Arc::new(doctor::tiers(config.mixer.pipelines.as_deref())?);
     let ports = Ports {
         rooms: rooms.clone(),
         canvases: canvases.clone(),
-        mixers: Arc::new(MixerProcesses::new(config.mixer.clone(), recordings.clone(), tracker.clone())),
+        mixers: Arc::new(mixers),
         dial: dial.clone(),
         vault: vault.clone(),
         store: store.clone(),
@@ -106,10 +110,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         demo::seed(&store, &vault, ingest).await.context("the demo's room cannot be created")?;
     }
 
-    let metrics_listener = match config.http.metrics_listen {
-        Some(at) => Some(listen(at, "").await?),
-        None => None,
-    };
+    let metrics_listener = OptionFuture::from(config.http.metrics_listen.map(|at| listen(at, ""))).await.transpose()?;
     let web_config = Arc::new(config.http.clone());
     let gateway = Gateway {
         registry,
@@ -118,6 +119,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         store: store.clone(),
         vault,
         dial,
+        tiers,
         identity: identity.clone(),
         limits: Arc::new(Limits::new(&config.http.limits)),
         metrics,

@@ -13,3 +13,4 @@ pub mod network;
 pub mod platform;
 pub mod policy;
 pub mod room;
+pub mod tier;

@@ -1,9 +1,13 @@
 //! Mixer children: starts `jamcast mixer` with its end of a socketpair as standard input, carries its messages, and reaps it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use tracing::Span;
 use tracing::debug;
 use tracing::error;
 use tracing::info;
@@ -35,8 +40,12 @@ use tracing::warn;
 use crate::live::port::MixerError;
 use crate::live::port::MixerLink;
 use crate::live::port::Mixers;
+use crate::model::encoder::Encoder;
 use crate::model::id::StreamId;
+use crate::proto::mixer::Control;
 use crate::proto::mixer::FromMixer;
+use crate::proto::mixer::Probe;
+use crate::proto::mixer::Report;
 use crate::proto::mixer::ToMixer;
 
 /// Packets and control messages on their way to a mixer: about one second of four musicians' sound and picture.
@@ -54,6 +63,12 @@ const LOG_LINE: u64 = 4096;
 /// What a dead child wrote last is read within this time; its grandchildren (GStreamer's plugin scanner) may hold the socket open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// All pipelines and encoders are tried well within this time, also where GStreamer looks at its plugins for the first time.
+const PROBE: Duration = Duration::from_secs(30);
+
+/// Bytes of a pipeline description: ours have 1 KB.
+const MAX_DESCRIPTION: u64 = 16 << 10;
+
 /// Tells a mixer where it may write; its confinement holds it to that.
 const FOLDER: &str = "JAMCAST_MIXER_FOLDER";
 
@@ -68,25 +83,75 @@ pub struct Config {
     pub program: Option<PathBuf>,
     /// What it is called with.
     pub arguments: Vec<String>,
+    pub encoder: Encoder,
+    /// Folder of pipeline descriptions (`*.txt`) that are used instead of ours of the same names.
+    pub pipelines: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { program: None, arguments: vec!["mixer".to_owned()] }
+        Self { program: None, arguments: vec!["mixer".to_owned()], encoder: Encoder::default(), pipelines: None }
     }
 }
 
 /// Starts mixers as child processes.
 pub struct MixerProcesses {
     config: Config,
+    /// The operator's descriptions as they were when the gateway started: a file that is being edited breaks no broadcast.
+    own: BTreeMap<String, String>,
     recordings: PathBuf,
     tracker: TaskTracker,
 }
 
+/// The operator's pipeline descriptions cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelinesError {
+    #[error("the folder {0} cannot be read; set mixer.pipelines to a folder of descriptions, or leave it out")]
+    Folder(PathBuf, #[source] io::Error),
+    #[error("{0} is no text of at most {MAX_DESCRIPTION} bytes")]
+    File(PathBuf, #[source] io::Error),
+}
+
+/// Nobody knows what mixers can do here.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(transparent)]
+    Start(#[from] MixerError),
+    #[error("{0}")]
+    Failed(String),
+    #[error("the mixer does not answer")]
+    Silent,
+}
+
 impl MixerProcesses {
     /// They may write to the folder `recordings` and to no other.
-    pub fn new(config: Config, recordings: PathBuf, tracker: TaskTracker) -> Self {
-        Self { config, recordings, tracker }
+    ///
+    /// # Errors
+    /// When the operator's pipeline descriptions cannot be read.
+    pub fn new(config: Config, recordings: PathBuf, tracker: TaskTracker) -> Result<Self, PipelinesError> {
+        let own = config.pipelines.as_deref().map(read_descriptions).transpose()?.unwrap_or_default();
+        Ok(Self { config, own, recordings, tracker })
+    }
+
+    /// Has a mixer try all its pipelines and encoders.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer in time.
+    pub async fn probe(&self) -> Result<Probe, ProbeError> {
+        let mut link = self.spawn(&tracing::info_span!("probe"))?;
+        let asked = link.commands.send(ToMixer::Control(Control::Probe)).await;
+        asked.map_err(|_| ProbeError::Silent)?;
+        let answer = async {
+            while let Some(said) = link.events.recv().await {
+                match said {
+                    FromMixer::Report(Report::Probed(probe)) => return Ok(probe),
+                    FromMixer::Report(Report::Failed { reason }) => return Err(ProbeError::Failed(reason)),
+                    FromMixer::Frame(_) | FromMixer::Config(_) | FromMixer::Report(_) => {}
+                }
+            }
+            Err(ProbeError::Silent)
+        };
+        tokio::time::timeout(PROBE, answer).await.unwrap_or(Err(ProbeError::Silent))
     }
 
     fn command(&self) -> io::Result<Command> {
@@ -114,9 +179,8 @@ fn is_inherited(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("GST_"))
 }
 
-#[async_trait]
-impl Mixers for MixerProcesses {
-    async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError> {
+impl MixerProcesses {
+    fn spawn(&self, parent: &Span) -> Result<MixerLink, MixerError> {
         let (ours, theirs) = StdUnixStream::pair().map_err(MixerError::Spawn)?;
         ours.set_nonblocking(true).map_err(MixerError::Spawn)?;
         let (read, write) = UnixStream::from_std(ours).map_err(MixerError::Spawn)?.into_split();
@@ -127,7 +191,7 @@ impl Mixers for MixerProcesses {
         let pid = child.id().expect("a child that has not been waited for has an id");
         let (commands, to_child) = mpsc::channel(COMMANDS);
         let (from_child, events) = mpsc::channel(EVENTS);
-        let span = tracing::info_span!("mixer", %stream, pid);
+        let span = tracing::info_span!(parent: parent, "mixer", pid);
         if let Some(stderr) = child.stderr.take() {
             self.tracker.spawn(log_lines(stderr).instrument(span.clone()));
         }
@@ -135,8 +199,38 @@ impl Mixers for MixerProcesses {
         let reader = self.tracker.spawn(read_messages(read, from_child.clone()).instrument(span.clone()));
         metrics::gauge!("jamcast_mixers").increment(1);
         self.tracker.spawn(keep(child, pid, from_child, reader, writer).instrument(span));
+        let pipelines = Control::Pipelines { encoder: self.config.encoder, own: self.own.clone() };
+        let first = commands.try_send(ToMixer::Control(pipelines));
+        first.expect("nothing waits in a new channel, whose other end has just been handed over");
         Ok(MixerLink { pid, commands, events })
     }
+}
+
+#[async_trait]
+impl Mixers for MixerProcesses {
+    async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError> {
+        self.spawn(&tracing::info_span!("broadcast", %stream))
+    }
+}
+
+fn read_descriptions(folder: &Path) -> Result<BTreeMap<String, String>, PipelinesError> {
+    let unreadable = |error| PipelinesError::Folder(folder.to_owned(), error);
+    let mut own = BTreeMap::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".txt")) else {
+            continue;
+        };
+        let text = read_description(&path).map_err(|error| PipelinesError::File(path.clone(), error))?;
+        own.insert(name.to_owned(), text);
+    }
+    Ok(own)
+}
+
+fn read_description(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_DESCRIPTION + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_DESCRIPTION { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 /// Waits for the child's end, or ends it when nobody listens to it any more, and reaps it.

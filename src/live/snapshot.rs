@@ -356,5 +356,9 @@ pub struct StreamStats {
     /// Participants whose media is in the programme.
     pub musicians: u32,
     pub mixer_restarts: u64,
+    /// Processor time that its mixers took, milliseconds.
+    pub mixer_cpu_ms: u64,
+    /// Memory of its mixer now, bytes.
+    pub mixer_memory_bytes: u64,
     pub recorded_bytes: u64,
 }

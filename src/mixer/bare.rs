@@ -9,6 +9,7 @@ use gstreamer_app::AppSrc;
 use crate::mixer::decoder::pipeline;
 use crate::mixer::error::Error;
 use crate::mixer::packet::Header;
+use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
 use crate::mixer::programme::stop;
@@ -74,7 +75,7 @@ impl Track {
 pub(crate) fn decode(codec: Codec, packets: Vec<Vec<u8>>) -> Result<(), Error> {
     gst::init()?;
     let track = SourceTrack { track: TrackId(0), codec, payload_type: Track::PAYLOAD_TYPE };
-    let pipeline = pipeline(track)?;
+    let pipeline = pipeline(&Pipelines::default(), track)?;
     let entry: AppSrc = named(&pipeline, "in")?;
     // Nobody takes the pictures out; the end must not wait for that.
     let exit: AppSink = named(&pipeline, "out")?;

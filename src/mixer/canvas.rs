@@ -11,10 +11,11 @@ use crate::mixer::decoder::Decoder;
 use crate::mixer::decoder::Use;
 use crate::mixer::error::Error;
 use crate::mixer::outbox::Outbox;
+use crate::mixer::pipelines::Piece;
+use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::Programme;
 use crate::mixer::programme::STALL;
 use crate::mixer::programme::launch;
-use crate::mixer::template::fill;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
 use crate::model::id::SourceId;
@@ -70,18 +71,18 @@ impl Kind {
         Self { format: frame.format, raw_size }
     }
 
-    fn pipeline(self) -> Result<gst::Pipeline, Error> {
-        let (what, description) = match self.format {
-            CanvasFormat::H264 => ("canvas of H.264", include_str!("../../pipelines/canvas-h264.txt")),
-            CanvasFormat::Vp8 => ("canvas of VP8", include_str!("../../pipelines/canvas-vp8.txt")),
-            CanvasFormat::Jpeg => ("canvas of JPEG", include_str!("../../pipelines/canvas-jpeg.txt")),
-            CanvasFormat::Webp => ("canvas of WebP", include_str!("../../pipelines/canvas-webp.txt")),
-            CanvasFormat::Png => ("canvas of PNG", include_str!("../../pipelines/canvas-png.txt")),
-            CanvasFormat::Rgba => ("raw canvas", include_str!("../../pipelines/canvas-rgba.txt")),
+    fn pipeline(self, pipelines: &Pipelines) -> Result<gst::Pipeline, Error> {
+        let what = match self.format {
+            CanvasFormat::H264 => "canvas of H.264",
+            CanvasFormat::Vp8 => "canvas of VP8",
+            CanvasFormat::Jpeg => "canvas of JPEG",
+            CanvasFormat::Webp => "canvas of WebP",
+            CanvasFormat::Png => "canvas of PNG",
+            CanvasFormat::Rgba => "raw canvas",
         };
         let (width, height) = self.raw_size.unwrap_or_default();
         let holes = [("width", u32::from(width)), ("height", u32::from(height)), ("most_pixels", MOST_PIXELS)];
-        launch(what, &fill(description, &holes))
+        launch(what, &pipelines.filled(Piece::Canvas(self.format), &holes)?)
     }
 
     const fn colours(self) -> Colours {
@@ -157,7 +158,9 @@ impl Canvas {
         }
         self.tear_down(programme);
         let purpose = Use::Picture(self.placement, Look::default(), self.delay);
-        let built = kind.pipeline().and_then(|pipeline| Decoder::start(programme, pipeline, kind.colours(), purpose));
+        let built = kind
+            .pipeline(programme.pipelines())
+            .and_then(|pipeline| Decoder::start(programme, pipeline, kind.colours(), purpose));
         match built {
             Ok(decoder) => {
                 self.decoding = Decoding::Running { kind, decoder, key_seen: false };

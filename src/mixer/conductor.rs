@@ -14,10 +14,13 @@ use crate::mixer::feed::Feed;
 use crate::mixer::input::Input;
 use crate::mixer::monotonic;
 use crate::mixer::outbox::Outbox;
+use crate::mixer::pipelines::Pipelines;
+use crate::mixer::probe::probe;
 use crate::mixer::programme::Programme;
 use crate::mixer::recorder::Recorder;
 use crate::mixer::strip::Setting;
 use crate::mixer::timing::SharedClock;
+use crate::mixer::usage;
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::MediaKind;
@@ -59,6 +62,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Conductor {
     outbox: Outbox,
+    pipelines: Pipelines,
     stage: Stage,
 }
 
@@ -94,8 +98,8 @@ struct Show {
 }
 
 impl Conductor {
-    pub(super) const fn new(outbox: Outbox) -> Self {
-        Self { outbox, stage: Stage::Dark }
+    pub(super) fn new(outbox: Outbox) -> Self {
+        Self { outbox, pipelines: Pipelines::default(), stage: Stage::Dark }
     }
 
     /// Does what the gateway says.
@@ -106,12 +110,20 @@ impl Conductor {
             return Ok(Progress::Finished);
         }
         match (message, &mut self.stage) {
+            (ToMixer::Control(Control::Pipelines { encoder, own }), Stage::Dark) => {
+                self.pipelines = Pipelines::new(encoder, own);
+                Ok(Progress::On)
+            }
+            (ToMixer::Control(Control::Probe), Stage::Dark) => {
+                self.outbox.report(Report::Probed(probe(&self.pipelines)));
+                Ok(Progress::On)
+            }
             (ToMixer::Control(Control::Scene { scene }), Stage::Lit(show)) => {
                 show.reconcile(&scene)?;
                 Ok(Progress::On)
             }
             (ToMixer::Control(Control::Scene { scene }), Stage::Dark) => {
-                let mut show = Show::begin(&scene.programme, self.outbox.clone())?;
+                let mut show = Show::begin(self.pipelines.clone(), &scene.programme, self.outbox.clone())?;
                 show.reconcile(&scene)?;
                 self.stage = Stage::Lit(Box::new(show));
                 Ok(Progress::On)
@@ -150,9 +162,9 @@ impl Conductor {
 }
 
 impl Show {
-    fn begin(spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
+    fn begin(pipelines: Pipelines, spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
         let feed = Arc::new(Feed::new(outbox.clone()));
-        let programme = Programme::start(spec, &feed)?;
+        let programme = Programme::start(pipelines, spec, &feed)?;
         outbox.report(Report::Playing);
         Ok(Self {
             outbox,
@@ -186,8 +198,8 @@ impl Show {
             }
             Control::ForceKeyframe => self.programme.force_keyframe(),
             Control::SetBitrate { video_kbps } => self.programme.set_bitrate((*video_kbps).max(1)),
-            // The conductor takes these two itself.
-            Control::Scene { .. } | Control::Finish => {}
+            // The conductor takes these itself, the last two before a programme plays.
+            Control::Scene { .. } | Control::Finish | Control::Pipelines { .. } | Control::Probe => {}
         }
     }
 
@@ -285,7 +297,7 @@ impl Show {
         self.recording = path.map(str::to_owned);
         self.close_recording();
         let Some(path) = path else { return };
-        match Recorder::start(path) {
+        match Recorder::start(path, self.programme.pipelines()) {
             Ok((recorder, tap)) => {
                 self.recorder = Some(recorder);
                 self.feed.set_tap(Some(tap));
@@ -381,6 +393,8 @@ impl Show {
             dropped_frames: self.programme.overruns() + self.outbox.dropped_frames(),
             late_packets: self.late_packets + self.inputs.iter().map(Input::late_packets).sum::<u64>(),
             recorded_bytes: self.recorded_bytes + open,
+            cpu_ms: usage::cpu_ms(),
+            memory_bytes: usage::memory_bytes(),
         }
     }
 

@@ -20,6 +20,8 @@ use crate::mixer::error::Error;
 use crate::mixer::level;
 use crate::mixer::level::Level;
 use crate::mixer::look;
+use crate::mixer::pipelines::Piece;
+use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::Programme;
 use crate::mixer::programme::Seat;
 use crate::mixer::programme::bus_of;
@@ -31,7 +33,6 @@ use crate::mixer::programme::sound_caps;
 use crate::mixer::programme::stop;
 use crate::mixer::strip::Setting;
 use crate::mixer::strip::Strip;
-use crate::mixer::template::fill;
 use crate::model::media::Codec;
 use crate::model::scene::Look;
 use crate::model::scene::Placement;
@@ -197,14 +198,14 @@ pub(super) const fn colours(codec: Codec) -> Colours {
 }
 
 /// A pipeline that takes a track's packets at `in` and gives what they hold at `out`.
-pub(super) fn pipeline(track: SourceTrack) -> Result<gst::Pipeline, Error> {
-    let (what, description) = match track.codec {
-        Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
-        Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
-        Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
+pub(super) fn pipeline(pipelines: &Pipelines, track: SourceTrack) -> Result<gst::Pipeline, Error> {
+    let what = match track.codec {
+        Codec::Opus => "Opus",
+        Codec::Vp8 => "VP8",
+        Codec::H264 => "H.264",
     };
     let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
-    launch(what, &fill(description, &holes))
+    launch(what, &pipelines.filled(Piece::Decoder(track.codec), &holes)?)
 }
 
 fn listen_for_keyframe_requests(entry: &AppSrc, progress: &Arc<Progress>) {

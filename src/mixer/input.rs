@@ -169,8 +169,8 @@ impl Input {
             return;
         }
         let colours = colours(self.track.codec);
-        let built =
-            pipeline(self.track).and_then(|pipeline| Decoder::start(programme, pipeline, colours, self.purpose));
+        let built = pipeline(programme.pipelines(), self.track)
+            .and_then(|pipeline| Decoder::start(programme, pipeline, colours, self.purpose));
         match built {
             Ok(decoder) => {
                 self.decoding = Decoding::Running(decoder);

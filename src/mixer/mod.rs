@@ -4,7 +4,7 @@
 //! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
 //! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
 //! ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
-//! carry the frames back, [`recorder`] writes them to disk.
+//! carry the frames back, [`recorder`] writes them to disk. [`pipelines`] has the texts that all of it is built from, [`probe`] tries them.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
@@ -25,14 +25,16 @@ mod master;
 mod outbox;
 mod packet;
 mod painter;
+mod pipelines;
 mod planes;
+mod probe;
 mod programme;
 mod recorder;
 mod reorder;
 mod sandbox;
 mod strip;
-mod template;
 mod timing;
+mod usage;
 
 use std::io;
 use std::os::unix::net::UnixStream;

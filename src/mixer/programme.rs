@@ -16,12 +16,11 @@ use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
 use crate::mixer::master::Bus;
 use crate::mixer::painter::Painter;
-use crate::mixer::template::fill;
+use crate::mixer::pipelines::Piece;
+use crate::mixer::pipelines::Pipelines;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
 use crate::model::spec::ProgrammeSpec;
-
-const DESCRIPTION: &str = include_str!("../../pipelines/programme.txt");
 
 /// A picture that has stalled this long leaves the programme; shorter pauses show its last frame.
 pub(super) const STALL: gst::ClockTime = gst::ClockTime::from_seconds(2);
@@ -67,6 +66,7 @@ pub(super) struct Programme {
     master: Bus,
     painter: Painter,
     encoder: gst::Element,
+    pipelines: Pipelines,
     /// Half of a frame's duration, nanoseconds.
     half_frame: i64,
     overruns: Arc<AtomicU64>,
@@ -82,18 +82,19 @@ pub(super) struct Seat {
 
 impl Programme {
     /// Builds the pipeline and plays it; frames come out from now on, sources or not.
-    pub(super) fn start(spec: &ProgrammeSpec, feed: &Arc<Feed>) -> Result<Self, Error> {
-        let description = fill(
-            DESCRIPTION,
+    pub(super) fn start(pipelines: Pipelines, spec: &ProgrammeSpec, feed: &Arc<Feed>) -> Result<Self, Error> {
+        let description = pipelines.filled(
+            Piece::Programme,
             &[
                 ("width", spec.width),
                 ("height", spec.height),
                 ("fps", spec.fps),
                 ("video_kbps", spec.video_kbps),
+                ("video_bps", spec.video_kbps.saturating_mul(1000)),
                 ("keyframe_frames", spec.fps * spec.keyframe_interval_s),
                 ("audio_bps", spec.audio_kbps * 1000),
             ],
-        );
+        )?;
         let pipeline = launch("programme", &description)?;
         // The type of a value in these texts is known once an element has been made that has a property of it.
         gst::ElementFactory::make("videoconvert").build().map_err(|error| build_error("videoconvert", &error))?;
@@ -131,6 +132,7 @@ impl Programme {
             master: Bus::over(&mixed)?,
             painter: Painter::over(&composed, spec.width, spec.height),
             encoder: named(&pipeline, "encoder")?,
+            pipelines,
             half_frame: 500_000_000 / i64::from(spec.fps.max(1)),
             overruns,
             pipeline,
@@ -249,6 +251,11 @@ impl Programme {
         Ok(seat)
     }
 
+    /// What all pipelines of this programme are built from.
+    pub(super) const fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
+    }
+
     /// What is drawn over all pictures.
     pub(super) const fn painter(&self) -> &Painter {
         &self.painter
@@ -272,7 +279,7 @@ impl Programme {
 
     /// New video bitrate in kbit/s; takes effect within 2 s.
     pub(super) fn set_bitrate(&self, video_kbps: u32) {
-        self.encoder.set_property("bitrate", video_kbps);
+        self.encoder.set_property("bitrate", video_kbps.saturating_mul(1000 / self.pipelines.bitrate_unit()));
     }
 
     /// Frames that the encoder was too slow to take.

@@ -18,18 +18,17 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
 use crate::mixer::error::Error;
+use crate::mixer::pipelines::Piece;
+use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::bus_of;
 use crate::mixer::programme::launch;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
 use crate::mixer::programme::reason_of;
 use crate::mixer::programme::stop;
-use crate::mixer::template::fill;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::proto::mixer::Report;
-
-const DESCRIPTION: &str = include_str!("../../pipelines/recording.txt");
 
 /// Encoded bytes that wait for the disk: 10 s of 12 Mbit/s. A disk that is further behind does not come back in time.
 const WAITING_BYTES: u64 = 16 << 20;
@@ -76,18 +75,18 @@ impl Recorder {
     ///
     /// # Errors
     /// The reason in words, for [`Report::RecordingFailed`].
-    pub(super) fn start(path: &str) -> Result<(Self, Tap), String> {
+    pub(super) fn start(path: &str, pipelines: &Pipelines) -> Result<(Self, Tap), String> {
         // Created here and not by the sink, because the sink would overwrite.
         OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(path)
             .map_err(|error| format!("cannot create the file: {error}"))?;
-        Self::open(path).map_err(|error| error.to_string())
+        Self::open(path, pipelines).map_err(|error| error.to_string())
     }
 
-    fn open(path: &str) -> Result<(Self, Tap), Error> {
-        let pipeline = launch("recording", &fill(DESCRIPTION, &[]))?;
+    fn open(path: &str, pipelines: &Pipelines) -> Result<(Self, Tap), Error> {
+        let pipeline = launch("recording", &pipelines.filled(Piece::Recording, &[])?)?;
         named::<gst::Element>(&pipeline, "file")?.set_property("location", path);
         let video: AppSrc = named(&pipeline, "video")?;
         let audio: AppSrc = named(&pipeline, "audio")?;

@@ -1,5 +1,6 @@
 //! The words every other floor speaks: ids, media, scenes, specs, secrets and faults. No I/O, no async, no clocks.
 
+pub mod encoder;
 pub mod fault;
 pub mod id;
 pub mod media;

@@ -3,6 +3,8 @@
 //! Layout of a message: length of what follows (u32, little endian), kind (u8), body. Both ends are the same binary, so there is
 //! no version negotiation; the kinds are private to it.
 
+use std::collections::BTreeMap;
+
 use bytes::Buf;
 use bytes::BufMut;
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::model::encoder::Encoder;
 use crate::model::id::SourceId;
 use crate::model::id::TrackId;
 use crate::model::media::CanvasFrame;
@@ -66,6 +69,10 @@ pub struct CanvasStroke {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Control {
+    /// How pipelines are built; comes before the first scene. `own` are the operator's descriptions by the names of their files.
+    Pipelines { encoder: Encoder, own: BTreeMap<String, String> },
+    /// Try all pipelines and encoders, and answer with [`Report::Probed`].
+    Probe,
     /// The whole desired state; the mixer reconciles to it.
     Scene { scene: Box<Scene> },
     /// A sender report of a tapped track (RFC 3550 section 6.4.1): `ntp` is the 64-bit NTP time of RTP time `rtp`.
@@ -111,6 +118,34 @@ pub enum Report {
     Failed { reason: String },
     /// Everything asked for by [`Control::Finish`] is done.
     Finished,
+    /// The answer to [`Control::Probe`].
+    Probed(Probe),
+}
+
+/// What a mixer found when it tried everything it may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Name and version of what mixers are made with.
+    pub framework: String,
+    pub encoders: Vec<EncoderProbe>,
+    /// Descriptions that cannot be used; of ours, because plugins are missing.
+    pub faults: Vec<PipelineFault>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderProbe {
+    pub encoder: Encoder,
+    /// Why it cannot be used on this machine; `None` if it encoded some pictures.
+    pub failure: Option<String>,
+}
+
+/// What is wrong with a pipeline description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineFault {
+    pub file: String,
+    /// From 1, where it is known.
+    pub line: Option<u32>,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +172,10 @@ pub struct MixerStats {
     pub late_packets: u64,
     /// Bytes written to the recording.
     pub recorded_bytes: u64,
+    /// Processor time of this process, all threads, user and system, milliseconds.
+    pub cpu_ms: u64,
+    /// Memory of this process that is in use now (resident), bytes.
+    pub memory_bytes: u64,
 }
 
 /// How loud the programme and its sources are. What is silent has no value.

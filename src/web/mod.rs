@@ -43,6 +43,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::domain::network::Network;
+use crate::domain::tier::Tiers;
 use crate::live::canvas::Canvases;
 use crate::live::port::Dial;
 use crate::live::port::Identity;
@@ -73,6 +74,8 @@ pub struct Gateway {
     pub vault: Arc<dyn Vault>,
     pub dial: Arc<dyn Dial>,
     pub identity: Arc<dyn Identity>,
+    /// What streams are asked for by name.
+    pub tiers: Arc<Tiers>,
     pub limits: Arc<Limits>,
     /// Renders what the recorder has; `None` where none is installed.
     pub metrics: Option<PrometheusHandle>,

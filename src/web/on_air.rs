@@ -11,7 +11,7 @@ use crate::live::snapshot::StreamSnapshot;
 /// One metric: name, type, meaning, value.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
-const OF_STREAMS: [Metric<StreamSnapshot>; 3] = [
+const OF_STREAMS: [Metric<StreamSnapshot>; 6] = [
     ("target_video_kbps", "gauge", "Video bitrate that the encoder is asked for", |stream| {
         f64::from(stream.stats.target_video_kbps)
     }),
@@ -21,6 +21,11 @@ const OF_STREAMS: [Metric<StreamSnapshot>; 3] = [
     ("encoded_kbps", "gauge", "Encoded bits of video and audio over the last seconds", |stream| {
         stream.stats.bitrate_kbps as f64
     }),
+    ("mixer_cpu_seconds_total", "counter", "Processor time that its mixers took", |stream| {
+        stream.stats.mixer_cpu_ms as f64 / 1000.0
+    }),
+    ("mixer_memory_bytes", "gauge", "Memory of its mixer", |stream| stream.stats.mixer_memory_bytes as f64),
+    ("mixer_restarts_total", "counter", "Mixers after the first", |stream| stream.stats.mixer_restarts as f64),
 ];
 
 const OF_DESTINATIONS: [Metric<DestinationSnapshot>; 7] = [

@@ -46,6 +46,8 @@ fn a_stand_in_mixer_does_as_it_is_told() {
     loop {
         while let Some(message) = ToMixer::decode(&mut input).expect("the gateway speaks our language") {
             let answer = match message {
+                // Said to every mixer before all else.
+                ToMixer::Control(Control::Pipelines { .. }) => continue,
                 ToMixer::Rtp(tapped) => FromMixer::Frame(frame(tapped)),
                 ToMixer::Control(Control::ForceKeyframe) => {
                     let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
@@ -75,9 +77,13 @@ fn frame(tapped: TappedPacket) -> EncodedFrame {
     }
 }
 
+fn processes(config: Config) -> MixerProcesses {
+    MixerProcesses::new(config, "/nowhere".into(), TaskTracker::new()).expect("no descriptions to be read")
+}
+
 async fn start() -> MixerLink {
     let arguments = [STAND_IN, "--exact", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec();
-    let mixers = MixerProcesses::new(Config { program: None, arguments }, "/nowhere".into(), TaskTracker::new());
+    let mixers = processes(Config { arguments, ..Config::default() });
     mixers.start(StreamId::generate()).await.expect("this test binary starts")
 }
 
@@ -148,7 +154,7 @@ async fn dropping_the_link_kills_the_mixer() {
 #[tokio::test]
 async fn an_executable_that_is_not_there_is_an_error() {
     let config = Config { program: Some("/nowhere/jamcast".into()), ..Config::default() };
-    let refused = MixerProcesses::new(config, "/nowhere".into(), TaskTracker::new()).start(StreamId::generate()).await;
+    let refused = processes(config).start(StreamId::generate()).await;
     assert!(refused.is_err());
 }
 
@@ -157,11 +163,9 @@ async fn a_child_that_speaks_nonsense_is_ended() {
     let config = Config {
         program: Some("/bin/sh".into()),
         arguments: vec!["-c".to_owned(), "printf 'hello from a shell' >&0; exec sleep 600".to_owned()],
+        ..Config::default()
     };
-    let mut link = MixerProcesses::new(config, "/nowhere".into(), TaskTracker::new())
-        .start(StreamId::generate())
-        .await
-        .expect("a shell");
+    let mut link = processes(config).start(StreamId::generate()).await.expect("a shell");
     assert_eq!(hear(&mut link).await, None);
     reaped(link.pid).await;
 }

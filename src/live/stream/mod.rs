@@ -557,6 +557,7 @@ impl Stream {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Playing => debug!("the mixer plays"),
+            Report::Probed(_) => debug!("nobody asked this mixer what it can do"),
             Report::KeyframeWanted { track } => self.ask_keyframes([track]),
             Report::CanvasKeyframeWanted { .. } => self.canvas.want_keyframe(),
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
@@ -586,6 +587,7 @@ impl Stream {
 fn add(sum: &mut MixerStats, stats: &MixerStats) {
     sum.dropped_frames += stats.dropped_frames;
     sum.recorded_bytes += stats.recorded_bytes;
+    sum.cpu_ms += stats.cpu_ms;
 }
 
 async fn or_never(future: &mut Option<BoxFuture<'static, ()>>) {

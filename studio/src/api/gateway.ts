@@ -13,6 +13,7 @@ import type {
   RoomToken,
   StreamChange,
   StreamSnapshot,
+  Tier,
 } from "./types";
 
 const BASE = "/api/v1";
@@ -29,6 +30,10 @@ export class Gateway {
 
   platforms(): Promise<Platform[]> {
     return this.list<Platform>("/platforms");
+  }
+
+  tiers(): Promise<Tier[]> {
+    return this.list<Tier>("/tiers");
   }
 
   destinations(): Promise<Destination[]> {

@@ -217,11 +217,22 @@ export interface Recording {
   file_url: string;
 }
 
+/** A programme to choose by name. */
+export interface Tier {
+  name: string;
+  width: number;
+  height: number;
+  fps: number;
+  video_kbps: number;
+}
+
 export interface NewStream {
   room: string;
   title: string;
   destinations: string[];
   record: boolean;
+  /** What all destinations take unless given. */
+  programme?: { tier: string };
 }
 
 export interface NewDestination {

@@ -7,7 +7,7 @@ import { fileName, save } from "../api/download";
 import type { Gateway } from "../api/gateway";
 import { Problem } from "../api/problem";
 import { isRunning } from "../api/types";
-import type { Destination, Meters, NewDestination, Platform, Recording, StreamChange, StreamSnapshot } from "../api/types";
+import type { Destination, Meters, NewDestination, Platform, Recording, StreamChange, StreamSnapshot, Tier } from "../api/types";
 import { retryDelay } from "../room/backoff";
 import { Canvas } from "./canvas";
 import { Desk } from "./desk";
@@ -18,6 +18,9 @@ const RECORDING_SETTLES_MS = 1500;
 
 export class Broadcast {
   readonly platforms = signal<Platform[]>([]);
+  readonly tiers = signal<Tier[]>([]);
+  /** The tier of the next broadcast; `null` leaves it to what all destinations take. */
+  readonly tier = signal<string | null>(null);
   readonly destinations: Signal<Destination[] | null> = signal(null);
   readonly recordings: Signal<Recording[] | null> = signal(null);
   readonly picked = signal<ReadonlySet<string>>(new Set());
@@ -58,6 +61,9 @@ export class Broadcast {
       this.attempt("list the platforms", async () => {
         this.platforms.value = await this.gateway.platforms();
       }),
+      this.attempt("list the picture sizes", async () => {
+        this.tiers.value = await this.gateway.tiers();
+      }),
       this.loadRecordings(),
       this.attempt("find out whether this room is on air", async () => {
         const running = (await this.gateway.streams()).find(
@@ -93,6 +99,7 @@ export class Broadcast {
         title: this.title.value.trim() || this.room,
         destinations: [...this.picked.value].filter((id) => known.has(id)),
         record: this.record.value,
+        ...(this.tier.value !== null && { programme: { tier: this.tier.value } }),
       });
       this.follow(await this.startOrForget(stream.id));
     } catch (error) {

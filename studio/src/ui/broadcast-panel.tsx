@@ -3,13 +3,13 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
-import type { DestinationSnapshot, DestinationState, StreamSnapshot } from "../api/types";
+import type { DestinationSnapshot, DestinationState, StreamSnapshot, Tier } from "../api/types";
 import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
 import { CanvasSection } from "./canvas";
 import { Destinations } from "./destinations";
 import { Dialog } from "./dialog";
-import { FieldError, TextField } from "./fields";
+import { FieldError, Select, TextField } from "./fields";
 import { Close, Warning } from "./icons";
 import { LayoutPicker } from "./layout-picker";
 import { Mixer } from "./mixer";
@@ -33,6 +33,11 @@ export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; o
       <Recordings broadcast={broadcast} />
     </aside>
   );
+}
+
+function tierChoice(tier: Tier): { id: string; label: string } {
+  const { name, width, height, fps, video_kbps } = tier;
+  return { id: name, label: `${name}: ${width}×${height}, ${fps} fps, ${video_kbps / 1000} Mbit/s` };
 }
 
 function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
@@ -86,6 +91,13 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
               : `To ${format.count(picked, "destination")}${record ? ", and recorded" : ""}.`)}
         </p>
         <FieldError text={general?.[1]} />
+        <Select
+          label="Picture"
+          testid="tier"
+          choices={[{ id: "", label: "What every destination takes" }, ...broadcast.tiers.value.map(tierChoice)]}
+          chosen={broadcast.tier.value ?? ""}
+          onChoose={(id) => (broadcast.tier.value = id === "" ? null : id)}
+        />
         <label class="switch">
           <input
             type="checkbox"

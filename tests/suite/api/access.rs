@@ -54,6 +54,7 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "PATCH /api/v1/destinations/ID",
         "PUT /api/v1/destinations/ID/key",
         "GET /api/v1/platforms",
+        "GET /api/v1/tiers",
         "GET /api/v1/recordings",
         "GET /api/v1/recordings/ID",
         "GET /api/v1/recordings/ID/file",

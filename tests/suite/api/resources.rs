@@ -362,3 +362,25 @@ async fn platforms_tell_their_limits() {
     assert!(names.contains(&Some("x")) && names.contains(&Some("custom")), "{names:?}");
     assert_eq!(list["data"][0]["limits"]["max_audio_kbps"], 128);
 }
+
+#[tokio::test]
+async fn a_programme_is_asked_for_by_the_name_of_a_tier() {
+    let world = World::new().await;
+    let token = world.streamer("sam");
+    let list = world.get("/api/v1/tiers", &token).await.json();
+    let names: Vec<_> = list["data"].as_array().expect("rows").iter().map(|row| row["name"].as_str()).collect();
+    assert_eq!(names, ["1080p60", "1080p30", "720p60", "720p30", "540p30", "480p30"].map(Some));
+    world.room(&token, "jam").await;
+    let ask = async |programme: Value| {
+        let body = json!({"room": "jam", "title": "Named", "record": true, "programme": programme});
+        world.post("/api/v1/streams", &token, body).await
+    };
+    let small = ask(json!({"tier": "480p30", "audio_kbps": 96})).await.json();
+    let expected = json!({
+        "width": 854, "height": 480, "fps": 30, "video_kbps": 1200, "audio_kbps": 96, "keyframe_interval_s": 2
+    });
+    assert_eq!(small["programme"], expected);
+    let unknown = ask(json!({"tier": "8k"})).await.json();
+    assert_eq!(unknown["errors"][0]["pointer"], "/programme/tier");
+    assert!(unknown["errors"][0]["detail"].as_str().expect("words").contains("720p30"), "{unknown}");
+}

@@ -40,6 +40,7 @@ const TABLE: &str = "
     PATCH  /destinations/{jams}         401    403    200  404 200   | 200  403      403      404
     DELETE /destinations/{jams}         401    403    204  404 204   | 204  403      403      404
     GET    /platforms                   401    200    200  200 200   | 200  200      200      200
+    GET    /tiers                       401    200    200  200 200   | 200  200      200      200
     GET    /streams                     401    200    200  200 200   | 200  200      200      200
     POST   /streams                     401    403    201  422 422   | 201  403      403      422
     GET    /streams/{stream}            401    200    200  404 200   | 200  404      404      404

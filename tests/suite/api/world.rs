@@ -126,6 +126,7 @@ impl World {
             store,
             vault,
             dial,
+            tiers: Arc::default(),
             identity: Arc::new(Tokens::new(&"s".repeat(32), None).expect("a long secret")),
             limits: Arc::new(Limits::new(&config.limits)),
             metrics,

@@ -338,7 +338,7 @@ async fn the_backup_ingest_takes_over_within_a_second_and_keeps_the_programme() 
 }
 
 /// A server that takes a publisher, and nothing more after some seconds; it stays connected.
-async fn start_dying_server(after: Duration) -> u16 {
+fn start_dying_server(after: Duration) -> u16 {
     let socket = TcpSocket::new_v4().expect("a socket");
     // A kernel takes what its server does not read, here more than the whole programme.
     socket.set_recv_buffer_size(4 << 20).expect("a buffer");
@@ -370,7 +370,7 @@ async fn start_dying_server(after: Duration) -> u16 {
 #[tokio::test]
 async fn a_server_that_stops_reading_is_found_dead_within_ten_seconds_even_at_a_low_rate() {
     let after = Duration::from_secs(4);
-    let port = start_dying_server(after).await;
+    let port = start_dying_server(after);
     let fanout = programme();
     let tracker = TaskTracker::new();
     let dialer = Dialer::new(publish::Config::default(), Arc::new(|_, _| true)).expect("a dialler");

@@ -11,6 +11,7 @@ mod reach;
 mod recordings;
 mod rooms;
 mod streams;
+mod tiers;
 mod view;
 
 use axum::Router;
@@ -63,6 +64,7 @@ pub fn router(gateway: &Gateway) -> (Router, utoipa::openapi::OpenApi) {
         .merge(destinations::routes())
         .merge(platforms::routes())
         .merge(streams::routes(gateway))
+        .merge(tiers::routes())
         .merge(recordings::routes());
     let (router, openapi) = OpenApiRouter::with_openapi(Head::openapi()).nest("/api/v1", routes).split_for_parts();
     let private = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,10 +1,11 @@
-//! The programme of a new stream: what was asked for, the rest chosen so that every destination takes it.
+//! The programme of a new stream: what was asked for, the rest chosen so that every destination takes it; and the tiers to choose from.
 
 use serde_json::Map;
 use serde_json::Value;
 
 use crate::domain::platform;
 use crate::domain::platform::Platform;
+use crate::domain::tier::Tiers;
 use crate::live::port::DestinationRow;
 use crate::model::spec::ProgrammeSpec;
 use crate::web::api::v1::view::ProgrammeBody;
@@ -15,6 +16,7 @@ use crate::web::extract::read_object;
 /// Values are checked against what the mixer can make and against every destination's platform; all breaches are told.
 pub(super) fn choose(
     asked: Field<Map<String, Value>>,
+    tiers: &Tiers,
     destinations: &[DestinationRow],
     errors: &mut Errors,
 ) -> ProgrammeSpec {
@@ -23,6 +25,18 @@ pub(super) fn choose(
     let Some(asked) = asked.optional(errors, "/programme") else { return fitting };
 
     let body: ProgrammeBody = read_object(asked, "/programme", errors);
+    let fitting = match body.tier.optional(errors, "/programme/tier") {
+        Some(name) => match tiers.named(&name) {
+            // Asked for by name it is not made smaller in silence; whether all take it is told below.
+            Some(tier) => tier.programme(&fitting),
+            None => {
+                let names: Vec<_> = tiers.all().iter().map(|tier| tier.name.as_str()).collect();
+                errors.add("/programme/tier", format!("must be one of {}", names.join(", ")));
+                fitting
+            }
+        },
+        None => fitting,
+    };
     let mut number = |field: Field<u32>, name: &str, default: u32, min: u32, max: u32, even: bool| {
         let pointer = format!("/programme/{name}");
         let Some(value) = field.optional(errors, &pointer) else { return default };

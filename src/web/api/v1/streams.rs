@@ -187,7 +187,7 @@ async fn validate(
     if names.is_empty() && !record {
         errors.add("/destinations", "name at least one destination, or set record to true");
     }
-    let programme = programme::choose(fields.programme, &rows, &mut errors);
+    let programme = programme::choose(fields.programme, &gateway.tiers, &rows, &mut errors);
     errors.check()?;
     let (room, title) = (room.expect("checked"), title.expect("checked"));
     let destinations = rows.into_iter().map(|row| row.id).collect();

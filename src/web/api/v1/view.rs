@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use utoipa::ToSchema;
 
 use crate::domain::platform;
+use crate::domain::tier;
 use crate::live::port::DestinationRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
@@ -130,6 +131,9 @@ pub(super) struct NewStreamBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = Programme)]
 pub(super) struct ProgrammeBody {
+    /// Size, rate and bitrate by one name, see `GET /tiers`; what is given beside it wins.
+    #[schema(value_type = Option<String>, example = "720p30")]
+    pub(super) tier: Field<String>,
     /// Pixels, even, 160 to 3840.
     #[schema(value_type = Option<u32>, example = 1280)]
     pub(super) width: Field<u32>,
@@ -247,6 +251,24 @@ impl From<&platform::Platform> for Platform {
             limits: preset.limits.clone(),
             recommended: preset.recommended.clone(),
         }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Tier {
+    /// What a stream's programme is asked for by.
+    #[schema(example = "720p30")]
+    name: String,
+    width: u32,
+    height: u32,
+    fps: u32,
+    video_kbps: u32,
+}
+
+impl From<&tier::Tier> for Tier {
+    fn from(tier: &tier::Tier) -> Self {
+        let tier::Tier { name, width, height, fps, video_kbps } = tier.clone();
+        Self { name, width, height, fps, video_kbps }
     }
 }
 
