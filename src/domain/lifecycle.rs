@@ -16,9 +16,11 @@ pub struct Limits {
     pub abandoned: Duration,
     /// A mixer that encodes nothing for this long is wedged and replaced.
     pub silence: Duration,
-    /// Mixers that may die within [`Limits::crash_window`]; one more fails the stream, because it would die for ever.
+    /// Mixers that may die young within [`Limits::crash_window`]; one more fails the stream, because it would die for ever.
     pub crashes: usize,
     pub crash_window: Duration,
+    /// A mixer that encoded for this long has shown that it can: its death is answered at once, and older ones are forgiven.
+    pub proven: Duration,
     /// Pause before the second restart within the window; it doubles with each further one. The first restart has none.
     pub restart_pause: Duration,
 }
@@ -35,6 +37,7 @@ impl Default for Limits {
             silence: Duration::from_secs(5),
             crashes: 5,
             crash_window: Duration::from_secs(60),
+            proven: Duration::from_secs(4),
             restart_pause: Duration::from_millis(250),
         }
     }
@@ -69,8 +72,8 @@ pub struct Run {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mixer {
-    /// Started; `heard` is its last frame, or its start.
-    Running { heard: Instant },
+    /// Started; `heard` is its last frame, or its start, `first` its first frame.
+    Running { heard: Instant, first: Option<Instant> },
     /// Dead, to be started again at `until`.
     Resting { until: Instant },
 }
@@ -134,7 +137,10 @@ impl Run {
     /// A frame came. A dead mixer has no frames, so one that comes after its death was only late.
     fn hear(&mut self, now: Instant) {
         match &mut self.mixer {
-            Mixer::Running { heard } => *heard = now,
+            Mixer::Running { heard, first } => {
+                *heard = now;
+                first.get_or_insert(now);
+            }
             Mixer::Resting { .. } => {}
         }
     }
@@ -167,7 +173,7 @@ impl Lifecycle {
             }
             State::Live { run } => {
                 let wake = match run.mixer {
-                    Mixer::Running { heard } => heard + self.limits.silence,
+                    Mixer::Running { heard, .. } => heard + self.limits.silence,
                     Mixer::Resting { until } => until,
                 };
                 [Some(wake), self.abandoned_at(run)].into_iter().flatten().min()
@@ -195,7 +201,8 @@ impl Lifecycle {
         match input {
             Input::Start => {
                 self.actions.push_back(Action::StartMixer);
-                let run = Run { mixer: Mixer::Running { heard: now }, media: now, crashes: VecDeque::new() };
+                let run =
+                    Run { mixer: Mixer::Running { heard: now, first: None }, media: now, crashes: VecDeque::new() };
                 State::Starting { deadline: now + self.limits.start, run }
             }
             Input::Stop { reason } => State::Ended { reason },
@@ -248,7 +255,7 @@ impl Lifecycle {
             Input::MixerGone { reason } => self.replace_mixer(now, run, &reason),
             Input::Timeout if self.is_abandoned(now, &run) => self.stop(now, self.nobody_came()),
             Input::Timeout => match run.mixer {
-                Mixer::Running { heard } if now >= heard + self.limits.silence => {
+                Mixer::Running { heard, .. } if now >= heard + self.limits.silence => {
                     self.actions.push_back(Action::KillMixer);
                     let seconds = self.limits.silence.as_secs();
                     self.replace_mixer(now, run, &format!("it encoded nothing for {seconds} s"))
@@ -309,8 +316,10 @@ impl Lifecycle {
 
     /// Counts a death and starts the next mixer, now or after a pause; refuses when there were too many.
     fn rest(&mut self, now: Instant, run: &mut Run, reason: &str) -> Result<(), String> {
-        if let Mixer::Resting { .. } = run.mixer {
-            return Ok(());
+        match run.mixer {
+            Mixer::Resting { .. } => return Ok(()),
+            Mixer::Running { heard, first: Some(first) } if heard - first >= self.limits.proven => run.crashes.clear(),
+            Mixer::Running { .. } => {}
         }
         run.crashes.push_back(now);
         while run.crashes.front().is_some_and(|&at| now.saturating_duration_since(at) > self.limits.crash_window) {
@@ -335,7 +344,7 @@ impl Lifecycle {
         match run.mixer {
             Mixer::Resting { until } if now >= until => {
                 self.actions.push_back(Action::StartMixer);
-                run.mixer = Mixer::Running { heard: now };
+                run.mixer = Mixer::Running { heard: now, first: None };
             }
             Mixer::Resting { .. } | Mixer::Running { .. } => {}
         }
@@ -420,6 +429,21 @@ mod tests {
         for _ in 0..20 {
             now += Duration::from_secs(61);
             life.handle(now, Input::Media);
+            life.handle(now, gone("a signal"));
+            assert_eq!(drain(&mut life), [Action::StartMixer]);
+        }
+    }
+
+    #[test]
+    fn a_mixer_that_worked_is_replaced_at_once_however_often() {
+        let mut now = Instant::now();
+        let mut life = live(now);
+        for _ in 0..30 {
+            life.handle(now, Input::Media);
+            life.handle(now, Input::Frame);
+            now += Duration::from_secs(4);
+            life.handle(now, Input::Frame);
+            now += Duration::from_secs(2);
             life.handle(now, gone("a signal"));
             assert_eq!(drain(&mut life), [Action::StartMixer]);
         }

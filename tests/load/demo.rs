@@ -27,20 +27,20 @@ use crate::verdict::Verdict;
 /// From a killed mixer to the next one's first frame, seconds.
 const MIXER_GAP: f64 = 1.0;
 
-/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was. With `kill_mixer`, the mixer is killed halfway.
-pub(crate) async fn run(gateway: &Path, seconds: u64, kill_mixer: bool) -> Result<bool> {
+/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was. The mixer is killed `kills` times, evenly spread.
+pub(crate) async fn run(gateway: &Path, seconds: u64, kills: u32) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("jamcast-demo-").tempdir()?.keep();
     let mut running = Gateway::start(gateway, &folder).await?;
     say(&format!("The gateway runs at {}; its files are in {}", running.url, folder.display()));
-    let story = tell(&running, seconds, kill_mixer).await;
+    let story = tell(&running, seconds, kills).await;
     running.stop().await?;
     let stats = story?;
 
     // The ingest begins a file for each connection: one file is one connection that stayed up.
     let received = files(&folder.join("ingest"), "flv")?;
-    let mut verdict = Verdict::on(&received[0], &expected(seconds as f64 - 1.0, kill_mixer))?;
+    let mut verdict = Verdict::on(&received[0], &expected(seconds as f64 - 1.0, kills > 0))?;
     verdict.note(received.len() == 1, format!("{} RTMP connections", received.len()));
-    let kills = u64::from(kill_mixer);
+    let kills = u64::from(kills);
     let restarts = stats["stats"]["mixer_restarts"].as_u64();
     verdict.note(restarts == Some(kills), format!("{} mixer restarts", restarts.unwrap_or_default()));
     let first = stats["stats"]["first_video_ms"].as_u64();
@@ -110,7 +110,7 @@ fn expected(seconds: f64, gap: bool) -> Expected {
     Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, gap, settle: (3.0, 1.0), parts }
 }
 
-async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<Value> {
+async fn tell(gateway: &Gateway, seconds: u64, kills: u32) -> Result<Value> {
     let mut musicians = Vec::new();
     for part in band() {
         let name = part.name.clone();
@@ -133,6 +133,7 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
 
     let pressed = Instant::now();
     let mut live_since = None;
+    let mut killed = 0;
     let mut last = Value::Null;
     while live_since.is_none_or(|at: Instant| at.elapsed() < Duration::from_secs(seconds)) {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -143,8 +144,9 @@ async fn tell(gateway: &Gateway, seconds: u64, mut kill_mixer: bool) -> Result<V
             live_since = Some(Instant::now());
         }
         status_line(&last);
-        if kill_mixer && live_since.is_some_and(|at| at.elapsed() > Duration::from_secs(seconds / 2)) {
-            kill_mixer = false;
+        let next = Duration::from_secs(seconds) * (killed + 1) / (kills + 1);
+        if killed < kills && live_since.is_some_and(|at| at.elapsed() > next) {
+            killed += 1;
             say(&format!("\nKilled {} mixer", gateway.kill_mixers()?));
         }
         if last["state"] == "failed" {

@@ -46,9 +46,9 @@ enum Task {
         /// Length of the broadcast.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
-        /// Kills the mixer halfway, as a crash would: the connection must stay, and another must take over within a second.
-        #[arg(long)]
-        kill_mixer: bool,
+        /// Kills the mixer so often, as a crash would: the connection must stay, and another must take over within a second.
+        #[arg(long, default_value_t = 0)]
+        kills: u32,
     },
     /// Looks at a programme that was received or recorded: exit code 0 only if it shows and sounds as expected.
     Look {
@@ -129,7 +129,7 @@ fn main() -> ExitCode {
 
 async fn run(task: Task) -> Result<bool> {
     match task {
-        Task::Demo { gateway, seconds, kill_mixer } => demo::run(&gateway, seconds, kill_mixer).await,
+        Task::Demo { gateway, seconds, kills } => demo::run(&gateway, seconds, kills).await,
         Task::Look { file, expected } => {
             let expected = serde_json::from_slice(&std::fs::read(&expected)?)?;
             let verdict = verdict::Verdict::on(&file, &expected)?;
