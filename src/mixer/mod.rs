@@ -33,6 +33,7 @@ mod sandbox;
 mod strip;
 mod template;
 mod timing;
+mod vp9;
 
 use std::io;
 use std::os::unix::net::UnixStream;
