@@ -10,6 +10,8 @@ use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::picture;
 use crate::domain::room::picture::Numbers;
 use crate::domain::room::picture::Shift;
+use crate::domain::room::selector::Layers;
+use crate::domain::room::selector::Part;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::window::Window;
 use crate::driver::rtc::bare;
@@ -17,7 +19,7 @@ use crate::hostile::tape::Tape;
 use crate::mixer::bare::Track;
 use crate::model::media::Codec;
 
-const CODECS: [Codec; 3] = [Codec::Opus, Codec::Vp8, Codec::H264];
+const CODECS: [Codec; 4] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264];
 
 /// A payload: the first bytes decide how a depayloader reads the rest.
 pub(super) fn payload(tape: &mut Tape<'_>, codec: Codec) -> Vec<u8> {
@@ -33,6 +35,7 @@ pub(super) fn payload(tape: &mut Tape<'_>, codec: Codec) -> Vec<u8> {
                 out.extend_from_slice(&tape.u32().to_be_bytes());
             }
         }
+        Codec::Vp9 => vp9(tape, &mut out),
         Codec::H264 => match tape.below(6) {
             0 => out.push(0x78),
             1 => out.extend_from_slice(&[0x7c, tape.byte()]),
@@ -52,6 +55,32 @@ pub(super) fn payload(tape: &mut Tape<'_>, codec: Codec) -> Vec<u8> {
     }
     out.extend_from_slice(tape.bytes(300));
     out
+}
+
+/// A descriptor as a sender of layers makes it, with any of its parts lying (RFC 9628 section 4.2), and maybe a keyframe's first bytes.
+fn vp9(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
+    let flags = [0xa8, 0x88, 0xac, 0xec, 0xad, 0xaa, 0xb8, 0xf4, tape.byte()][tape.below(9)];
+    out.extend_from_slice(&[flags, tape.byte()]);
+    if out[1] & 0x80 != 0 {
+        out.push(tape.byte());
+    }
+    if flags & 0x20 != 0 {
+        // Three layers of each kind, or anything.
+        let layer = tape.byte();
+        out.push(if layer < 200 { (layer % 3) << 5 | layer & 0x11 | (layer / 3 % 3) << 1 } else { layer });
+        out.push(tape.byte());
+    }
+    if flags & 2 != 0 {
+        out.push([0x58, 0x10, 0xf8, tape.byte()][tape.below(4)]);
+        for _ in 0..=out[out.len() - 1] >> 5 {
+            out.extend_from_slice(&tape.u32().to_be_bytes());
+        }
+        out.extend_from_slice(tape.bytes(8));
+    }
+    if tape.flip() {
+        // Frame marker, profile 0, a shown keyframe, and its sync code.
+        out.extend_from_slice(&[0x82, 0x49, 0x83, 0x42]);
+    }
 }
 
 /// A packet whose header may lie about what follows it (RFC 3550 section 5.1).
@@ -106,7 +135,7 @@ fn compound(tape: &mut Tape<'_>) -> Vec<u8> {
 /// It does not.
 pub fn rtp(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let codec = CODECS[tape.below(3)];
+    let codec = CODECS[tape.below(4)];
     let mut now = Instant::now();
     let (mut window, mut forwarder) = (Window::default(), Forwarder::new(codec.clock_rate()));
     let mut track = Track::new(codec);
@@ -128,15 +157,21 @@ pub fn rtp(bytes: &[u8]) {
             timestamp: media.timestamp(),
             key: begins_keyframe(codec, media.payload()),
             numbers: Numbers::of(codec, media.payload()),
+            frame: picture::frame(codec, media.payload()),
             elsewhere: [None; 2],
         };
         picture::size(codec, media.payload());
-        let as_it_came = Outgoing { seq: media.seq(), timestamp: media.timestamp(), shift: Shift::default() };
+        if tape.byte() < 16 {
+            forwarder.want(Layers { spatial: tape.byte() % 4, temporal: tape.byte() % 4 });
+        }
+        let (seq, timestamp) = (media.seq(), media.timestamp());
+        let as_it_came = Outgoing { seq, timestamp, shift: Shift::default(), part: Part::Whole };
         let fresh = (window.note(incoming.seq) == Arrival::Fresh).then(|| forwarder.forward(now, &incoming)).flatten();
         let out = fresh.unwrap_or(as_it_came);
-        let wire = media.to_bytes(out).expect("what was read can be written");
+        let wire = media.to_bytes(codec, out).expect("what was read can be written");
         let again = bare::Media::read(&wire).expect("what was written can be read");
-        assert_eq!((again.seq(), again.payload().len()), (out.seq, media.payload().len()));
+        let length = if out.part == Part::Number { 0 } else { media.payload().len() };
+        assert_eq!((again.seq(), again.payload().len()), (out.seq, length));
         track.packet(arrival_us, &wire);
     }
 }
@@ -160,7 +195,7 @@ pub fn rtcp(bytes: &[u8]) {
 /// It does not.
 pub fn depayload(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let codec = CODECS[tape.below(3)];
+    let codec = CODECS[tape.below(4)];
     let mut packets = Vec::new();
     while !tape.is_over() {
         packets.push(packet(&mut tape, codec, Track::PAYLOAD_TYPE));

@@ -10,6 +10,7 @@ use crate::mixer::decoder::colours;
 use crate::mixer::decoder::pipeline;
 use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
+use crate::mixer::packet::FIXED_HEADER;
 use crate::mixer::packet::Header;
 use crate::mixer::programme::Programme;
 use crate::mixer::programme::STALL;
@@ -18,7 +19,9 @@ use crate::mixer::reorder::Refused;
 use crate::mixer::reorder::Reorder;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
+use crate::mixer::vp9;
 use crate::model::id::SourceId;
+use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::model::scene::SourceTrack;
 use crate::proto::mixer::Report;
@@ -140,6 +143,9 @@ impl Input {
         if header.payload_type != self.track.payload_type {
             return;
         }
+        if self.track.codec == Codec::Vp9 && vp9::is_too_large(&tapped.packet) {
+            return;
+        }
         let arrival = i64::try_from(tapped.arrival_us).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
         let due = self.clock.due(shared, arrival, header.timestamp);
         match self.packets.push(header.sequence, due, tapped.packet) {
@@ -204,6 +210,10 @@ impl Input {
     }
 
     fn hand_over(&mut self, now: i64, due: i64, packet: Bytes, programme: &Programme) {
+        if packet.len() <= FIXED_HEADER {
+            // Only its number was used: what it stood for is not for the programme.
+            return;
+        }
         let missing = std::mem::take(&mut self.missing);
         let last_due = self.last_due.replace(due);
         if due < now {

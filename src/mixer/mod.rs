@@ -35,6 +35,7 @@ mod sandbox;
 mod strip;
 mod timing;
 mod usage;
+mod vp9;
 
 use std::io;
 use std::os::unix::net::UnixStream;

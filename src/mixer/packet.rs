@@ -1,7 +1,7 @@
 //! The four header fields of an RTP packet the mixer steers by (RFC 3550 section 5.1).
 
 /// Length of the fixed header in bytes.
-const FIXED_HEADER: usize = 12;
+pub(super) const FIXED_HEADER: usize = 12;
 
 /// What the mixer reads of a packet; the payload stays with the depayloader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,7 +55,7 @@ impl Piece {
         ];
         [Self::Programme, Self::Recording]
             .into_iter()
-            .chain([Codec::Opus, Codec::Vp8, Codec::H264].map(Self::Decoder))
+            .chain([Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264].map(Self::Decoder))
             .chain(canvases.map(Self::Canvas))
             .chain(Encoder::ALL.map(Self::Encoder))
     }
@@ -74,6 +74,7 @@ impl Piece {
             Self::Recording => blueprint!("recording.txt", &[], &["file", "video", "audio"]),
             Self::Decoder(Codec::Opus) => blueprint!("opus.txt", DECODER, ENDS),
             Self::Decoder(Codec::Vp8) => blueprint!("vp8.txt", DECODER, ENDS),
+            Self::Decoder(Codec::Vp9) => blueprint!("vp9.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
             Self::Canvas(CanvasFormat::H264) => blueprint!("canvas-h264.txt", CANVAS, ENDS),
             Self::Canvas(CanvasFormat::Vp8) => blueprint!("canvas-vp8.txt", CANVAS, ENDS),

@@ -20,12 +20,14 @@ impl MediaKind {
     }
 }
 
-/// Codecs a participant may send. The newer video codecs, and SVC with them, are not negotiated yet.
+/// Codecs a participant may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {
     Opus,
     Vp8,
+    /// Maybe in layers of one stream (SVC).
+    Vp9,
     H264,
 }
 
@@ -33,16 +35,21 @@ impl Codec {
     pub const fn kind(self) -> MediaKind {
         match self {
             Self::Opus => MediaKind::Audio,
-            Self::Vp8 | Self::H264 => MediaKind::Video,
+            Self::Vp8 | Self::Vp9 | Self::H264 => MediaKind::Video,
         }
     }
 
-    /// RTP clock rate in Hz (RFC 7587 section 4.1, RFC 7741 section 4.1, RFC 6184 section 5.1).
+    /// RTP clock rate in Hz (RFC 7587 section 4.1, RFC 7741 section 4.1, RFC 9628 section 4.1, RFC 6184 section 5.1).
     pub const fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 | Self::H264 => 90_000,
+            Self::Vp8 | Self::Vp9 | Self::H264 => 90_000,
         }
+    }
+
+    /// Whether one stream of it may carry several sizes and frame rates, of which some can be left out on the way.
+    pub const fn is_scalable(self) -> bool {
+        matches!(self, Self::Vp9)
     }
 }
 

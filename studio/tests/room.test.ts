@@ -137,6 +137,22 @@ describe("sending", () => {
     expect(screen).toHaveLength(1);
   });
 
+  it.each([
+    [1280, 720, "L3T3_KEY"],
+    [640, 360, "L2T3_KEY"],
+    [320, 180, "L1T3"],
+  ])("sends a camera of %i by %i in layers %s where that was chosen", async (width, height, mode) => {
+    const room = makeRoom();
+    room.setCameraForm("layers");
+    room.setTrack("camera", new FakeTrack("video", { width, height }) as unknown as MediaStreamTrack);
+    room.setTrack("screen", track("video"));
+    await enter(room);
+    const [camera, screen] = FakePeer.all.flatMap((pc) => pc.encodings);
+    expect(camera).toMatchObject([{ scalabilityMode: mode }]);
+    expect(camera?.[0]?.rid).toBeUndefined();
+    expect(screen).toHaveLength(1);
+  });
+
   it("changes a device without a new offer, and pauses what is off", async () => {
     const room = makeRoom();
     room.setTrack("camera", track("video"));

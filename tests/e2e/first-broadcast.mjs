@@ -63,6 +63,8 @@ async function openPerson(who, url) {
     };
   });
   if (who === "host") await page.addInitScript(synchronousDevices);
+  // The host sends pictures in sizes, the musician in layers: the programme has both.
+  else await page.addInitScript(() => localStorage.setItem("jamcast.camera.form", "layers"));
   await page.goto(url);
   return { who, page };
 }

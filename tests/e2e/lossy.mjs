@@ -1,13 +1,15 @@
-// One musician and two listeners; what the second listener's link does to it, and not to the first. Run by lossy.sh with GATEWAY_URL
-// and HOST_TOKEN.
+// One musician and two listeners; what the second listener's link does to it, and not to the first, and what the musician's own link
+// does. Run by lossy.sh with GATEWAY_URL and HOST_TOKEN.
 //
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
 // every phase held.
 import { ON_LOOPBACK, launch } from "./browser.mjs";
-import { CLEAN, Wire, behind } from "./wire.mjs";
+import { person, sent } from "./person.mjs";
+import { CLEAN, Wire } from "./wire.mjs";
 
 const { GATEWAY_URL, HOST_TOKEN } = process.env;
-const PATIENCE_MS = 30_000;
+/** A camera of two layers, so that machines without an encoder in hardware keep up. */
+const CAMERA = { width: 640, height: 360, frameRate: 20 };
 /** Pictures of so many lines are of the upper layer. */
 const FULL = 300;
 
@@ -17,6 +19,7 @@ const browsers = [];
 
 const say = (text) => console.error(`[${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const chosen = (phase) => !process.env.PHASES || process.env.PHASES.split(",").includes(phase);
 function check(fine, complaint) {
   if (!fine) results.problems.push(complaint);
 }
@@ -25,37 +28,6 @@ async function openBrowser() {
   const launched = await launch(ON_LOOPBACK);
   browsers.push(launched);
   return launched;
-}
-
-async function person(inside, url, wire) {
-  const context = await inside.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 } });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  if (wire !== undefined) await behind(wire, page);
-  await page.addInitScript(() => {
-    const Native = window.RTCPeerConnection;
-    window.peers = [];
-    window.RTCPeerConnection = class extends Native {
-      constructor(...parameters) {
-        super(...parameters);
-        window.peers.push(this);
-      }
-    };
-  });
-  // A camera of two sizes, so that machines without a video encoder in hardware keep up.
-  await page.addInitScript(() => {
-    const native = MediaDevices.prototype.getUserMedia;
-    MediaDevices.prototype.getUserMedia = function (constraints) {
-      const video = constraints.video && { width: 640, height: 360, frameRate: 20 };
-      return native.call(this, { ...constraints, video });
-    };
-  });
-  await page.goto(url);
-  const button = page.getByTestId("join-button");
-  await page.waitForFunction(() => document.querySelector('[data-testid="join-button"]:not([disabled])') !== null);
-  await button.click();
-  await page.locator('[data-testid="room"][data-phase="inside"]').waitFor();
-  return page;
 }
 
 /** What a listener has received since it joined. */
@@ -126,9 +98,10 @@ async function main() {
   say("one musician and two listeners");
   const [near, far] = await Promise.all([openBrowser(), openBrowser()]);
   const wire = new Wire();
-  const musician = await person(near, await invitation("Ada", "musician"));
+  const up = new Wire();
+  const musician = await person(near, await invitation("Ada", "musician"), { wire: up, camera: CAMERA });
   const good = await person(near, await invitation("Grace", "viewer"));
-  const bad = await person(far, await invitation("Linus", "viewer"), wire);
+  const bad = await person(far, await invitation("Linus", "viewer"), { wire });
   results.sends = await musician.evaluate(async () => {
     for (const pc of window.peers) {
       if (pc.localDescription?.sdp.includes("a=simulcast")) {
@@ -161,7 +134,7 @@ async function main() {
     narrow: { wire: { bitsPerSecond: 300_000, queueMs: 500 }, settle: 8, concealed: 0.1, shrinks: true },
   };
   for (const [name, phase] of Object.entries(phases)) {
-    if (process.env.PHASES && !process.env.PHASES.split(",").includes(name)) continue;
+    if (!chosen(name)) continue;
     for (let attempt = 1; attempt <= 3; attempt += 1) {
       if ((await Promise.all([untilFull(good, 25), untilFull(bad, 25)])).includes(null)) {
         check(false, `${name}: the full size does not come back on a good link`);
@@ -173,27 +146,63 @@ async function main() {
       const passed = wire.sent.packets;
       const before = await fullFrames(musician);
       const [fine, ours] = await Promise.all([watch(good, 6), watch(bad, 6)]);
-      const sent = ((await fullFrames(musician)) - before) / 6;
+      const full = ((await fullFrames(musician)) - before) / 6;
       wire.is = CLEAN;
-      results.phases[name] = { full_fps_sent: Number(sent.toFixed(1)), good: fine, bad: ours };
+      results.phases[name] = { full_fps_sent: Number(full.toFixed(1)), good: fine, bad: ours };
       say(JSON.stringify(results.phases[name]));
       // A browser short of processor stops sending the full size, or takes its own delays for the link's; then nothing can be said
       // about who gets it.
-      if ((sent < 5 || fine.height < FULL) && attempt < 3) continue;
+      if ((full < 5 || fine.height < FULL) && attempt < 3) continue;
       check(wire.sent.packets - passed > 100, `${name}: what the listener gets goes past the wire`);
-      check(sent >= 5, `${name}: the musician's browser sends the full size with ${sent} frames a second only`);
-      check(fine.height >= FULL && fine.fps >= sent * 0.7, `${name}: the other listener suffers: ${JSON.stringify(fine)}`);
+      check(full >= 5, `${name}: the musician's browser sends the full size with ${full} frames a second only`);
+      check(fine.height >= FULL && fine.fps >= full * 0.7, `${name}: the other listener suffers: ${JSON.stringify(fine)}`);
       check(ours.concealed <= phase.concealed, `${name}: ${ours.concealed} of the sound is made up`);
       if (phase.twice) check(ours.sound_kbps > fine.sound_kbps * 1.4, `${name}: the sound comes once only: ${JSON.stringify(ours)}`);
       if (phase.shrinks) check(ours.height < FULL || ours.fps < 1, `${name}: the picture stays large: ${JSON.stringify(ours)}`);
-      else check(ours.fps >= sent * phase.fps, `${name}: ${ours.fps} of ${sent} frames a second arrive`);
+      else check(ours.fps >= full * phase.fps, `${name}: ${ours.fps} of ${full} frames a second arrive`);
       break;
     }
   }
   results.up_after_s = await untilFull(bad, 30);
   check(results.up_after_s !== null, "the full size does not come back when the link is wide again");
   results.wire = wire.sent;
+  if (chosen("upward")) await upward(musician, good, up);
   wire.close();
+  up.close();
+}
+
+/**
+ * A musician whose own way to the gateway loses packets sends the sound twice, and nobody hears the loss.
+ *
+ * Chromium names the codec inside redundant sound as that of the stream, so that the size of its packets has to say how it goes.
+ */
+async function upward(musician, listener, wire) {
+  say("upward");
+  const once = await size(musician);
+  wire.is = { ...CLEAN, upLoss: 0.15, delayMs: 40 };
+  const began = Date.now();
+  let twice;
+  do {
+    twice = await size(musician);
+  } while (twice < once * 1.6 && Date.now() - began < 30_000);
+  const twice_after_s = (Date.now() - began) / 1000;
+  await sleep(2000);
+  const heard = await watch(listener, 6);
+  wire.is = CLEAN;
+  results.phases.upward = { packet_bytes: [once, twice], twice_after_s, listener: heard };
+  say(JSON.stringify(results.phases.upward));
+  check(twice >= once * 1.6, `upward: packets of sound have ${once} bytes, and ${twice} when some are lost`);
+  check(heard.concealed <= 0.06, `upward: ${heard.concealed} of the sound is made up`);
+  check(heard.sound_kbps > 150, `upward: the listener gets ${heard.sound_kbps} kbit/s of sound`);
+}
+
+/** How many bytes a packet of sound has that a musician sends, over the next second. */
+async function size(musician) {
+  const sound = async () => (await sent(musician)).find((each) => each.kind === "audio");
+  const before = await sound();
+  await sleep(1000);
+  const after = await sound();
+  return Math.round((after.bytes - before.bytes) / Math.max(1, after.packets - before.packets));
 }
 
 /** How many frames of the full size a musician has sent. */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Bad links: a musician and two listeners in Chromium, with a bad wire between the gateway and one of the listeners. Expects
-# target/debug/jamcast to be built; everything runs on loopback and free ports.
+# A musician and two listeners in Chromium: `lossy.sh` has a bad wire between the gateway and one of them, `lossy.sh layers` good ones and
+# tiles of two sizes. Expects target/debug/jamcast to be built; everything runs on loopback and free ports.
 set -euo pipefail
+scene=${1:-lossy}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
@@ -15,7 +16,7 @@ finish() {
     wait "$gateway" || true
   fi
   if ((code)); then
-    echo "lossy: failed; its files were kept in $work" >&2
+    echo "$scene: failed; its files were kept in $work" >&2
   else
     rm -rf "$work"
   fi
@@ -35,11 +36,11 @@ JAMCAST__DATA__FOLDER="$work/data" \
 gateway=$!
 deadline=$((SECONDS + 20))
 until grep -q '#token=' "$work/gateway.out" 2>/dev/null; do
-  ((SECONDS < deadline)) || { echo "lossy: the gateway does not start" >&2; exit 1; }
+  ((SECONDS < deadline)) || { echo "$scene: the gateway does not start" >&2; exit 1; }
   sleep 0.2
 done
 host_url=$(grep -o 'http[^ ]*#token=[^ ]*' "$work/gateway.out" | head -n 1)
 
 [[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
-GATEWAY_URL=${host_url%%/#token=*} HOST_TOKEN=${host_url##*#token=} timeout 230 node "$here/lossy.mjs"
-echo "lossy: passed" >&2
+GATEWAY_URL=${host_url%%/#token=*} HOST_TOKEN=${host_url##*#token=} timeout 280 node "$here/$scene.mjs"
+echo "$scene: passed" >&2

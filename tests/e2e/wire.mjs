@@ -1,11 +1,11 @@
 // A bad link as a UDP relay in front of the gateway: what the gateway sends is lost, delayed or squeezed on its way to the client, and
-// what the client sends takes its time too.
+// what the client sends is lost or takes its time too.
 //
 // Kernels without netem are common in containers and small virtual machines, and this needs no privileges.
 import { createSocket } from "node:dgram";
 
-/** Nothing is lost and nothing takes time. `delayMs` is that of each way; the rest is of the way down. */
-export const CLEAN = { loss: 0, delayMs: 0, jitterMs: 0, bitsPerSecond: Infinity, queueMs: 0 };
+/** Nothing is lost and nothing takes time. `delayMs` is that of each way, `upLoss` of the way up; the rest is of the way down. */
+export const CLEAN = { loss: 0, delayMs: 0, jitterMs: 0, bitsPerSecond: Infinity, queueMs: 0, upLoss: 0 };
 
 /** A seeded generator (mulberry32), so that a link has the same luck in every run. */
 function luck(seed) {
@@ -52,6 +52,7 @@ export class Wire {
       back.on("message", (answer) => this.down(answer, from));
       this.clients.set(key, back);
     }
+    if (this.random() < this.is.upLoss) return;
     const deliver = () => this.clients.has(key) && back.send(datagram, this.gatewayPort, "127.0.0.1");
     later(this.is.delayMs, deliver);
   }

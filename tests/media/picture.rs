@@ -19,6 +19,7 @@ use crate::sender::BLUE;
 use crate::sender::GREEN;
 use crate::sender::RED;
 use crate::sender::WHITE;
+use crate::sender::layered_video;
 use crate::sender::play;
 use crate::sender::video;
 use crate::sender::video_of_bt709;
@@ -49,12 +50,12 @@ fn an_empty_room_is_dark_silent_and_gapless_with_keyframes_on_time_and_on_demand
 }
 
 #[test]
-fn four_sources_of_two_codecs_stand_in_their_places() {
+fn four_sources_of_three_codecs_stand_in_their_places() {
     let mut gateway = Gateway::start();
     let tracks = [
         video(1, Codec::Vp8, [320, 180], 2500, |_| RED),
         video(2, Codec::H264, [320, 180], 2500, |_| GREEN),
-        video(3, Codec::Vp8, [160, 90], 2500, |_| BLUE),
+        video(3, Codec::Vp9, [160, 90], 2500, |_| BLUE),
         // Not as wide as its tile: the programme shows it whole and dark beside it.
         video(4, Codec::H264, [192, 180], 2500, |_| WHITE),
     ];
@@ -78,6 +79,26 @@ fn four_sources_of_two_codecs_stand_in_their_places() {
             heard.reports.iter().filter(|report| **report == Report::KeyframeWanted { track: TrackId(track) }).count();
         assert!((1..4).contains(&asked), "track {track} asked for {asked} keyframes");
     }
+}
+
+#[test]
+fn of_a_stream_in_layers_the_largest_is_shown() {
+    let mut gateway = Gateway::start();
+    let tracks = [layered_video(1, [160, 90], 2500, RED, GREEN), video(2, Codec::Vp9, [320, 180], 2500, |_| BLUE)];
+    let places = [[0, 0, 320, 180], [320, 180, 320, 180]];
+    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
+    gateway.show(&scene(sources.collect()));
+    play(&mut gateway, &tracks.each_ref(), 2500, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let pictures = look(&heard);
+    let last = pictures.last().expect("seen");
+    for (x, y) in [(2, 2), (160, 90), (318, 178)] {
+        last.assert_colour(x, y, GREEN);
+    }
+    last.assert_colour(480, 270, BLUE);
+    let failed = |report: &&Report| matches!(report, Report::Source { state: SourceState::Failed { .. }, .. });
+    assert_eq!(heard.reports.iter().filter(failed).count(), 0);
 }
 
 #[test]

@@ -56,10 +56,62 @@ const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=
 pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
     let encoder = match codec {
         Codec::Vp8 => "vp8enc deadline=1 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp8pay picture-id-mode=15-bit",
+        Codec::Vp9 => {
+            "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp9pay picture-id-mode=15-bit"
+        }
         Codec::H264 => H264,
         Codec::Opus => panic!("not a video codec"),
     };
     pictures(number, codec, "colorimetry=bt601,interlace-mode=progressive", encoder, size, ms, colour)
+}
+
+/// The same in VP9 as one stream of two sizes, of which the larger is twice as wide and high and has a colour of its own. Each picture is
+/// a keyframe, so that the two can be encoded apart.
+pub(crate) fn layered_video(number: u32, size: [usize; 2], ms: u64, small: Colour, large: Colour) -> Track {
+    let encoder =
+        "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=1 target-bitrate=500000 ! rtpvp9pay picture-id-mode=15-bit";
+    let said = "colorimetry=bt601,interlace-mode=progressive";
+    let large = pictures(number, Codec::Vp9, said, encoder, size.map(|pixels| 2 * pixels), ms, |_| large);
+    let mut track = pictures(number, Codec::Vp9, said, encoder, size, ms, |_| small);
+    let mut packets: Vec<_> = [(0_u8, &track), (1, &large)]
+        .into_iter()
+        .flat_map(|(layer, of)| of.packets.iter().map(move |(at, packet)| (*at, layer, packet.clone())))
+        .collect();
+    packets.sort_by_key(|(at, layer, _)| (*at, *layer));
+    let last = packets.len() - 1;
+    let is_last = |index: usize| index == last || packets[index].0 != packets[index + 1].0;
+    let layered = packets.iter().enumerate().map(|(index, (at, layer, packet))| {
+        let seq = 65_500_u16.wrapping_add(index as u16);
+        (*at, in_layer(packet, *layer, seq, is_last(index)))
+    });
+    track.packets = layered.collect();
+    track
+}
+
+/// A packet of a keyframe of `rtpvp9pay`, as one of a layer that no other builds on (RFC 9628 section 4.2).
+fn in_layer(packet: &[u8], layer: u8, seq: u16, is_last: bool) -> Bytes {
+    let (header, payload) = packet.split_at(12);
+    let (begins, ends, has_structure) = (payload[0] & 8, payload[0] & 4, payload[0] & 2 != 0);
+    assert_eq!(payload[0] & 0x31, 0, "a picture number, maybe a structure, and nothing else");
+    let mut body = &payload[3..];
+    if has_structure {
+        let sizes = if body[0] & 0x10 != 0 { 4 } else { 0 };
+        assert_eq!(body[0] >> 5, 0, "of one layer");
+        let group = if body[0] & 8 != 0 {
+            let pictures = usize::from(body[1 + sizes]);
+            (0..pictures).fold(1, |at, _| at + 1 + usize::from(body[1 + sizes + at] >> 2 & 3))
+        } else {
+            0
+        };
+        body = &body[1 + sizes + group..];
+    }
+    let mut out = header.to_vec();
+    out[1] = out[1] & 0x7f | u8::from(is_last) << 7;
+    out[2..4].copy_from_slice(&seq.to_be_bytes());
+    // A picture number of 15 bits, layers, and nobody who builds on this one; of temporal layer 0, from which one may switch up.
+    out.extend_from_slice(&[0xa1 | begins | ends, payload[1], payload[2], 0x10 | layer << 1, 0]);
+    out.extend_from_slice(body);
+    out.into()
 }
 
 /// The same in H.264 that says of itself to have the colours of BT.709, as cameras of HD have them.

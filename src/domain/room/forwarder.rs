@@ -4,6 +4,11 @@ use std::time::Instant;
 
 use crate::domain::room::picture::Numbers;
 use crate::domain::room::picture::Shift;
+use crate::domain::room::selector;
+use crate::domain::room::selector::Layers;
+use crate::domain::room::selector::Part;
+use crate::domain::room::selector::Selector;
+use crate::domain::room::vp9::Frame;
 
 /// Packets older than this many numbers are not sent any more; the receiver has given them up.
 const LATE_LIMIT: u16 = 1024;
@@ -21,6 +26,8 @@ pub struct Incoming {
     /// Decoding may begin at this packet; true for every audio packet.
     pub key: bool,
     pub numbers: Option<Numbers>,
+    /// Of a scalable stream.
+    pub frame: Option<Frame>,
     /// What the timestamp is in the producer's other sources, by SSRC, as far as their senders' clocks are known.
     pub elsewhere: [Option<(u32, u32)>; MAX_SOURCES - 1],
 }
@@ -32,6 +39,7 @@ pub struct Outgoing {
     pub timestamp: u32,
     /// Is applied to the payload.
     pub shift: Shift,
+    pub part: Part,
 }
 
 /// Which of a producer's sources are to go out.
@@ -51,7 +59,10 @@ pub enum Aim {
 pub struct Forwarder {
     clock_rate: u32,
     aim: Aim,
+    layers: Layers,
     state: State,
+    /// In a run of a scalable stream.
+    selector: Option<Box<Selector>>,
     last: Option<Last>,
 }
 
@@ -86,12 +97,13 @@ struct Last {
 impl Forwarder {
     /// `clock_rate` in Hz is the codec's.
     pub fn new(clock_rate: u32) -> Self {
-        Self { clock_rate, aim: Aim::Any, state: State::Waiting, last: None }
+        Self { clock_rate, aim: Aim::Any, layers: Layers::ALL, state: State::Waiting, selector: None, last: None }
     }
 
     /// Ends the current run: what comes next may be of another source or after a pause, and begins at a keyframe.
     pub fn interrupt(&mut self) {
         self.state = State::Waiting;
+        self.selector = None;
     }
 
     /// Chooses the source that is to go out from its next keyframe on.
@@ -100,6 +112,24 @@ impl Forwarder {
         if aim == Aim::Nothing {
             self.interrupt();
         }
+    }
+
+    /// Chooses what of a scalable source is to go out, as soon as its layers allow.
+    pub fn want(&mut self, layers: Layers) {
+        self.layers = layers;
+        if let Some(selector) = &mut self.selector {
+            selector.want(layers);
+        }
+    }
+
+    /// The layers that go out now.
+    pub fn layers(&self) -> Layers {
+        self.selector.as_ref().map_or(Layers::ALL, |selector| selector.current())
+    }
+
+    /// Whether fewer layers, if those are what is wanted, go out without a keyframe.
+    pub fn can_step_down(&self) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.can_step_down())
     }
 
     /// Whether nobody has chosen a source.
@@ -130,6 +160,11 @@ impl Forwarder {
 
     /// Whether a keyframe of this source would let it begin or switch.
     pub fn waits_for(&self, ssrc: u32) -> bool {
+        let needs = |selector: &Selector| selector.needs_keyframe();
+        self.begins_with(ssrc) || (self.flowing() == Some(ssrc) && self.selector.as_deref().is_some_and(needs))
+    }
+
+    fn begins_with(&self, ssrc: u32) -> bool {
         match self.aim {
             Aim::Any => self.flowing().is_none(),
             Aim::Only(wanted) => wanted == ssrc && self.flowing() != Some(ssrc),
@@ -150,27 +185,34 @@ impl Forwarder {
         if self.aim == Aim::Any && self.flowing().is_some_and(|ssrc| ssrc != packet.ssrc) {
             self.interrupt();
         }
-        if packet.key && self.waits_for(packet.ssrc) {
-            self.state = State::Flowing(self.begin(now, packet));
+        if packet.key && self.begins_with(packet.ssrc) {
+            let run = self.begin(now, packet);
+            let seq = packet.seq.wrapping_add(run.seq_offset);
+            self.selector = layered(packet).map(|packet| Box::new(Selector::new(self.layers, &packet, seq)));
+            self.state = State::Flowing(run);
         }
         let State::Flowing(run) = &mut self.state else { return None };
         if run.ssrc != packet.ssrc || packet.seq.wrapping_sub(run.floor) >= 0x8000 {
             return None;
         }
-        let out = Outgoing {
-            seq: packet.seq.wrapping_add(run.seq_offset),
-            timestamp: packet.timestamp.wrapping_add(run.timestamp_offset),
-            shift: run.shift,
-        };
-        if packet.seq.wrapping_sub(run.highest) < 0x8000 {
+        let is_newest = packet.seq.wrapping_sub(run.highest) < 0x8000;
+        if is_newest {
             run.highest = packet.seq;
             if run.highest.wrapping_sub(run.floor) > LATE_LIMIT {
                 run.floor = run.highest.wrapping_sub(LATE_LIMIT);
             }
-            let numbers = packet.numbers.map(|numbers| numbers.shifted(run.shift));
-            self.last = Some(Last { seq: out.seq, timestamp: out.timestamp, numbers, at: now });
         }
-        Some(out)
+        let (seq, part) = match (&mut self.selector, layered(packet)) {
+            (Some(selector), Some(packet)) => selector.take(&packet)?,
+            (Some(_), None) => return None,
+            (None, _) => (packet.seq.wrapping_add(run.seq_offset), Part::Whole),
+        };
+        let timestamp = packet.timestamp.wrapping_add(run.timestamp_offset);
+        if is_newest {
+            let numbers = packet.numbers.map(|numbers| numbers.shifted(run.shift));
+            self.last = Some(Last { seq, timestamp, numbers, at: now });
+        }
+        Some(Outgoing { seq, timestamp, shift: run.shift, part })
     }
 
     /// The numbers of a packet without a picture, between two runs; `None` while one flows, whose numbers are as they came.
@@ -183,7 +225,7 @@ impl Forwarder {
             None => (0, 0, None, now),
         };
         self.last = Some(Last { seq, timestamp, numbers, at });
-        Some(Outgoing { seq, timestamp, shift: Shift::default() })
+        Some(Outgoing { seq, timestamp, shift: Shift::default(), part: Part::Number })
     }
 
     fn begin(&self, now: Instant, packet: &Incoming) -> Run {
@@ -226,6 +268,11 @@ impl Forwarder {
     }
 }
 
+fn layered(packet: &Incoming) -> Option<selector::Packet> {
+    let Incoming { seq, timestamp, numbers, .. } = *packet;
+    packet.frame.map(|frame| selector::Packet { seq, timestamp, numbers, frame })
+}
+
 fn ticks(elapsed: u128) -> u32 {
     u32::try_from(elapsed & u128::from(u32::MAX)).expect("masked to 32 bits").max(1)
 }
@@ -240,11 +287,15 @@ mod tests {
     use super::*;
 
     fn packet(ssrc: u32, seq: u16, timestamp: u32, key: bool) -> Incoming {
-        Incoming { ssrc, seq, timestamp, key, numbers: None, elsewhere: [None; 2] }
+        Incoming { ssrc, seq, timestamp, key, numbers: None, frame: None, elsewhere: [None; 2] }
     }
 
     fn out(seq: u16, timestamp: u32) -> Outgoing {
-        Outgoing { seq, timestamp, shift: Shift::default() }
+        Outgoing { seq, timestamp, shift: Shift::default(), part: Part::Whole }
+    }
+
+    fn number(seq: u16, timestamp: u32) -> Outgoing {
+        Outgoing { part: Part::Number, ..out(seq, timestamp) }
     }
 
     #[test]
@@ -354,12 +405,12 @@ mod tests {
     fn empty_packets_have_numbers_of_their_own_and_no_picture_loses_any() {
         let start = Instant::now();
         let mut forwarder = Forwarder::new(90_000);
-        assert_eq!(forwarder.empty(start), Some(out(0, 0)), "before the first picture");
+        assert_eq!(forwarder.empty(start), Some(number(0, 0)), "before the first picture");
         assert_eq!(forwarder.forward(start, &packet(1, 500, 9_000, true)), Some(out(1, 1)));
         assert_eq!(forwarder.empty(start), None, "not while one flows");
         forwarder.aim(Aim::Nothing);
-        assert_eq!(forwarder.empty(start), Some(out(2, 1)));
-        assert_eq!(forwarder.empty(start + Duration::from_secs(1)), Some(out(3, 1)));
+        assert_eq!(forwarder.empty(start), Some(number(2, 1)));
+        assert_eq!(forwarder.empty(start + Duration::from_secs(1)), Some(number(3, 1)));
         forwarder.aim(Aim::Only(1));
         let later = start + Duration::from_secs(2);
         assert_eq!(forwarder.forward(later, &packet(1, 600, 189_000, true)), Some(out(4, 180_001)));
@@ -401,6 +452,7 @@ mod tests {
                                 timestamp: stamp(source),
                                 key: key && part == 0,
                                 numbers: Some(numbers),
+                                frame: None,
                                 elsewhere: others.map(|o| Some((1 + u32::try_from(o).expect("few"), stamp(o)))),
                             };
                             seq[source] = seq[source].wrapping_add(1);

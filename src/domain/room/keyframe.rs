@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::domain::room::flood::Allowance;
 use crate::domain::room::picture::begins_vp8_keyframe;
+use crate::domain::room::vp9::Descriptor;
 use crate::model::media::Codec;
 
 /// Shortest time between two requests to one source. An encoder that is asked more often spends its bitrate on keyframes only.
@@ -29,6 +30,7 @@ pub fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Opus => true,
         Codec::Vp8 => begins_vp8_keyframe(payload),
+        Codec::Vp9 => Descriptor::parse(payload).is_some_and(|descriptor| descriptor.begins_keyframe()),
         Codec::H264 => h264_begins_keyframe(payload),
     }
 }

@@ -1,6 +1,5 @@
 //! Which layer each consumer of one receiver gets, from the room on its link, the sizes of its tiles and its priorities.
 
-use crate::domain::room::forwarder::MAX_SOURCES;
 use crate::domain::room::picture::Size;
 
 /// A step up has to fit with a tenth to spare, and what is sent already may be a tenth too much, so that a rate that wavers does not
@@ -8,6 +7,9 @@ use crate::domain::room::picture::Size;
 const SPARE: (u64, u64) = (11, 10);
 /// A layer that covers so much of a tile's area is as good as one that covers all of it.
 const COVERS: (u32, u32) = (8, 10);
+
+/// Most layers of one producer: what is told apart of a scalable stream, and more than browsers send of a simulcast.
+pub const MAX_RUNGS: usize = 5;
 
 /// A layer that can be had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,15 +23,15 @@ pub struct Layer {
 /// The layers of one producer that are being sent now, the least first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ladder {
-    layers: [Layer; MAX_SOURCES],
+    layers: [Layer; MAX_RUNGS],
     length: usize,
 }
 
 impl Ladder {
     /// Puts layers in order: by size, or by rate as long as a size is not known. The number beside each comes back in the same
     /// order.
-    pub fn new<T: Copy + Default>(layers: impl IntoIterator<Item = (Layer, T)>) -> (Self, [T; MAX_SOURCES]) {
-        let mut found = [(Layer::default(), T::default()); MAX_SOURCES];
+    pub fn new<T: Copy + Default>(layers: impl IntoIterator<Item = (Layer, T)>) -> (Self, [T; MAX_RUNGS]) {
+        let mut found = [(Layer::default(), T::default()); MAX_RUNGS];
         let mut length = 0;
         for (place, layer) in found.iter_mut().zip(layers) {
             *place = layer;
@@ -47,12 +49,14 @@ impl Ladder {
         &self.layers[..self.length]
     }
 
-    /// The least layer that fills a tile; the greatest where none does, or nobody said how large the tile is.
+    /// The least layer that fills a tile, with all of its pictures; the greatest where none does, or nobody said how large the tile is.
     pub fn nearest(&self, tile: Option<Size>) -> Option<usize> {
         let top = self.length.checked_sub(1)?;
         let Some(tile) = tile else { return Some(top) };
         let fills = |layer: &Layer| layer.size.is_none_or(|s| s.pixels() * COVERS.1 / COVERS.0 >= tile.pixels());
-        Some(self.layers().iter().position(fills).unwrap_or(top))
+        let least = self.layers().iter().position(fills).unwrap_or(top);
+        let is_as_large = |layer: &&Layer| layer.size.is_some() && layer.size == self.layers[least].size;
+        Some(least + self.layers()[least + 1..].iter().take_while(is_as_large).count())
     }
 
     pub fn rate(&self, layer: usize) -> u64 {
@@ -173,7 +177,7 @@ mod tests {
     fn layers_are_in_order_whatever_their_names() {
         let layer = |rate, height| Layer { rate, size: Some(Size { width: height * 2, height }) };
         let (ladder, beside) = Ladder::new([(layer(900, 720), 'a'), (layer(1_000, 180), 'b'), (layer(500, 360), 'c')]);
-        assert_eq!(beside, ['b', 'c', 'a']);
+        assert_eq!(beside[..3], ['b', 'c', 'a']);
         assert_eq!(ladder.layers().len(), 3);
         let unknown = Layer { rate: 700, size: None };
         assert_eq!(Ladder::new([(layer(900, 720), 'a'), (unknown, 'b')]).1[..2], ['b', 'a'], "by rate until then");
@@ -190,6 +194,13 @@ mod tests {
         assert_eq!(nearest(3840, 2160), Some(2));
         assert_eq!(ladder.nearest(None), Some(2));
         assert_eq!(Ladder::default().nearest(None), None);
+    }
+
+    #[test]
+    fn a_tile_gets_all_pictures_of_the_layer_that_fills_it() {
+        let ladder = ladder(&[(60_000, 180), (90_000, 180), (150_000, 180), (500_000, 360)]);
+        assert_eq!(ladder.nearest(Some(Size { width: 320, height: 180 })), Some(2));
+        assert_eq!(ladder.nearest(Some(Size { width: 640, height: 360 })), Some(3));
     }
 
     #[test]

@@ -8,12 +8,16 @@ mod house;
 pub mod keyframe;
 pub mod layers;
 mod level;
+mod meter;
 pub mod picture;
 pub mod producer;
 mod receiving;
 pub mod red;
+mod rungs;
+pub mod selector;
 mod source;
 pub mod transit;
+pub mod vp9;
 pub mod window;
 pub mod words;
 
@@ -380,6 +384,7 @@ impl Room {
         let before = producer.encoding.codec;
         producer.encoding = encoding;
         producer.track = track;
+        producer.begin_anew();
         let lost: Vec<_> = if before == encoding.codec { Vec::new() } else { std::mem::take(&mut producer.consumers) };
         for consumer in lost {
             self.notices.push_back((consumer.participant, Notice::ConsumerClosed(consumer.id)));

@@ -1,8 +1,9 @@
-//! What RTP payloads of video say of their pictures: VP8 picture numbers, and how large a keyframe is.
+//! What RTP payloads of video say of their pictures: the picture numbers of VP8 and VP9, and how large a keyframe is.
 
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use crate::domain::room::vp9;
 use crate::model::media::Codec;
 
 /// Width and height in pixels.
@@ -18,7 +19,8 @@ impl Size {
     }
 }
 
-/// The running numbers in a VP8 payload descriptor (RFC 7741 section 4.2). A sender without them has neither.
+/// The running numbers in the payload descriptor of VP8 (RFC 7741 section 4.2) or VP9 (RFC 9628 section 4.2). A sender without them has
+/// neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     /// 15 bits, or 7 where the sender has the short form.
@@ -37,7 +39,12 @@ pub struct Shift {
 
 impl Numbers {
     pub fn of(codec: Codec, payload: &[u8]) -> Option<Self> {
-        if codec == Codec::Vp8 { Descriptor::parse(payload)?.numbers(payload) } else { None }
+        Places::of(codec, payload)?.numbers(payload)
+    }
+
+    /// Whether these are of the picture after `last`.
+    pub fn follow(self, last: Self) -> bool {
+        self.is_short == last.is_short && self.picture == last.picture.wrapping_add(1) & self.mask()
     }
 
     /// These numbers, moved; they wrap within their width.
@@ -68,39 +75,62 @@ impl Shift {
     }
 
     /// The payload with its picture numbers moved: a copy, unless nothing moves or it has none.
-    pub fn apply(self, payload: &Bytes) -> Bytes {
+    pub fn apply(self, codec: Codec, payload: &Bytes) -> Bytes {
         if self.is_none() {
             return payload.clone();
         }
-        let Some(descriptor) = Descriptor::parse(payload) else { return payload.clone() };
-        let Some(numbers) = descriptor.numbers(payload).map(|numbers| numbers.shifted(self)) else {
+        let places = Places::of(codec, payload);
+        let Some((places, numbers)) = places.and_then(|places| Some((places, places.numbers(payload)?.shifted(self))))
+        else {
             return payload.clone();
         };
         let mut out = BytesMut::from(&payload[..]);
         let [high, low] = numbers.picture.to_be_bytes();
-        match descriptor.picture {
-            Some((at, Width::Long)) => (out[at], out[at + 1]) = (high | 0x80, low),
-            Some((at, Width::Short)) => out[at] = low,
-            None => {}
+        let (at, is_long) = places.picture;
+        if is_long {
+            (out[at], out[at + 1]) = (high | 0x80, low);
+        } else {
+            out[at] = low;
         }
-        if let (Some(at), Some(base)) = (descriptor.base, numbers.base) {
+        if let (Some(at), Some(base)) = (places.base, numbers.base) {
             out[at] = base;
         }
         out.freeze()
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
-    Short,
-    Long,
+/// Where the picture numbers are in a payload that has them.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// And whether it has 15 bits instead of 7.
+    picture: (usize, bool),
+    base: Option<usize>,
+}
+
+impl Places {
+    fn of(codec: Codec, payload: &[u8]) -> Option<Self> {
+        let (picture, base) = match codec {
+            Codec::Vp8 => Descriptor::parse(payload).map(|descriptor| (descriptor.picture, descriptor.base))?,
+            Codec::Vp9 => vp9::Descriptor::parse(payload).map(|descriptor| (descriptor.picture, descriptor.base))?,
+            Codec::Opus | Codec::H264 => return None,
+        };
+        Some(Self { picture: picture?, base })
+    }
+
+    fn numbers(self, payload: &[u8]) -> Option<Numbers> {
+        let (at, is_long) = self.picture;
+        let first = *payload.get(at)?;
+        let picture =
+            if is_long { u16::from_be_bytes([first & 0x7f, *payload.get(at + 1)?]) } else { u16::from(first) };
+        Some(Numbers { picture, is_short: !is_long, base: self.base.and_then(|at| payload.get(at).copied()) })
+    }
 }
 
 /// Where things stand in a VP8 payload; all of them within it.
 #[derive(Clone, Copy, Debug)]
 struct Descriptor {
     begins_frame: bool,
-    picture: Option<(usize, Width)>,
+    picture: Option<(usize, bool)>,
     base: Option<usize>,
     /// The VP8 payload header (RFC 7741 section 4.3), if the packet begins a frame.
     header: usize,
@@ -117,9 +147,9 @@ impl Descriptor {
         let extended = *payload.get(1)?;
         found.header = 2;
         if extended & 0x80 != 0 {
-            let width = if payload.get(found.header)? & 0x80 == 0 { Width::Short } else { Width::Long };
-            found.picture = Some((found.header, width));
-            found.header += if width == Width::Long { 2 } else { 1 };
+            let is_long = payload.get(found.header)? & 0x80 != 0;
+            found.picture = Some((found.header, is_long));
+            found.header += if is_long { 2 } else { 1 };
         }
         if extended & 0x40 != 0 {
             found.base = Some(found.header);
@@ -127,15 +157,6 @@ impl Descriptor {
         }
         found.header += usize::from(extended & 0x30 != 0);
         (found.header <= payload.len()).then_some(found)
-    }
-
-    fn numbers(self, payload: &[u8]) -> Option<Numbers> {
-        let (at, width) = self.picture?;
-        let (picture, is_short) = match width {
-            Width::Short => (u16::from(payload[at]), true),
-            Width::Long => (u16::from_be_bytes([payload[at] & 0x7f, payload[at + 1]]), false),
-        };
-        Some(Numbers { picture, is_short, base: self.base.map(|at| payload[at]) })
     }
 }
 
@@ -152,8 +173,19 @@ pub fn size(codec: Codec, payload: &[u8]) -> Option<Size> {
     match codec {
         Codec::Opus => None,
         Codec::Vp8 => vp8_size(payload),
+        Codec::Vp9 => sizes(payload).into_iter().flatten().last(),
         Codec::H264 => h264_size(payload),
     }
+}
+
+/// How large each spatial layer of VP9 is, where its payload says so.
+pub fn sizes(payload: &[u8]) -> [Option<Size>; vp9::MAX_SPATIAL] {
+    vp9::Descriptor::parse(payload).map(|descriptor| descriptor.sizes).unwrap_or_default()
+}
+
+/// What a packet says of the layer it belongs to, if its codec has layers.
+pub fn frame(codec: Codec, payload: &[u8]) -> Option<vp9::Frame> {
+    if codec == Codec::Vp9 { Some(vp9::Descriptor::parse(payload)?.frame) } else { None }
 }
 
 /// RFC 6386 section 9.1: three bytes of frame tag, the start code, and twice 14 bits.
@@ -280,12 +312,12 @@ mod tests {
     fn the_numbers_of_vp8_wrap_within_their_width() {
         let numbers = Numbers::of(Codec::Vp8, &KEYFRAME).expect("it has them");
         assert_eq!(numbers, Numbers { picture: 0x7ffe, is_short: false, base: Some(0xff) });
-        let out = Shift { picture: 2, base: 3 }.apply(&Bytes::copy_from_slice(&KEYFRAME));
+        let out = Shift { picture: 2, base: 3 }.apply(Codec::Vp8, &Bytes::copy_from_slice(&KEYFRAME));
         assert_eq!(Numbers::of(Codec::Vp8, &out), Some(Numbers { picture: 0, is_short: false, base: Some(2) }));
         assert_eq!(out[5..], KEYFRAME[5..], "and nothing else moves");
 
         let short = Bytes::from_static(&[0x90, 0x80, 0x7f, 0x00]);
-        assert_eq!(Shift { picture: 1, base: 0 }.apply(&short), [0x90, 0x80, 0x00, 0x00][..]);
+        assert_eq!(Shift { picture: 1, base: 0 }.apply(Codec::Vp8, &short), [0x90, 0x80, 0x00, 0x00][..]);
         assert_eq!(Numbers::of(Codec::Vp8, &[0x10, 0x00]), None, "a sender without them");
         assert_eq!(Numbers::of(Codec::H264, &KEYFRAME), None);
     }
@@ -319,15 +351,15 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_payloads_are_read_without_harm(payload in prop::collection::vec(any::<u8>(), 0..64), shift in any::<u16>()) {
-            for codec in [Codec::Vp8, Codec::H264, Codec::Opus] {
-                let _ = size(codec, &payload);
-                let _ = Numbers::of(codec, &payload);
-            }
             let shift = Shift { picture: shift, base: 1 };
-            let out = shift.apply(&Bytes::from(payload.clone()));
-            prop_assert_eq!(out.len(), payload.len());
-            let moved = Numbers::of(Codec::Vp8, &payload).map(|numbers| numbers.shifted(shift));
-            prop_assert_eq!(Numbers::of(Codec::Vp8, &out), moved);
+            for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Opus] {
+                let _ = size(codec, &payload);
+                let out = shift.apply(codec, &Bytes::from(payload.clone()));
+                prop_assert_eq!(out.len(), payload.len());
+                let moved = Numbers::of(codec, &payload).map(|numbers| numbers.shifted(shift));
+                prop_assert_eq!(Numbers::of(codec, &out), moved);
+                prop_assert_eq!(frame(codec, &out), frame(codec, &payload));
+            }
         }
     }
 }

@@ -16,12 +16,17 @@ use crate::domain::room::keyframe::begins_keyframe;
 use crate::domain::room::keyframe::pleas_of_one;
 use crate::domain::room::layers::Ladder;
 use crate::domain::room::layers::Layer;
+use crate::domain::room::layers::MAX_RUNGS;
 use crate::domain::room::level::Loudness;
 use crate::domain::room::picture::Numbers;
 use crate::domain::room::picture::Shift;
 use crate::domain::room::picture::Size;
+use crate::domain::room::picture::frame;
 use crate::domain::room::picture::size;
+use crate::domain::room::picture::sizes;
 use crate::domain::room::red::Repeater;
+use crate::domain::room::selector::Layers;
+use crate::domain::room::selector::Part;
 use crate::domain::room::source::Source;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::words::ProducerInfo;
@@ -96,6 +101,13 @@ pub struct Consumer {
     pub(super) pleas: Allowance,
 }
 
+/// A layer of a producer: one of its sources, and what of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) ssrc: u32,
+    pub(super) layers: Layers,
+}
+
 /// What of a packet goes to the taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tap {
@@ -157,6 +169,17 @@ impl Producer {
         }
     }
 
+    /// Whether consumers get a part of what comes, each another.
+    pub(super) fn is_layered(&self) -> bool {
+        self.sources.len() > 1 || self.encoding.codec.is_scalable()
+    }
+
+    /// What comes next has nothing to do with what came before.
+    pub(super) fn begin_anew(&mut self) {
+        self.sources.iter_mut().for_each(|source| source.rungs = None);
+        self.forwarders().for_each(Forwarder::interrupt);
+    }
+
     pub(super) fn has_source(&self, ssrc: u32) -> bool {
         self.sources.iter().any(|source| source.ssrc == ssrc)
     }
@@ -175,7 +198,15 @@ impl Producer {
                     .map(|timestamp| (other.ssrc, timestamp));
             }
         }
-        Incoming { ssrc, seq, timestamp, key, numbers: Numbers::of(codec, payload), elsewhere }
+        Incoming {
+            ssrc,
+            seq,
+            timestamp,
+            key,
+            numbers: Numbers::of(codec, payload),
+            frame: frame(codec, payload),
+            elsewhere,
+        }
     }
 
     /// Notes a packet; only a fresh one is for the consumers.
@@ -190,14 +221,18 @@ impl Producer {
             && let Some(size) = size(codec, payload)
         {
             source.size = Some(size);
+            if let Some(rungs) = &mut source.rungs {
+                rungs.resize(sizes(payload));
+            }
         }
         arrival
     }
 
-    /// What of a packet goes to the taps: everything of a producer with one source, one layer of another.
+    /// What of a packet goes to the taps: everything of a producer without layers, the layers of another that they have use for.
     pub fn tap(&mut self, now: Instant, packet: &Incoming) -> Option<Tap> {
-        if self.sources.len() < 2 {
-            let out = Outgoing { seq: packet.seq, timestamp: packet.timestamp, shift: Shift::default() };
+        if !self.is_layered() {
+            let Incoming { seq, timestamp, .. } = *packet;
+            let out = Outgoing { seq, timestamp, shift: Shift::default(), part: Part::Whole };
             return Some(Tap { out, report: None });
         }
         let forwarder = &mut self.tap.as_mut()?.forwarder;
@@ -209,7 +244,7 @@ impl Producer {
 
     /// Takes a sender report. Gives the one for the taps, if it is of what they get.
     pub fn report(&mut self, ssrc: u32, ntp: u64, rtp: u32) -> Option<(u64, u32)> {
-        let is_layered = self.sources.len() > 1;
+        let is_layered = self.is_layered();
         let source = self.sources.iter_mut().find(|source| source.ssrc == ssrc)?;
         source.report = Some((ntp, rtp));
         if !is_layered {
@@ -221,7 +256,7 @@ impl Producer {
 
     /// The clock of what the taps get, as far as its sender told it.
     pub(super) fn tapped_report(&self) -> Option<(u64, u32)> {
-        if self.sources.len() < 2 {
+        if !self.is_layered() {
             return self.sources.first()?.report;
         }
         let forwarder = &self.tap.as_ref()?.forwarder;
@@ -230,19 +265,30 @@ impl Producer {
         Some((ntp, forwarder.timestamp(flowing, rtp)?))
     }
 
-    /// The source that the taps get, if it is one of several.
+    /// The source that the taps get, if they do not get everything.
     pub(super) fn tapped_source(&self) -> Option<u32> {
-        if self.sources.len() > 1 { self.tap.as_ref().and_then(|tap| tap.forwarder.source()) } else { None }
+        if self.is_layered() { self.tap.as_ref().and_then(|tap| tap.forwarder.source()) } else { None }
     }
 
     pub(super) fn forget_reports(&mut self) {
         self.sources.iter_mut().for_each(|source| source.report = None);
     }
 
-    /// The layers that are sent now, with their SSRCs.
-    pub(super) fn ladder(&self, now: Instant) -> (Ladder, [u32; MAX_SOURCES]) {
+    /// The layers that are sent now, and how to choose each.
+    pub(super) fn ladder(&self, now: Instant) -> (Ladder, [Choice; MAX_RUNGS]) {
+        if let [Source { ssrc, rungs: Some(rungs), .. }] = &self.sources[..] {
+            return Ladder::new(rungs.active(now).map(|(layer, layers)| (layer, Choice { ssrc: *ssrc, layers })));
+        }
         let active = self.sources.iter().filter(|source| source.meter.is_active(now));
-        Ladder::new(active.map(|source| (Layer { rate: source.meter.rate(now), size: source.size }, source.ssrc)))
+        Ladder::new(active.map(|source| {
+            let layer = Layer { rate: source.meter.rate(now), size: source.size };
+            (layer, Choice { ssrc: source.ssrc, layers: Layers::ALL })
+        }))
+    }
+
+    /// What has a forwarder send a layer.
+    pub(super) fn aim(&self, choice: Choice) -> Aim {
+        if self.sources.len() > 1 { Aim::Only(choice.ssrc) } else { Aim::Any }
     }
 
     /// Somebody needs a keyframe of what comes from `ssrc`, or of whatever comes.
@@ -269,7 +315,7 @@ impl Producer {
         let participant = self.info.participant;
         let is_video = self.encoding.codec != Codec::Opus;
         let (consumers, tap) = (&self.consumers, &self.tap);
-        let is_tapped = self.sources.len() > 1 && self.is_in_programme();
+        let is_tapped = self.is_layered() && self.is_in_programme();
         self.sources.iter_mut().filter(move |_| is_video).filter_map(move |source| {
             let unasked = matches!(source.throttle, Throttle::Idle | Throttle::Resting { .. });
             let waits = |c: &Consumer| !c.is_held() && c.forwarder.waits_for(source.ssrc) && is_open(c.outlet);
@@ -351,6 +397,7 @@ impl Consumer {
         let mut forwarder = self.forwarder;
         forwarder.interrupt();
         forwarder.aim(Aim::Any);
+        forwarder.want(Layers::ALL);
         Release { participant: self.participant, codec, outlet: self.outlet, forwarder }
     }
 }

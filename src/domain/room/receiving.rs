@@ -9,12 +9,15 @@ use crate::domain::room::downlink::TRAIN;
 use crate::domain::room::forwarder::Aim;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::layers::Ladder;
+use crate::domain::room::layers::MAX_RUNGS;
 use crate::domain::room::layers::Wish;
 use crate::domain::room::layers::share;
 use crate::domain::room::picture::Size;
+use crate::domain::room::producer::Choice;
 use crate::domain::room::producer::Consumer;
 use crate::domain::room::producer::Outlet;
 use crate::domain::room::producer::Producer;
+use crate::domain::room::producer::Tapped;
 use crate::domain::room::transit::Passage;
 use crate::domain::room::words::RoomError;
 use crate::domain::room::words::TrackSource;
@@ -97,12 +100,15 @@ impl Room {
             if producer.info.kind != MediaKind::Video {
                 continue;
             }
-            let (ladder, sources) = producer.ladder(now);
-            if producer.sources.len() > 1
-                && let Some(tap) = &mut producer.tap
-                && let Some(layer) = ladder.nearest(tap.tile)
+            let (ladder, choices) = producer.ladder(now);
+            if producer.is_layered()
+                && let Some(layer) = producer.tap.as_ref().and_then(|tap| ladder.nearest(tap.tile))
             {
-                tap.forwarder.aim(Aim::Only(sources[layer]));
+                let aim = producer.aim(choices[layer]);
+                if let Some(Tapped { forwarder, .. }) = &mut producer.tap {
+                    forwarder.aim(aim);
+                    forwarder.want(choices[layer].layers);
+                }
             }
             let first = if producer.info.source == TrackSource::Screen { SCREEN_FIRST } else { 0 };
             let is_held = producer.is_held();
@@ -110,8 +116,8 @@ impl Room {
                 peer: consumer.outlet.peer,
                 producer: index,
                 consumer: place,
-                sources,
-                wish: wish(consumer, ladder, &sources, first, is_held),
+                choices,
+                wish: wish(consumer, ladder, &choices, first, is_held),
             }));
         }
         asked.sort_by_key(|asked| asked.peer);
@@ -125,15 +131,14 @@ impl Room {
             for wish in wishes.iter().filter(|wish| wish.wanted.is_some()) {
                 let asked = &receiver[wish.of];
                 let producer = &mut self.producers[asked.producer];
-                let is_layered = producer.sources.len() > 1;
-                let aim = match wish.granted {
-                    None => Aim::Nothing,
-                    Some(layer) if is_layered => Aim::Only(asked.sources[layer]),
-                    Some(_) => Aim::Any,
-                };
+                let choice = wish.granted.map(|layer| asked.choices[layer]);
+                let aim = choice.map_or(Aim::Nothing, |choice| producer.aim(choice));
                 let forwarder = &mut producer.consumers[asked.consumer].forwarder;
                 forwarder.aim(aim);
-                if full == Some(asked.peer) && wish.granted < wish.current {
+                if let Some(choice) = choice {
+                    forwarder.want(choice.layers);
+                }
+                if full == Some(asked.peer) && wish.granted < wish.current && !forwarder.can_step_down() {
                     forwarder.interrupt();
                 }
             }
@@ -173,13 +178,17 @@ struct Asked {
     peer: u64,
     producer: usize,
     consumer: usize,
-    sources: [u32; crate::domain::room::forwarder::MAX_SOURCES],
+    choices: [Choice; MAX_RUNGS],
     wish: Wish,
 }
 
-fn wish(consumer: &Consumer, ladder: Ladder, sources: &[u32], first: u8, is_held: bool) -> Wish {
-    let flowing = consumer.forwarder.flowing();
-    let current = sources[..ladder.layers().len()].iter().position(|source| Some(*source) == flowing);
+fn wish(consumer: &Consumer, ladder: Ladder, choices: &[Choice], first: u8, is_held: bool) -> Wish {
+    let (flowing, layers) = (consumer.forwarder.flowing(), consumer.forwarder.layers());
+    let is_of_it = |choice: &Choice| Some(choice.ssrc) == flowing;
+    let choices = &choices[..ladder.layers().len()];
+    // Who gets layers that are no step of their own, as everybody does until asked for less, gets the most there is.
+    let exact = choices.iter().position(|choice| is_of_it(choice) && choice.layers == layers);
+    let current = exact.or_else(|| choices.iter().rposition(is_of_it));
     let wanted = if consumer.is_held() || is_held { None } else { ladder.nearest(consumer.tile) };
     let priority = consumer.priority.saturating_add(first);
     Wish { of: 0, ladder, priority, wanted, current, granted: None }

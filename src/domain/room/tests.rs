@@ -48,7 +48,7 @@ fn camera(room: &mut Room, participant: ParticipantId) -> ProducerId {
 }
 
 fn incoming(ssrc: u32, seq: u16) -> Incoming {
-    Incoming { ssrc, seq, timestamp: 0, key: true, numbers: None, elsewhere: [None; 2] }
+    Incoming { ssrc, seq, timestamp: 0, key: true, numbers: None, frame: None, elsewhere: [None; 2] }
 }
 
 fn notices(room: &mut Room) -> Vec<(ParticipantId, Notice)> {

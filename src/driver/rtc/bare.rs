@@ -28,6 +28,7 @@ use crate::live::rooms::Reply;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
 use crate::model::id::RoomId;
+use crate::model::media::Codec;
 
 /// A worker whose datagrams and time come from the caller.
 pub(crate) struct Bare {
@@ -101,8 +102,8 @@ impl Media {
         self.0.payload()
     }
 
-    pub(crate) fn to_bytes(&self, out: Outgoing) -> Option<Bytes> {
-        self.0.to_bytes(out)
+    pub(crate) fn to_bytes(&self, codec: Codec, out: Outgoing) -> Option<Bytes> {
+        self.0.to_bytes(codec, out)
     }
 }
 

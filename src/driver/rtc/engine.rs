@@ -25,6 +25,7 @@ use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_re
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP8;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP9;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::transport::RTCDtlsRole;
@@ -66,6 +67,9 @@ const H264: [(u8, &str); 3] = [
     (104, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
     (106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f"),
 ];
+
+/// The VP9 profile taken: 8 bits, 4:2:0 (RFC 9628 section 6).
+const VP9: &str = "profile-id=0";
 
 /// Where browsers reach this worker: over UDP at a port of its own, over TCP at the port of all workers.
 #[derive(Clone, Debug, Default)]
@@ -135,12 +139,11 @@ impl Engine {
     /// direction needs. `told` is what the one next to the wire and the peer say to each other.
     pub(super) fn build(&self, now: Instant, transport: Transport, told: &Told) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
-        // No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
-        media.register_codec(parameters(Codec::Opus, 111, MUSIC), RtpCodecKind::Audio)?;
-        media.register_codec(redundant_audio(), RtpCodecKind::Audio)?;
-        media.register_codec(parameters(Codec::Vp8, 96, ""), RtpCodecKind::Video)?;
-        for (payload_type, profile) in H264 {
-            media.register_codec(parameters(Codec::H264, payload_type, profile), RtpCodecKind::Video)?;
+        for codec in codecs(RtpCodecKind::Audio) {
+            media.register_codec(codec, RtpCodecKind::Audio)?;
+        }
+        for codec in codecs(RtpCodecKind::Video) {
+            media.register_codec(codec, RtpCodecKind::Video)?;
         }
         for parameter in ["", "pli"] {
             let feedback = RTCPFeedback { typ: "nack".to_owned(), parameter: parameter.to_owned() };
@@ -189,11 +192,29 @@ fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry,
     Ok(registry)
 }
 
+/// All codecs of a kind. No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
+fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
+    if kind == RtpCodecKind::Audio {
+        return vec![parameters(Codec::Opus, 111, MUSIC), redundant_audio()];
+    }
+    let mut codecs = vec![parameters(Codec::Vp8, 96, ""), parameters(Codec::Vp9, 98, VP9)];
+    codecs.extend(H264.map(|(payload_type, profile)| parameters(Codec::H264, payload_type, profile)));
+    codecs
+}
+
+/// All codecs of the kind of this one, which comes first.
+pub(super) fn preferences(codec: Codec) -> Vec<RTCRtpCodecParameters> {
+    let mut codecs = codecs(kind(codec));
+    codecs.sort_by_key(|each| each.rtp_codec.mime_type != mime_type(codec));
+    codecs
+}
+
 /// The codec as an encoding of ours names it.
 pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
     match codec {
         Codec::Opus => parameters(codec, 0, MUSIC),
         Codec::Vp8 => parameters(codec, 0, ""),
+        Codec::Vp9 => parameters(codec, 0, VP9),
         Codec::H264 => parameters(codec, 0, H264[1].1),
     }
     .rtp_codec
@@ -202,7 +223,7 @@ pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
 pub(super) const fn kind(codec: Codec) -> RtpCodecKind {
     match codec {
         Codec::Opus => RtpCodecKind::Audio,
-        Codec::Vp8 | Codec::H264 => RtpCodecKind::Video,
+        Codec::Vp8 | Codec::Vp9 | Codec::H264 => RtpCodecKind::Video,
     }
 }
 
@@ -210,6 +231,7 @@ pub(super) const fn mime_type(codec: Codec) -> &'static str {
     match codec {
         Codec::Opus => MIME_TYPE_OPUS,
         Codec::Vp8 => MIME_TYPE_VP8,
+        Codec::Vp9 => MIME_TYPE_VP9,
         Codec::H264 => MIME_TYPE_H264,
     }
 }
@@ -224,7 +246,9 @@ fn redundant_audio() -> RTCRtpCodecParameters {
 fn parameters(codec: Codec, payload_type: u8, fmtp: &str) -> RTCRtpCodecParameters {
     let (channels, rtcp_feedback) = match codec {
         Codec::Opus => (2, Vec::new()),
-        Codec::Vp8 | Codec::H264 => (0, vec![RTCPFeedback { typ: "ccm".to_owned(), parameter: "fir".to_owned() }]),
+        Codec::Vp8 | Codec::Vp9 | Codec::H264 => {
+            (0, vec![RTCPFeedback { typ: "ccm".to_owned(), parameter: "fir".to_owned() }])
+        }
     };
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {

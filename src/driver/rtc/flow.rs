@@ -13,6 +13,7 @@ use crate::domain::room::keyframe::Plea;
 use crate::domain::room::picture::Shift;
 use crate::domain::room::producer::Tap;
 use crate::domain::room::red::Repeater;
+use crate::domain::room::selector::Part;
 use crate::domain::room::transit::Passage;
 use crate::domain::room::window::Arrival;
 use crate::driver::rtc::delays::leg;
@@ -279,6 +280,7 @@ impl Host {
         if let Some(loudness) = media.loudness() {
             producer.note_loudness(loudness);
         }
+        let codec = producer.encoding.codec;
         // Consumers that switched layers together share the payload rewritten for them.
         let mut shifted = (Shift::default(), media.payload().clone());
         let mut twice = Twice::default();
@@ -291,9 +293,11 @@ impl Host {
             let flowed = consumer.flows();
             let Some(out) = consumer.forward(now, &packet) else { continue };
             if shifted.0 != out.shift {
-                shifted = (out.shift, out.shift.apply(media.payload()));
+                shifted = (out.shift, out.shift.apply(codec, media.payload()));
             }
-            if flowed
+            if out.part == Part::Number {
+                line.peer.write_empty(now, outlet.lane, out);
+            } else if flowed
                 && let Some((form, plain)) = line.peer.redundancy(outlet.lane)
                 && let Some(twice) = twice.of(&producer.repeater, plain, &packet, media.payload())
             {
@@ -315,7 +319,7 @@ impl Host {
             return;
         }
         let Some(Tap { out, report }) = producer.tap(now, &packet) else { return };
-        let Some(packet) = media.to_bytes(out) else { return };
+        let Some(packet) = media.to_bytes(codec, out) else { return };
         for tap in &hosted.taps {
             if let Some((ntp, rtp)) = report {
                 let sent = tap.media.try_send(TapMedia::SenderReport { track, ntp, rtp });

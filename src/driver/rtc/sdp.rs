@@ -97,6 +97,7 @@ fn encoding(map: &str) -> Option<Encoding> {
     let codec = match name.split('/').next()?.to_ascii_lowercase().as_str() {
         "opus" => Codec::Opus,
         "vp8" => Codec::Vp8,
+        "vp9" => Codec::Vp9,
         "h264" => Codec::H264,
         _ => return None,
     };

@@ -1,6 +1,7 @@
 /** A room as the studio knows it: join once, stay joined through lost connections, always one plain picture of how things are. */
 
 import { retryDelay } from "./backoff";
+import type { CameraForm } from "./pictures";
 import type { Level, MediaKind, ParticipantInfo, Path, TrackSource } from "./protocol";
 import { ConnectionLost, Refused } from "./signalling";
 import type { OpenSocket } from "./signalling";
@@ -139,14 +140,20 @@ export class Room {
 
   /** Sends this track as `source` from now on, also after a reconnect; `null` stops sending it. The track stays the caller's. */
   setTrack(source: TrackSource, track: MediaStreamTrack | null): void {
-    const paused = this.wanted.get(source)?.paused ?? false;
-    this.wanted.set(source, { track, paused });
+    const known = this.wanted.get(source) ?? { paused: false };
+    this.wanted.set(source, { ...known, track });
     this.visit?.publish(this.wanted);
   }
 
+  /** How the camera is sent from the next time on that it is offered; what is on its way stays as it is. */
+  setCameraForm(form: CameraForm): void {
+    const known = this.wanted.get("camera") ?? { track: null, paused: false };
+    this.wanted.set("camera", { ...known, form });
+  }
+
   setPaused(source: TrackSource, paused: boolean): void {
-    const track = this.wanted.get(source)?.track ?? null;
-    this.wanted.set(source, { track, paused });
+    const known = this.wanted.get(source) ?? { track: null };
+    this.wanted.set(source, { ...known, paused });
     this.visit?.publish(this.wanted);
   }
 

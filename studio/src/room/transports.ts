@@ -1,7 +1,10 @@
 /** The two peer connections of a visit: one we offer on, for what we send, and one we answer on, for what we hear and see. */
 
 import { JitterBuffers } from "./jitter";
+import { pictureEncodings, preferCodecs } from "./pictures";
+import type { CameraForm } from "./pictures";
 import type { ConsumerInfo, JitterBuffer, ProducerInfo, TrackSource, TransportName } from "./protocol";
+import { Repeat } from "./repeat";
 import { withMusicMode, withSeparateStreams } from "./sdp";
 import type { Signalling } from "./signalling";
 
@@ -12,29 +15,16 @@ export interface Outgoing {
   /** `null` keeps the source's place but sends nothing. */
   track: MediaStreamTrack | null;
   paused: boolean;
+  /** Of a camera; it holds from the first offer on. In sizes unless told otherwise. */
+  form?: CameraForm;
 }
 
 /** ICE recovers from short gaps by itself; after this long a restart is faster than hoping. */
 const RESTART_AFTER_MS = 3000;
 
-/** A camera in as many sizes as it has room for, so that everybody gets the one their tile and their link have room for. */
-const CAMERA_ENCODINGS: readonly RTCRtpEncodingParameters[][] = [
-  [{ rid: "f", maxBitrate: 300_000, maxFramerate: 30 }],
-  [
-    { rid: "q", scaleResolutionDownBy: 2, maxBitrate: 150_000, maxFramerate: 30 },
-    { rid: "f", maxBitrate: 700_000, maxFramerate: 30 },
-  ],
-  [
-    { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000, maxFramerate: 30 },
-    { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 30 },
-    { rid: "f", maxBitrate: 1_200_000, maxFramerate: 30 },
-  ],
-];
-/** Of a camera with fewer pixels than these Chromium sends two sizes or one: the lowest of those asked for, never the full one. */
-const PIXELS_FOR_THREE = 960 * 540;
-const PIXELS_FOR_TWO = 480 * 270;
-/** One size, in which its text stays readable; it seldom moves. */
-const SCREEN_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 2_500_000, maxFramerate: 15 };
+/** Browsers tell the loss of what they send anew about every second. */
+const REPORT_MS = 3000;
+
 const AUDIO_ENCODING: RTCRtpEncodingParameters = { maxBitrate: 256_000, priority: "high", networkPriority: "high" };
 
 /** Shared by both directions: candidates, connection state, and the restart of a link that stays down. */
@@ -138,6 +128,17 @@ interface Line {
 
 export class SendTransport extends Transport {
   private readonly lines = new Map<TrackSource, Line>();
+  private readonly repeat = new Repeat();
+  /** Whether sound goes twice now. */
+  private repeats = false;
+  /** Packets of sound sent, and sent again, until the last look. */
+  private packets = { sent: 0, again: 0 };
+  private readonly reports = setInterval(() => void this.report(), REPORT_MS);
+
+  override close(): void {
+    clearInterval(this.reports);
+    super.close();
+  }
 
   /** Makes what is sent equal to what is wanted: new sources are offered together, known ones change without an offer. */
   reconcile(wanted: ReadonlyMap<TrackSource, Outgoing>): void {
@@ -184,18 +185,47 @@ export class SendTransport extends Transport {
 
   private async offerNew(wanted: ReadonlyMap<TrackSource, Outgoing>): Promise<void> {
     let added = false;
-    for (const [source, { track }] of wanted) {
+    for (const [source, { track, form = "sizes" }] of wanted) {
       if (track === null || this.lines.has(source)) continue;
       const transceiver = this.pc.addTransceiver(track, {
         direction: "sendonly",
         streams: [new MediaStream()],
-        sendEncodings: encodings(source, track),
+        sendEncodings: track.kind === "audio" ? [AUDIO_ENCODING] : pictureEncodings(source, track, form),
       });
-      if (track.kind === "video") preferCommonCodecs(transceiver);
+      if (track.kind === "video") preferCodecs(transceiver, form);
+      else preferRepeats(transceiver, this.repeats);
       this.lines.set(source, { transceiver, producer: null, paused: false });
       added = true;
     }
     if (added) await this.negotiate();
+  }
+
+  /** Looks how much of the sound is lost on its way, and has it go twice or once as that asks for. */
+  private async report(): Promise<void> {
+    const audio = this.lines.get("microphone");
+    if (this.state !== "up" || audio === undefined) return;
+    let missing: number | undefined;
+    let roundTrip: number | undefined;
+    let packets = { sent: 0, again: 0 };
+    for (const report of (await this.pc.getStats()).values()) {
+      if (report.type === "remote-inbound-rtp" && report.kind === "audio") missing = report.fractionLost;
+      else if (report.type === "candidate-pair" && report.nominated) roundTrip = report.currentRoundTripTime;
+      else if (report.type === "outbound-rtp" && report.kind === "audio") {
+        packets = { sent: report.packetsSent ?? 0, again: report.retransmittedPacketsSent ?? 0 };
+      }
+    }
+    // What was lost and asked for again is not missing any more, but comes too late for a short jitter buffer.
+    const again = Math.max(0, packets.again - this.packets.again);
+    const sent = Math.max(1, packets.sent - this.packets.sent);
+    this.packets = packets;
+    if (missing === undefined) return;
+    const lost = Math.min(1, Math.max(missing, again / sent));
+    this.repeat.report(Date.now(), lost, roundTrip === undefined ? undefined : roundTrip * 1000);
+    if (this.repeat.isOn === this.repeats) return;
+    this.repeats = this.repeat.isOn;
+    this.enqueue(async () => {
+      if (preferRepeats(audio.transceiver, this.repeats)) await this.negotiate();
+    });
   }
 
   private async negotiate(options: RTCOfferOptions = {}): Promise<void> {
@@ -270,14 +300,6 @@ export class RecvTransport extends Transport {
   }
 }
 
-function encodings(source: TrackSource, track: MediaStreamTrack): RTCRtpEncodingParameters[] {
-  if (track.kind === "audio") return [AUDIO_ENCODING];
-  if (source === "screen") return [SCREEN_ENCODING];
-  const { width = 1280, height = 720 } = track.getSettings();
-  const pixels = width * height;
-  return CAMERA_ENCODINGS[pixels >= PIXELS_FOR_THREE ? 2 : pixels >= PIXELS_FOR_TWO ? 1 : 0] ?? [];
-}
-
 /** Asks for the shortest jitter buffer the network allows; browsers without the hint choose by themselves. */
 function hearEarly(receiver: RTCRtpReceiver): void {
   if (receiver.track.kind === "audio" && "jitterBufferTarget" in receiver) {
@@ -285,11 +307,12 @@ function hearEarly(receiver: RTCRtpReceiver): void {
   }
 }
 
-/** VP8 first, H.264 next: the two every gateway and browser shares. VP8 keeps its frame rate on small machines. */
-function preferCommonCodecs(transceiver: RTCRtpTransceiver): void {
-  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs;
-  if (codecs === undefined || !("setCodecPreferences" in transceiver)) return;
-  const rank = (codec: RTCRtpCodec): number => ["video/vp8", "video/h264"].indexOf(codec.mimeType.toLowerCase());
-  const common = codecs.filter((codec) => rank(codec) >= 0).sort((a, b) => rank(a) - rank(b));
-  if (common.length > 0) transceiver.setCodecPreferences(common);
+/** Puts redundant sound before plain, or behind it. `false` where the browser has none, or lets nobody choose. */
+function preferRepeats(transceiver: RTCRtpTransceiver, repeats: boolean): boolean {
+  const codecs = RTCRtpReceiver.getCapabilities("audio")?.codecs ?? [];
+  const isRed = (codec: RTCRtpCodec): boolean => codec.mimeType.toLowerCase() === "audio/red";
+  if (!codecs.some(isRed) || !("setCodecPreferences" in transceiver)) return false;
+  const rank = (codec: RTCRtpCodec): number => (isRed(codec) === repeats ? 0 : 1);
+  transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
+  return true;
 }

@@ -9,6 +9,7 @@ import type { Decisions, Level, Path, Quality, RoomView } from "../room";
 import { forgetInvitation } from "../token";
 import type { Invitation } from "../token";
 import { Broadcast } from "./broadcast";
+import { CameraSetting } from "./camera";
 import { Inputs } from "./inputs";
 import { localStore, Mix } from "./mix";
 import { report, warn } from "./toasts";
@@ -29,6 +30,8 @@ export class Studio {
   readonly broadcast: Signal<Broadcast | null> = signal(null);
   /** How loud we hear each of the others. */
   readonly mix: Mix;
+  /** How the camera is sent. */
+  readonly cameraSetting = new CameraSetting(localStore());
   /** Tracks that sound now, as the gateway hears them. */
   readonly sounding: Signal<ReadonlySet<string>> = signal(new Set());
 
@@ -60,6 +63,7 @@ export class Studio {
 
   join(): void {
     this.leaveQuietly();
+    this.room.setCameraForm(this.cameraSetting.form.value);
     this.undo = [
       this.room.subscribe((view) => {
         this.view.value = view;

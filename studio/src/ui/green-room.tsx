@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 
 import type { Studio } from "../state/studio";
 import { DeviceSettings } from "./device-settings";
+import { Select } from "./fields";
 import { Camera, CameraOff, Headphones, Mark, Mic, MicOff } from "./icons";
 import { Picture } from "./media";
 
@@ -51,6 +52,13 @@ function SoundCheck({ studio }: { studio: Studio }): JSX.Element {
           </p>
         ) : null}
         <DeviceSettings inputs={inputs} />
+        <Select
+          label="Your camera is sent"
+          testid="camera-form-select"
+          choices={studio.cameraSetting.choices}
+          chosen={studio.cameraSetting.form.value}
+          onChoose={(id) => studio.cameraSetting.choose(id)}
+        />
         <p class="hint">
           <Headphones />
           <span>

@@ -70,7 +70,8 @@ impl Band {
     /// Who hears Anna's next packet.
     fn hearers(&mut self, seq: u16) -> Vec<ParticipantId> {
         let timestamp = u32::from(seq) * 480;
-        let packet = Incoming { ssrc: SSRC, seq, timestamp, key: true, numbers: None, elsewhere: [None; 2] };
+        let packet =
+            Incoming { ssrc: SSRC, seq, timestamp, key: true, numbers: None, frame: None, elsewhere: [None; 2] };
         let producer = self.room.source(self.anna, SSRC).expect("bound");
         if producer.is_held() {
             return Vec::new();

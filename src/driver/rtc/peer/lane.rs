@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::red::Redundancy;
+use crate::domain::room::selector::Part;
 use crate::driver::rtc::engine;
 use crate::driver::rtc::media::Media;
 use crate::driver::rtc::peer::Form;
@@ -61,6 +62,11 @@ impl Peer {
             send_encodings: Vec::new(),
         };
         let transceiver = guarded(|| self.pc.add_transceiver_from_track(track, Some(init)))?;
+        if let Some(mut transceiver) = self.pc.rtp_transceiver(transceiver) {
+            // The first answer says for good which codecs of a kind there are between the two, so that it has to be asked about all
+            // of them. Later they are not news, and those that were not taken are refused.
+            let _known = guarded(|| transceiver.set_codec_preferences(engine::preferences(codec)));
+        }
         self.lanes.push(Lane {
             transceiver,
             ssrc,
@@ -132,7 +138,8 @@ impl Peer {
             Form::Plain(payload) => (*plain, payload),
             Form::Twice(payload_type, payload) => (payload_type, payload),
         };
-        let header = rtc::rtp::Header { marker: media.marker(), ..header(*ssrc, payload_type, out) };
+        let marker = media.marker() || out.part == Part::Last;
+        let header = rtc::rtp::Header { marker, ..header(*ssrc, payload_type, out) };
         self.send(now, rtc::rtp::Packet { header, payload: payload.clone() });
     }
 

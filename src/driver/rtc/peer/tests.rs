@@ -15,6 +15,7 @@ use rtc::rtp_transceiver::RTCRtpReceiverId;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::picture::Shift;
 use crate::domain::room::red::Repeater;
+use crate::domain::room::selector::Part;
 use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::media::Media;
@@ -78,6 +79,27 @@ fn dtls_that_comes_before_ice_is_kept_for_it_in_a_bounded_place() {
     }
     assert!(offerer.1.is_connected() && answerer.1.is_connected(), "half a second is enough");
     assert!(answerer.1.held.is_empty(), "what was kept has been handed on");
+}
+
+#[test]
+fn what_comes_later_may_have_another_codec_than_what_came_first() {
+    let start = Instant::now();
+    let (mut near, mut far) = (peer(start, 1), peer(start, 2));
+    let mut lanes = Vec::new();
+    for (round, codec) in (0..).zip([Codec::Vp8, Codec::Opus, Codec::H264, Codec::Vp9, Codec::Vp8]) {
+        lanes.push(near.1.open_lane(codec, "stream").expect("a lane"));
+        let offer = near.1.offer(start, false).expect("an offer");
+        let answer = far.1.answer(start, &offer, |_| None).expect("an answer");
+        near.1.accept(start, &answer).expect("acceptable");
+        for step in 0..50u32 {
+            let now = start + STEP * (round * 50 + step);
+            tend(now, &mut near.1);
+            tend(now, &mut far.1);
+            carry(now, &mut near, &mut far);
+            carry(now, &mut far, &mut near);
+        }
+        assert!(lanes.iter().all(|lane| near.1.is_open(*lane)), "{codec:?} after others");
+    }
 }
 
 #[test]
@@ -211,7 +233,7 @@ fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
         let now = go_on(&mut sender, &mut receiver);
         let payload = vec![0x10, 0, 7, 7].into();
         let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() }, None);
-        let out = Outgoing { seq, timestamp: 7, shift: Shift::default() };
+        let out = Outgoing { seq, timestamp: 7, shift: Shift::default(), part: Part::Whole };
         sender.1.write(now, lane, out, &media, Form::Plain(media.payload()));
     }
     let &Source { ssrc: media_ssrc, transceiver, .. } = receiver.1.sources.first().expect("packets came");
@@ -253,7 +275,7 @@ fn sound_goes_twice_where_it_is_lost_and_comes_out_once_each() {
         let (number, timestamp) = (u16::from(seq), u32::from(seq) * 480);
         if let Some(twice) = repeater.repeat(plain, number, timestamp, &payload) {
             let media = Media::new(rtc::rtp::Packet::default(), None);
-            let out = Outgoing { seq: number, timestamp, shift: Shift::default() };
+            let out = Outgoing { seq: number, timestamp, shift: Shift::default(), part: Part::Whole };
             sender.1.write(now, lane, out, &media, Form::Twice(form, &twice));
         }
         repeater.remember(number, timestamp, &payload);

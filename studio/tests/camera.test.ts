@@ -1,0 +1,26 @@
+import { describe, expect, it } from "vitest";
+
+import { CameraSetting } from "../src/state/camera";
+
+function storage(kept: Map<string, string> = new Map()): Pick<Storage, "getItem" | "setItem"> {
+  return { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => void kept.set(key, value) };
+}
+
+describe("how the camera is sent", () => {
+  it("is in sizes until its owner chooses layers, and remembered then", () => {
+    const store = storage();
+    const setting = new CameraSetting(store, true);
+    expect(setting.form.value).toBe("sizes");
+    expect(setting.choices.map((each) => each.id)).toEqual(["sizes", "layers"]);
+    setting.choose("layers");
+    expect(new CameraSetting(store, true).form.value).toBe("layers");
+    new CameraSetting(store, true).choose("anything");
+    expect(new CameraSetting(store, true).form.value).toBe("sizes");
+  });
+
+  it("is in sizes in a browser that knows no layers, whatever was chosen in another", () => {
+    const setting = new CameraSetting(storage(new Map([["jamcast.camera.form", "layers"]])), false);
+    expect(setting.form.value).toBe("sizes");
+    expect(setting.choices).toEqual([]);
+  });
+});
