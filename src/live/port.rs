@@ -18,6 +18,7 @@ use crate::model::id::RecordingId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
 use crate::model::id::UserId;
+use crate::model::media::MediaKind;
 use crate::model::role::ApiRole;
 use crate::model::role::Principal;
 use crate::model::role::RoomGrant;
@@ -204,6 +205,8 @@ pub trait Store: Send + Sync {
     async fn delete_stream(&self, id: StreamId) -> Result<bool, StoreError>;
 
     async fn create_recording(&self, recording: &RecordingRow) -> Result<(), StoreError>;
+    /// Keeps when the file's first moment was.
+    async fn set_recording_zero(&self, id: RecordingId, zero_at_ms: i64) -> Result<(), StoreError>;
     async fn finish_recording(
         &self,
         id: RecordingId,
@@ -269,6 +272,8 @@ pub struct StreamRow {
     pub programme: ProgrammeSpec,
     pub destinations: Vec<DestinationId>,
     pub record: bool,
+    /// Whether the musicians' own tracks are recorded beside the programme.
+    pub stems: bool,
     pub idempotency_key: Option<String>,
     pub state: StreamState,
     pub reason: Option<String>,
@@ -299,10 +304,24 @@ pub struct RecordingRow {
     pub part: u32,
     /// File name within the recordings folder.
     pub file: String,
+    /// Whose track it is; `None` for the programme.
+    pub stem: Option<StemRow>,
     pub created_at_ms: i64,
+    /// When the file's first moment was, the same for all files of a part; one that never began has none.
+    pub zero_at_ms: Option<i64>,
     pub ended_at_ms: Option<i64>,
     pub size_bytes: Option<i64>,
     pub failure: Option<String>,
+    /// Whether retention leaves it alone.
+    pub kept: bool,
+}
+
+/// What a stem holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StemRow {
+    /// The name in the room; of a shared screen with "(screen)".
+    pub musician: String,
+    pub media: MediaKind,
 }
 
 #[derive(Debug, thiserror::Error)]

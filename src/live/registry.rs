@@ -67,6 +67,8 @@ pub struct NewStream {
     /// In the order they are shown; one named twice is sent to once.
     pub destinations: Vec<DestinationId>,
     pub record: bool,
+    /// Whether the musicians' own tracks are recorded beside the programme.
+    pub stems: bool,
     pub idempotency_key: Option<String>,
 }
 
@@ -153,6 +155,7 @@ impl Registry {
             programme: new.programme,
             destinations,
             record: new.record,
+            stems: new.stems,
             idempotency_key: new.idempotency_key,
             state: StreamState::Created,
             reason: None,
@@ -334,7 +337,8 @@ impl Registry {
             && row.title == asked.title
             && row.programme == asked.programme
             && row.destinations == asked.destinations
-            && row.record == asked.record;
+            && row.record == asked.record
+            && row.stems == asked.stems;
         if same { self.get(row.id).await } else { Err(StreamError::KeyReused) }
     }
 

@@ -96,6 +96,8 @@ pub struct StreamSnapshot {
     #[schema(value_type = Object)]
     pub programme: ProgrammeSpec,
     pub record: bool,
+    /// Whether the musicians' own tracks are recorded beside the programme.
+    pub stems: bool,
     pub state: StreamState,
     /// Why it failed, or what is wrong while it runs.
     pub reason: Option<String>,

@@ -18,6 +18,7 @@ use crate::mixer::pipelines::Pipelines;
 use crate::mixer::probe::probe;
 use crate::mixer::programme::Programme;
 use crate::mixer::recorder::Recorder;
+use crate::mixer::stems::Stems;
 use crate::mixer::strip::Setting;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::usage;
@@ -92,6 +93,7 @@ struct Show {
     recorder: Option<Recorder>,
     closing: Vec<Recorder>,
     recorded_bytes: u64,
+    stems: Stems,
     late_packets: u64,
     stats_at: i64,
     meters_at: i64,
@@ -164,6 +166,7 @@ impl Conductor {
 impl Show {
     fn begin(pipelines: Pipelines, spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
         let feed = Arc::new(Feed::new(outbox.clone()));
+        let stems = Stems::new(Arc::new(pipelines.clone()));
         let programme = Programme::start(pipelines, spec, &feed)?;
         outbox.report(Report::Playing);
         Ok(Self {
@@ -180,6 +183,7 @@ impl Show {
             recorder: None,
             closing: Vec::new(),
             recorded_bytes: 0,
+            stems,
             late_packets: 0,
             stats_at: monotonic() + SECOND,
             meters_at: monotonic() + METERS,
@@ -195,6 +199,7 @@ impl Show {
                 for input in self.inputs.iter_mut().filter(|input| input.track().track == *track) {
                     input.sender_report(self.clocks.entry(input.source()).or_default(), *ntp, *rtp);
                 }
+                self.stems.sender_report(*track, *ntp, *rtp);
             }
             Control::ForceKeyframe => self.programme.force_keyframe(),
             Control::SetBitrate { video_kbps } => self.programme.set_bitrate((*video_kbps).max(1)),
@@ -204,6 +209,7 @@ impl Show {
     }
 
     fn packet(&mut self, tapped: TappedPacket) {
+        self.stems.packet(&tapped);
         if let Some(input) = self.inputs.iter_mut().find(|input| input.track().track == tapped.track) {
             let shared = self.clocks.entry(input.source()).or_default();
             input.packet(tapped, shared);
@@ -249,6 +255,7 @@ impl Show {
         }
         self.place_canvases(scene, now);
         self.record(scene.recording.as_deref());
+        self.stems.reconcile(&scene.stems, &self.reports, &self.outbox);
         Ok(())
     }
 
@@ -326,6 +333,7 @@ impl Show {
             canvas.advance(now, &self.programme, &self.outbox);
         }
         self.watch_recordings();
+        self.stems.advance(now, self.stems_zero(now), &self.outbox);
         if now >= self.stats_at {
             self.stats_at += SECOND;
             self.outbox.report(Report::Stats(self.stats()));
@@ -337,8 +345,17 @@ impl Show {
         Ok(())
     }
 
+    /// Where stems begin: with the recording, or at once if there is none.
+    fn stems_zero(&self, now: i64) -> Option<i64> {
+        let Some(recorder) = &self.recorder else { return Some(now) };
+        recorder.zero().and_then(|us| i64::try_from(us).ok()).map(|us| us.saturating_mul(1000))
+    }
+
     fn watch_recordings(&mut self) {
         let now = Instant::now();
+        if let Some(report) = self.recorder.as_mut().and_then(Recorder::news) {
+            self.outbox.report(report);
+        }
         if self.recorder.as_ref().is_some_and(Recorder::wants_keyframe) {
             self.programme.force_keyframe();
         }
@@ -401,8 +418,10 @@ impl Show {
     /// Closes the recordings and ends all pipelines; bounded by the time a recording may take to close.
     fn finish(&mut self) {
         self.close_recording();
-        while !self.closing.is_empty() {
+        self.stems.close(&self.outbox);
+        while !(self.closing.is_empty() && self.stems.is_idle()) {
             self.watch_recordings();
+            self.stems.advance(monotonic(), None, &self.outbox);
             std::thread::park_timeout(Duration::from_millis(5));
         }
         self.outbox.report(Report::Stats(self.stats()));

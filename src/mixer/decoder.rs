@@ -40,7 +40,7 @@ use crate::model::scene::SourceTrack;
 
 /// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds: 312 samples at 48 kHz of libopus'
 /// looking ahead. RTP has no pre-skip to say so.
-const OPUS_DELAY: i64 = 6_500_000;
+pub(super) const OPUS_DELAY: i64 = 6_500_000;
 
 /// What a decoder is to do with what it decodes.
 #[derive(Clone, Copy, Debug)]

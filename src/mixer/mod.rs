@@ -4,7 +4,8 @@
 //! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
 //! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
 //! ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
-//! carry the frames back, [`recorder`] writes them to disk. [`pipelines`] has the texts that all of it is built from, [`probe`] tries them.
+//! carry the frames back, [`recorder`] writes them to disk, and beside it [`stems`] write each musician's tracks as they came. [`pipelines`]
+//! has the texts that all of it is built from, [`probe`] tries them.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
@@ -22,6 +23,7 @@ mod logo;
 mod look;
 mod loudness;
 mod master;
+mod opus;
 mod outbox;
 mod packet;
 mod painter;
@@ -32,10 +34,13 @@ mod programme;
 mod recorder;
 mod reorder;
 mod sandbox;
+mod stem;
+mod stems;
 mod strip;
 mod timing;
 mod usage;
 mod vp9;
+mod writing;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -144,6 +149,12 @@ fn wait_for_more(socket: &UnixStream, most: i64) -> Result<(), Error> {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(io::Error::from(error).into()),
     }
+}
+
+/// What the clock on the wall showed at a monotonic time in nanoseconds, in milliseconds since the Unix epoch.
+fn unix_ms(at: i64) -> i64 {
+    let wall = clock_gettime(ClockId::Realtime);
+    (wall.tv_sec * SECOND + wall.tv_nsec - monotonic() + at) / (SECOND / 1000)
 }
 
 /// The machine's monotonic clock, nanoseconds: the same clock GStreamer and the gateway read.

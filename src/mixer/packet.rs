@@ -1,9 +1,12 @@
-//! The four header fields of an RTP packet the mixer steers by (RFC 3550 section 5.1).
+//! The header fields of an RTP packet the mixer steers by, and where its payload is (RFC 3550 section 5.1).
+
+use bytes::Buf;
+use bytes::Bytes;
 
 /// Length of the fixed header in bytes.
 pub(super) const FIXED_HEADER: usize = 12;
 
-/// What the mixer reads of a packet; the payload stays with the depayloader.
+/// What the mixer reads of a packet; the payload of a picture stays with the depayloader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub payload_type: u8,
@@ -26,9 +29,40 @@ impl Header {
     }
 }
 
+/// What the packet carries, without sources, extension and padding; `None` for one whose lengths do not fit.
+pub(super) fn payload(mut packet: Bytes) -> Option<Bytes> {
+    let first = *packet.first()?;
+    let (padded, extended, sources) = (first & 0x20 != 0, first & 0x10 != 0, usize::from(first & 0x0f));
+    if padded {
+        let padding = usize::from(*packet.last()?).max(1);
+        packet.truncate(packet.len().checked_sub(padding)?);
+    }
+    skip(&mut packet, FIXED_HEADER + 4 * sources)?;
+    if extended {
+        let words = packet.get(2..4).map(|length| u16::from_be_bytes([length[0], length[1]]))?;
+        skip(&mut packet, 4 + 4 * usize::from(words))?;
+    }
+    Some(packet)
+}
+
+fn skip(packet: &mut Bytes, length: usize) -> Option<()> {
+    (packet.len() >= length).then(|| packet.advance(length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_payload_is_what_neither_header_nor_padding_is() {
+        let packet = |first: u8, rest: &[u8]| payload([&[first][..], &[0; 11], rest].concat().into());
+        assert_eq!(packet(0x80, b"jam").as_deref(), Some(&b"jam"[..]));
+        assert_eq!(packet(0xa0, b"jam\0\x02").as_deref(), Some(&b"jam"[..]));
+        assert_eq!(packet(0x91, b"ssrc\xbe\xde\0\x01wordjam").as_deref(), Some(&b"jam"[..]));
+        for (first, rest) in [(0xa0, &b"jam\xff"[..]), (0x8f, b"jam"), (0x90, b"\0\0\xff\xffjam"), (0x90, b"\0")] {
+            assert_eq!(packet(first, rest), None, "{first:02x} {rest:02x?}");
+        }
+    }
 
     #[test]
     fn only_rtp_version_2_is_read() {

@@ -15,6 +15,9 @@ pub(super) enum Piece {
     Recording,
     Decoder(Codec),
     Canvas(CanvasFormat),
+    /// The file that a stem becomes; stems themselves begin with it.
+    StemFile,
+    Stem(Codec),
 }
 
 /// One file of `pipelines/`.
@@ -31,7 +34,10 @@ pub(super) struct Blueprint {
 const PROGRAMME: &[&str] = &["width", "height", "fps", "video_kbps", "video_bps", "keyframe_frames", "audio_bps"];
 const DECODER: &[&str] = &["payload_type", "most_pixels"];
 const CANVAS: &[&str] = &["width", "height", "most_pixels"];
+const STEM: &[&str] = &["payload_type"];
 const ENDS: &[&str] = &["in", "out"];
+
+const CODECS: [Codec; 4] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264];
 
 /// The hole of a programme that is filled with a text: the encoder's.
 const ENCODER: &str = "{encoder}";
@@ -53,9 +59,10 @@ impl Piece {
             CanvasFormat::Png,
             CanvasFormat::Rgba,
         ];
-        [Self::Programme, Self::Recording]
+        [Self::Programme, Self::Recording, Self::StemFile]
             .into_iter()
-            .chain([Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264].map(Self::Decoder))
+            .chain(CODECS.map(Self::Decoder))
+            .chain(CODECS.map(Self::Stem))
             .chain(canvases.map(Self::Canvas))
             .chain(Encoder::ALL.map(Self::Encoder))
     }
@@ -76,6 +83,11 @@ impl Piece {
             Self::Decoder(Codec::Vp8) => blueprint!("vp8.txt", DECODER, ENDS),
             Self::Decoder(Codec::Vp9) => blueprint!("vp9.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
+            Self::StemFile => blueprint!("stem.txt", &[], &["mux", "file"]),
+            Self::Stem(Codec::Opus) => blueprint!("stem-opus.txt", STEM, &["track"]),
+            Self::Stem(Codec::Vp8) => blueprint!("stem-vp8.txt", STEM, &["in", "frames", "track"]),
+            Self::Stem(Codec::Vp9) => blueprint!("stem-vp9.txt", STEM, &["in", "frames", "track"]),
+            Self::Stem(Codec::H264) => blueprint!("stem-h264.txt", STEM, &["in", "frames", "track"]),
             Self::Canvas(CanvasFormat::H264) => blueprint!("canvas-h264.txt", CANVAS, ENDS),
             Self::Canvas(CanvasFormat::Vp8) => blueprint!("canvas-vp8.txt", CANVAS, ENDS),
             Self::Canvas(CanvasFormat::Jpeg) => blueprint!("canvas-jpeg.txt", CANVAS, ENDS),
@@ -125,10 +137,10 @@ impl Pipelines {
     /// When the text asks for a number that there is none for.
     pub(super) fn filled(&self, piece: Piece, holes: &[(&str, u32)]) -> Result<String, Error> {
         let text = stripped(self.text(piece));
-        let text = if piece == Piece::Programme {
-            text.replace(ENCODER, stripped(self.text(Piece::Encoder(self.encoder))).trim())
-        } else {
-            text
+        let text = match piece {
+            Piece::Programme => text.replace(ENCODER, stripped(self.text(Piece::Encoder(self.encoder))).trim()),
+            Piece::Stem(_) => stripped(self.text(Piece::StemFile)) + &text,
+            Piece::Encoder(_) | Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) | Piece::StemFile => text,
         };
         fill(&text, holes)
             .map_err(|hole| Error::Build { what: piece.blueprint().file, reason: format!("nothing fills {{{hole}}}") })

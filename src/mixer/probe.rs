@@ -51,7 +51,7 @@ pub(super) fn probe(pipelines: &Pipelines) -> Probe {
         Piece::Encoder(_) => pipelines.is_own(*piece),
         // Without its encoder nothing can be said of it.
         Piece::Programme => encoders.iter().any(|tried| tried.encoder == pipelines.encoder() && works(tried)),
-        Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) => true,
+        Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) | Piece::StemFile | Piece::Stem(_) => true,
     });
     let faults = unknown(pipelines).chain(broken.filter_map(|piece| fault(pipelines, piece))).collect();
     Probe { framework: gst::version_string().to_string(), encoders, faults }
@@ -125,7 +125,12 @@ fn built(pipelines: &Pipelines, piece: Piece) -> Result<gst::Pipeline, String> {
     let description = pipelines.filled(piece, &HOLES).map_err(|error| error.to_string())?;
     let whole = match piece {
         Piece::Encoder(_) => format!("{PICTURES}{description}{FRAMES}"),
-        Piece::Programme | Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) => description,
+        Piece::Programme
+        | Piece::Recording
+        | Piece::Decoder(_)
+        | Piece::Canvas(_)
+        | Piece::StemFile
+        | Piece::Stem(_) => description,
     };
     launch(piece.blueprint().file, &whole).map_err(|error| match error {
         // The advice that stands in the whole message is given once, by whoever reads these.

@@ -1,31 +1,25 @@
 //! The recording: the encoded programme into one fragmented MP4 file, in a pipeline of its own that may fail alone.
 //!
 //! The muxer's other fragment mode, first-moov-then-finalise, cuts at keyframes only: with one each 2 s a file killed in its first
-//! seconds is unplayable. This one cuts once a second wherever it is, so that never more than a second is lost.
+//! seconds is unplayable. This one cuts twice a second wherever it is, so that with what waits for the other track never more than a second is lost.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::fs::OpenOptions;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 use std::time::Instant;
 
 use gstreamer as gst;
-use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
 use crate::mixer::error::Error;
 use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
-use crate::mixer::programme::bus_of;
-use crate::mixer::programme::launch;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
-use crate::mixer::programme::reason_of;
-use crate::mixer::programme::stop;
+use crate::mixer::unix_ms;
+use crate::mixer::writing::Writing;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::proto::mixer::Report;
@@ -39,21 +33,15 @@ const EARLY_SOUND: usize = 64;
 /// Half of an AAC frame of 1024 samples at 48 kHz.
 const HALF_SOUND_FRAME_US: u64 = 10_667;
 
-/// Closing a file writes its index once; a disk that needs longer than this has failed.
-const CLOSING: Duration = Duration::from_secs(10);
-
 /// One recording file being written.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    path: String,
-    pipeline: gst::Pipeline,
-    bus: gst::Bus,
+    file: Writing,
     video: AppSrc,
     audio: AppSrc,
-    stalled: Arc<AtomicBool>,
-    begun: Arc<AtomicBool>,
+    zero: Arc<OnceLock<u64>>,
+    told: bool,
     keyframe_wanted: Arc<AtomicBool>,
-    closing: Option<Instant>,
 }
 
 /// The recorder's end in the encoders' threads.
@@ -62,12 +50,11 @@ pub(super) struct Tap {
     video: AppSrc,
     audio: AppSrc,
     stalled: Arc<AtomicBool>,
-    begun: Arc<AtomicBool>,
     keyframe_wanted: Arc<AtomicBool>,
     /// Sound from before the first keyframe: some of it may belong behind that, as sound is encoded sooner than a picture.
     early: VecDeque<(EncodedFrame, gst::Sample)>,
     /// Time of the first keyframe, which is the file's zero, in microseconds.
-    zero: Option<u64>,
+    zero: Arc<OnceLock<u64>>,
 }
 
 impl Recorder {
@@ -76,36 +63,25 @@ impl Recorder {
     /// # Errors
     /// The reason in words, for [`Report::RecordingFailed`].
     pub(super) fn start(path: &str, pipelines: &Pipelines) -> Result<(Self, Tap), String> {
-        // Created here and not by the sink, because the sink would overwrite.
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|error| format!("cannot create the file: {error}"))?;
-        Self::open(path, pipelines).map_err(|error| error.to_string())
+        let description = pipelines.filled(Piece::Recording, &[]).map_err(|error| error.to_string())?;
+        let file = Writing::create("recording", path, &description)?;
+        Self::over(file).map_err(|error| error.to_string())
     }
 
-    fn open(path: &str, pipelines: &Pipelines) -> Result<(Self, Tap), Error> {
-        let pipeline = launch("recording", &pipelines.filled(Piece::Recording, &[])?)?;
-        named::<gst::Element>(&pipeline, "file")?.set_property("location", path);
-        let video: AppSrc = named(&pipeline, "video")?;
-        let audio: AppSrc = named(&pipeline, "audio")?;
-        let stalled = Arc::new(AtomicBool::new(false));
-        let begun = Arc::new(AtomicBool::new(false));
-        let keyframe_wanted = Arc::new(AtomicBool::new(false));
-        let bus = bus_of(&pipeline)?;
-        play("recording", &pipeline)?;
+    fn over(file: Writing) -> Result<(Self, Tap), Error> {
+        let video: AppSrc = named(file.pipeline(), "video")?;
+        let audio: AppSrc = named(file.pipeline(), "audio")?;
+        play("recording", file.pipeline())?;
         let tap = Tap {
             video: video.clone(),
             audio: audio.clone(),
-            stalled: Arc::clone(&stalled),
-            begun: Arc::clone(&begun),
-            keyframe_wanted: Arc::clone(&keyframe_wanted),
+            stalled: file.stalled(),
+            keyframe_wanted: Arc::default(),
             early: VecDeque::new(),
-            zero: None,
+            zero: Arc::default(),
         };
-        let path = path.to_owned();
-        Ok((Self { path, pipeline, bus, video, audio, stalled, begun, keyframe_wanted, closing: None }, tap))
+        let (zero, keyframe_wanted) = (Arc::clone(&tap.zero), Arc::clone(&tap.keyframe_wanted));
+        Ok((Self { file, video, audio, zero, told: false, keyframe_wanted }, tap))
     }
 
     /// Whether the file waits for a keyframe to begin with; asks once.
@@ -113,52 +89,33 @@ impl Recorder {
         self.keyframe_wanted.swap(false, Ordering::Relaxed)
     }
 
+    /// The file's zero in microseconds of the monotonic clock, once it has begun.
+    pub(super) fn zero(&self) -> Option<u64> {
+        self.zero.get().copied()
+    }
+
     /// Bytes on disk.
     pub(super) fn size(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |file| file.len())
+        self.file.size()
     }
 
     /// Begins to close the file; [`Recorder::poll`] says when it is done. The tap must be gone already.
     pub(super) fn close(&mut self, now: Instant) {
-        self.closing = Some(now + CLOSING);
-        for entry in [&self.video, &self.audio] {
-            if entry.end_of_stream().is_err() {
-                tracing::debug!(path = self.path, "the recording ended before it was closed");
-            }
-        }
+        self.file.close(now, &[&self.video, &self.audio]);
+    }
+
+    /// Says once that the file has begun.
+    pub(super) fn news(&mut self) -> Option<Report> {
+        let zero_us = self.zero().filter(|_| !self.told)?;
+        self.told = true;
+        let zero_at_ms = unix_ms(i64::try_from(zero_us).unwrap_or(0).saturating_mul(1000));
+        Some(Report::RecordingBegun { path: self.file.path().to_owned(), zero_at_ms })
     }
 
     /// The last report of this recording, once there is one; it is to be dropped then.
     pub(super) fn poll(&self, now: Instant) -> Option<Report> {
-        let failed = |reason: String| Some(Report::RecordingFailed { path: self.path.clone(), reason });
-        while let Some(message) = self.bus.pop() {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "an open enumeration of GStreamer's")]
-            match message.view() {
-                gst::MessageView::Eos(_) => return Some(Report::RecordingFinished { path: self.path.clone() }),
-                gst::MessageView::Error(error) => return failed(reason_of(error)),
-                _ => {}
-            }
-        }
-        if self.stalled.load(Ordering::Relaxed) {
-            return failed("the disk is too slow for the programme".to_owned());
-        }
-        match self.closing {
-            Some(_) if !self.begun.load(Ordering::Relaxed) => failed("it ended before its first keyframe".to_owned()),
-            Some(deadline) if now > deadline => failed("the disk did not take the end of the file".to_owned()),
-            Some(_) | None => None,
-        }
-    }
-}
-
-impl Drop for Recorder {
-    /// A disk that hangs holds the pipeline's thread in a write, and stopping waits for that thread: the programme must not wait too.
-    fn drop(&mut self) {
-        let pipeline = self.pipeline.clone();
-        let ending =
-            thread::Builder::new().name("recording-end".to_owned()).spawn(move || stop("recording", &pipeline));
-        if let Err(error) = ending {
-            tracing::warn!(%error, "a recording's pipeline is left as it is");
-        }
+        let unborn = self.file.is_closing() && self.zero().is_none();
+        self.file.poll(now).or_else(|| unborn.then(|| self.file.failed("it ended before its first keyframe")))
     }
 }
 
@@ -167,7 +124,7 @@ impl Tap {
     ///
     /// The muxer counts each track from its own first frame. Sound that began later than the picture would be early by as much.
     pub(super) fn take(&mut self, frame: &EncodedFrame, sample: &gst::Sample) {
-        if self.zero.is_none() {
+        if self.zero.get().is_none() {
             match frame.kind {
                 MediaKind::Audio => return self.keep(frame, sample),
                 MediaKind::Video if frame.key && !self.early.is_empty() => self.begin(frame.dts_us),
@@ -188,15 +145,14 @@ impl Tap {
     }
 
     fn begin(&mut self, zero: u64) {
-        self.zero = Some(zero);
-        self.begun.store(true, Ordering::Relaxed);
+        self.zero.get_or_init(|| zero);
         for (frame, sample) in std::mem::take(&mut self.early) {
             self.write(&frame, &sample);
         }
     }
 
     fn write(&self, frame: &EncodedFrame, sample: &gst::Sample) {
-        let Some(zero) = self.zero else { return };
+        let Some(&zero) = self.zero.get() else { return };
         // The sound frame that is nearest to the first picture begins the track.
         let since =
             |time: u64| (time + HALF_SOUND_FRAME_US).checked_sub(zero).map(|t| t.saturating_sub(HALF_SOUND_FRAME_US));

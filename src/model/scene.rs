@@ -18,6 +18,20 @@ pub struct Scene {
     pub sources: Vec<Source>,
     /// Path of the recording file to be written, if any; it may not exist yet. A changed path starts a new file.
     pub recording: Option<String>,
+    /// Tracks that are recorded as they come, each into a file of its own; all of them and the recording have the same zero.
+    pub stems: Vec<Stem>,
+}
+
+/// A track as it came from its musician, in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stem {
+    /// Whose track it is: tracks of one source share a clock.
+    pub source: SourceId,
+    pub track: SourceTrack,
+    /// Path of the Matroska file, which may not exist yet. It is created with the first media.
+    pub path: String,
+    /// For the file's header: ASCII letters, digits and `-`. The muxer puts anything else in quotes.
+    pub title: String,
 }
 
 /// What happens to the sound of all sources together, before it is limited.

@@ -110,6 +110,8 @@ pub enum Report {
     Stats(MixerStats),
     /// Ten times a second while playing. Of those that wait only the newest is told.
     Meters(Meters),
+    /// A recording file has its first media; its zero was at this time, in milliseconds since the Unix epoch.
+    RecordingBegun { path: String, zero_at_ms: i64 },
     /// A recording file is complete and closed.
     RecordingFinished { path: String },
     /// The recording stopped early; the programme goes on.

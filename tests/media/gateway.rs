@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::io::Write;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::Condvar;
@@ -163,6 +164,12 @@ impl Gateway {
         if let Some(mixer) = self.mixer.take() {
             mixer.join().expect("no panic").expect("no error");
         }
+        self.listen_to_the_end()
+    }
+
+    /// Is gone from one moment to the next, as after `kill -9`.
+    pub(crate) fn die(self) -> Heard {
+        self.socket.shutdown(Shutdown::Both).expect("it was open");
         self.listen_to_the_end()
     }
 

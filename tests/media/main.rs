@@ -9,4 +9,5 @@ mod picture;
 mod recording;
 mod sender;
 mod sound;
+mod stems;
 mod upheaval;

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -11,10 +12,11 @@ use jamcast::mixer;
 use jamcast::proto::mixer::Report;
 
 use crate::gateway::Gateway;
+use crate::gateway::Heard;
 use crate::gateway::scene;
 use crate::gateway::turn;
 
-/// Length in seconds as ffprobe tells it; decoding the whole file must give no word of complaint.
+/// Length of the picture in seconds as ffprobe tells it; decoding the whole file must give no word of complaint.
 fn length_of(path: &Path) -> f64 {
     let check = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
@@ -23,24 +25,19 @@ fn length_of(path: &Path) -> f64 {
         .output()
         .expect("ffmpeg");
     assert!(check.status.success() && check.stderr.is_empty(), "{}", String::from_utf8_lossy(&check.stderr));
+    packets_of(path, "v") / 30.0
+}
+
+/// Packets of the picture ("v") or the sound ("a").
+fn packets_of(path: &Path, kind: &str) -> f64 {
     let probe = Command::new("ffprobe")
-        .args([
-            "-v",
-            "error",
-            "-count_packets",
-            "-select_streams",
-            "v",
-            "-show_entries",
-            "stream=nb_read_packets",
-            "-of",
-            "csv=p=0",
-        ])
+        .args(["-v", "error", "-count_packets", "-select_streams", kind])
+        .args(["-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"])
         .arg(path)
         .output()
         .expect("ffprobe");
     assert!(probe.stderr.is_empty(), "{}", String::from_utf8_lossy(&probe.stderr));
-    let packets = String::from_utf8_lossy(&probe.stdout).trim().trim_end_matches(',').parse::<f64>().expect("a number");
-    packets / 30.0
+    String::from_utf8_lossy(&probe.stdout).trim().trim_end_matches(',').parse().expect("a number")
 }
 
 #[test]
@@ -84,15 +81,13 @@ fn an_existing_file_is_never_overwritten_and_the_programme_goes_on() {
     assert_eq!(std::fs::read(&path).expect("still there"), b"yesterday");
 }
 
-#[test]
-fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("jam.mp4");
+/// A mixer in a process of its own that records to `path`, and the test's turn with it.
+fn process(path: &Path) -> (Child, Gateway) {
     let turn = turn();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_jamcast"))
+    let child = Command::new(env!("CARGO_BIN_EXE_jamcast"))
         .arg("mixer")
-        .env(mixer::FOLDER, folder.path())
+        .env(mixer::FOLDER, path.parent().expect("a folder"))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .expect("the mixer starts");
@@ -100,7 +95,14 @@ fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
     let mut wanted = scene(vec![]);
     wanted.recording = Some(path.to_str().expect("text").to_owned());
     gateway.show(&wanted);
-    gateway.wait_ms(3500);
+    (child, gateway)
+}
+
+#[test]
+fn a_mixer_process_is_confined() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut child, gateway) = process(&folder.path().join("jam.mp4"));
+    gateway.wait_ms(500);
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     let status = std::fs::read_to_string(process.join("status")).expect("it runs");
     assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
@@ -109,9 +111,41 @@ fn a_mixer_process_is_confined_and_leaves_a_playable_recording_when_killed() {
     assert!(core.split_whitespace().any(|word| word == "0"), "{core}");
     child.kill().expect("killed");
     child.wait().expect("reaped");
-    let heard = gateway.listen_to_the_end();
-    heard.assert_gapless();
-    let length = length_of(&path);
-    let programme = heard.video.len() as f64 / 30.0;
-    assert!(programme - length <= 1.2, "{length} s of {programme} s were saved");
+    gateway.listen_to_the_end().assert_gapless();
+}
+
+/// Seconds of sound and of picture that are in what was heard and not in the file.
+fn lost(heard: &Heard, path: &Path) -> [f64; 2] {
+    let sound = heard.audio.len() as f64 * 1024.0 / 48_000.0;
+    let picture = heard.video.len() as f64 / 30.0;
+    [picture - length_of(path), sound - packets_of(path, "a") * 1024.0 / 48_000.0]
+}
+
+#[test]
+fn a_killed_mixer_leaves_a_recording_that_lacks_less_than_a_second() {
+    // At different places between two keyframes, which are 2 s apart, and between two fragments.
+    for ms in [2300, 2650, 3900] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jam.mp4");
+        let (mut child, gateway) = process(&path);
+        gateway.wait_ms(ms);
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        let heard = gateway.listen_to_the_end();
+        heard.assert_gapless();
+        let lost = lost(&heard, &path);
+        assert!(lost.iter().all(|seconds| *seconds <= 1.0), "killed at {ms} ms: {lost:?} s were lost");
+    }
+}
+
+#[test]
+fn a_mixer_whose_gateway_is_killed_closes_its_recording() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jam.mp4");
+    let (mut child, gateway) = process(&path);
+    gateway.wait_ms(2500);
+    let heard = gateway.die();
+    child.wait().expect("it ends by itself");
+    let lost = lost(&heard, &path);
+    assert!(lost.iter().all(|seconds| *seconds <= 0.2), "{lost:?} s were lost");
 }

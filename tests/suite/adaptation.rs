@@ -160,6 +160,7 @@ async fn world() -> World {
         },
         destinations: vec![destination],
         record: false,
+        stems: false,
         idempotency_key: None,
     };
     let stream = registry.create(&anna, asked).await.expect("created").id;

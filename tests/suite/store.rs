@@ -14,6 +14,7 @@ use jamcast::live::port::RecordingRow;
 use jamcast::live::port::RoomRow;
 use jamcast::live::port::SealedKey;
 use jamcast::live::port::StateChange;
+use jamcast::live::port::StemRow;
 use jamcast::live::port::Store;
 use jamcast::live::port::StoreError;
 use jamcast::live::port::StreamRow;
@@ -30,6 +31,7 @@ use jamcast::model::id::RecordingId;
 use jamcast::model::id::RoomId;
 use jamcast::model::id::StreamId;
 use jamcast::model::id::UserId;
+use jamcast::model::media::MediaKind;
 use jamcast::model::secret::StreamKey;
 use jamcast::model::spec::ProgrammeSpec;
 use jamcast::model::spec::RtmpEndpoint;
@@ -107,6 +109,7 @@ fn stream(owner: &str, created_at_ms: i64) -> StreamRow {
         programme: ProgrammeSpec { fps: 60, ..ProgrammeSpec::default() },
         destinations: vec![DestinationId::generate(), DestinationId::generate()],
         record: true,
+        stems: false,
         idempotency_key: None,
         state: StreamState::Created,
         reason: None,
@@ -155,6 +158,9 @@ fn recording(of: &StreamRow, part: u32, created_at_ms: i64) -> RecordingRow {
         ended_at_ms: None,
         size_bytes: None,
         failure: None,
+        stem: None,
+        zero_at_ms: None,
+        kept: false,
     }
 }
 
@@ -220,6 +226,7 @@ async fn a_stream_is_kept_with_everything_it_was_asked_to_be() {
                 ended_at_ms: Some(i64::MAX),
                 destinations: vec![],
                 record: false,
+                stems: true,
                 outcome: Some(outcome()),
                 ..stream("ann", 5)
             };
@@ -332,10 +339,13 @@ async fn a_recording_outlives_its_stream() {
     on_every_database(async |db| {
         let of = stream("ann", 5);
         db.create_stream(&of).await.expect("created");
-        let [first, second] = [recording(&of, 1, 10), recording(&of, 2, 20)];
+        let first = recording(&of, 1, 10);
+        let stem = Some(StemRow { musician: "Ann (screen)".into(), media: MediaKind::Video });
+        let second = RecordingRow { stem, kept: true, ..recording(&of, 2, 20) };
         db.create_recording(&first).await.expect("created");
         db.create_recording(&second).await.expect("created");
         assert_eq!(db.recording(first.id).await.expect("answers"), Some(first.clone()));
+        db.set_recording_zero(first.id, 11).await.expect("set");
         db.finish_recording(first.id, 15, 5_000_000_000, None).await.expect("finished");
         db.finish_recording(second.id, 25, 0, Some("the disk is full")).await.expect("finished");
 
@@ -343,7 +353,8 @@ async fn a_recording_outlives_its_stream() {
         assert!(!db.delete_stream(of.id).await.expect("answers"));
         assert_eq!(db.stream(of.id).await.expect("answers"), None);
 
-        let first = RecordingRow { ended_at_ms: Some(15), size_bytes: Some(5_000_000_000), ..first };
+        let first =
+            RecordingRow { zero_at_ms: Some(11), ended_at_ms: Some(15), size_bytes: Some(5_000_000_000), ..first };
         let second = RecordingRow {
             ended_at_ms: Some(25),
             size_bytes: Some(0),

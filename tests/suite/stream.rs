@@ -3,6 +3,7 @@
 mod canvas;
 mod direction;
 mod reach;
+mod recording;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -185,6 +186,12 @@ impl Store for Memory {
     }
     async fn create_recording(&self, row: &RecordingRow) -> Result<(), StoreError> {
         self.rows().recordings.push(row.clone());
+        Ok(())
+    }
+    async fn set_recording_zero(&self, id: RecordingId, zero_at_ms: i64) -> Result<(), StoreError> {
+        let mut rows = self.rows();
+        let row = rows.recordings.iter_mut().find(|row| row.id == id).expect("a recording that was begun");
+        row.zero_at_ms = Some(zero_at_ms);
         Ok(())
     }
     async fn finish_recording(
@@ -396,6 +403,7 @@ fn ask(name: &str) -> NewStream {
         programme: ProgrammeSpec::default(),
         destinations: Vec::new(),
         record: false,
+        stems: false,
         idempotency_key: None,
     }
 }
@@ -827,6 +835,9 @@ async fn what_a_dead_gateway_left_open_is_closed() {
             ended_at_ms: None,
             size_bytes: None,
             failure: None,
+            stem: None,
+            zero_at_ms: None,
+            kept: false,
         });
     }
     std::fs::write(world.folder.path().join("left.mp4"), [0; 100]).unwrap();

@@ -184,6 +184,7 @@ impl Store for Db {
             .bind(programme)
             .bind(destinations)
             .bind(stream.record)
+            .bind(stream.stems)
             .bind(&stream.idempotency_key)
             .bind(state_name(stream.state))
             .bind(&stream.reason)
@@ -246,10 +247,22 @@ impl Store for Db {
             .bind(&recording.title)
             .bind(i64::from(recording.part))
             .bind(&recording.file)
+            .bind(recording.stem.as_ref().map(|stem| &stem.musician))
+            .bind(recording.stem.as_ref().map(|stem| stem.media.as_str()))
             .bind(recording.created_at_ms)
+            .bind(recording.zero_at_ms)
             .bind(recording.ended_at_ms)
             .bind(recording.size_bytes)
             .bind(&recording.failure)
+            .bind(recording.kept)
+            .execute(pool))
+        .map(drop)
+    }
+
+    async fn set_recording_zero(&self, id: RecordingId, zero_at_ms: i64) -> Result<(), StoreError> {
+        run!(write self, |pool| sqlx::query(sql::SET_RECORDING_ZERO)
+            .bind(id.to_string())
+            .bind(zero_at_ms)
             .execute(pool))
         .map(drop)
     }

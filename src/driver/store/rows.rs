@@ -11,9 +11,11 @@ use crate::live::port::DestinationRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
 use crate::live::port::SealedKey;
+use crate::live::port::StemRow;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
 use crate::live::snapshot::StreamState;
+use crate::model::media::MediaKind;
 use crate::model::spec::RtmpEndpoint;
 
 pub(super) type RoomTuple = (String, String, String, i64);
@@ -42,6 +44,7 @@ pub(super) type StreamTuple = (
     String,
     String,
     bool,
+    bool,
     Option<String>,
     String,
     Option<String>,
@@ -50,8 +53,23 @@ pub(super) type StreamTuple = (
     Option<i64>,
     Option<String>,
 );
-pub(super) type RecordingTuple =
-    (String, String, String, String, String, i64, String, i64, Option<i64>, Option<i64>, Option<String>);
+pub(super) type RecordingTuple = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    bool,
+);
 
 /// A row that a query brought, checked.
 pub(super) trait FromTuple<T>: Sized {
@@ -117,6 +135,7 @@ impl FromTuple<StreamTuple> for StreamRow {
             programme,
             destinations,
             record,
+            stems,
             idempotency_key,
             state,
             reason,
@@ -133,6 +152,7 @@ impl FromTuple<StreamTuple> for StreamRow {
             programme: from_json(&programme)?,
             destinations: from_json(&destinations)?,
             record,
+            stems,
             idempotency_key,
             state: state_named(&state)?,
             reason,
@@ -146,7 +166,24 @@ impl FromTuple<StreamTuple> for StreamRow {
 
 impl FromTuple<RecordingTuple> for RecordingRow {
     fn from_tuple(tuple: RecordingTuple) -> Result<Self, StoreError> {
-        let (id, stream, owner, room, title, part, file, created_at_ms, ended_at_ms, size_bytes, failure) = tuple;
+        let (
+            id,
+            stream,
+            owner,
+            room,
+            title,
+            part,
+            file,
+            musician,
+            media,
+            created_at_ms,
+            zero_at_ms,
+            ended_at_ms,
+            size_bytes,
+            failure,
+            kept,
+        ) = tuple;
+        let media = media.as_deref().map(media_named).transpose()?;
         Ok(Self {
             id: parsed(id.parse())?,
             stream: parsed(stream.parse())?,
@@ -155,12 +192,19 @@ impl FromTuple<RecordingTuple> for RecordingRow {
             title,
             part: parsed(part.try_into())?,
             file,
+            stem: musician.zip(media).map(|(musician, media)| StemRow { musician, media }),
             created_at_ms,
+            zero_at_ms,
             ended_at_ms,
             size_bytes,
             failure,
+            kept,
         })
     }
+}
+
+fn media_named(name: &str) -> Result<MediaKind, StoreError> {
+    parsed(MediaKind::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)))
 }
 
 /// A state as it is stored: the same word as in JSON.

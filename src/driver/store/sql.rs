@@ -15,6 +15,7 @@ pub(super) fn migrations() -> Migrator {
         migration(2, "rooms and outcomes", include_str!("../../../migrations/0002_rooms_and_outcomes.sql")),
         migration(3, "primary destinations", include_str!("../../../migrations/0003_primary_destinations.sql")),
         migration(4, "backup ingest", include_str!("../../../migrations/0004_backup_ingest.sql")),
+        migration(5, "stems", include_str!("../../../migrations/0005_stems.sql")),
     ])
 }
 
@@ -59,15 +60,15 @@ table!(
 table!(
     streams,
     "streams",
-    "id, owner, room, title, programme, destinations, record, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms, outcome",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14",
+    "id, owner, room, title, programme, destinations, record, stems, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms, outcome",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15",
     BY_IDEMPOTENCY_KEY where "owner = $1 AND idempotency_key = $2"
 );
 table!(
     recordings,
     "recordings",
-    "id, stream, owner, room, title, part, file, created_at_ms, ended_at_ms, size_bytes, failure",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11"
+    "id, stream, owner, room, title, part, file, musician, media, created_at_ms, zero_at_ms, ended_at_ms, size_bytes, failure, kept",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
 );
 
 pub(super) const ROTATE_KEY: &str = "UPDATE destinations SET sealed_key = $2, key_hint = $3 WHERE id = $1";
@@ -80,6 +81,7 @@ pub(super) const SET_STREAM_OUTCOME: &str = "UPDATE streams SET outcome = $2 WHE
 pub(super) const SET_STREAM_DESTINATIONS: &str = "UPDATE streams SET destinations = $2 WHERE id = $1";
 pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
 
+pub(super) const SET_RECORDING_ZERO: &str = "UPDATE recordings SET zero_at_ms = $2 WHERE id = $1";
 pub(super) const FINISH_RECORDING: &str =
     "UPDATE recordings SET ended_at_ms = $2, size_bytes = $3, failure = $4 WHERE id = $1";
 

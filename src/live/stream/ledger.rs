@@ -19,9 +19,10 @@ use crate::model::id::DestinationId;
 use crate::model::id::RecordingId;
 use crate::model::id::StreamId;
 
-/// A stream writes some five entries in its life, one for each change of its destinations, and two for each restart of its mixer, which
-/// are limited to five a minute: a queue this long outlives a database that is away for minutes.
-const QUEUE: usize = 64;
+/// A stream writes some five entries in its life, one for each change of its destinations, and two for each file: a programme's for each
+/// restart of its mixer, which are limited to five a minute, and at most 48 stems beside it. A queue this long outlives a database that is
+/// away for minutes.
+const QUEUE: usize = 256;
 
 /// How long the end of a stream waits for the database.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +38,7 @@ enum Entry {
     Outcome(Outcome),
     Destinations(Vec<DestinationId>),
     RecordingBegun(RecordingRow),
+    RecordingZero { id: RecordingId, zero_at_ms: i64 },
     RecordingOver { id: RecordingId, path: PathBuf, ended_at_ms: i64, failure: Option<String> },
 }
 
@@ -61,6 +63,10 @@ impl Ledger {
 
     pub(super) fn recording_begun(&self, row: RecordingRow) {
         self.enter(Entry::RecordingBegun(row));
+    }
+
+    pub(super) fn recording_zero(&self, id: RecordingId, zero_at_ms: i64) {
+        self.enter(Entry::RecordingZero { id, zero_at_ms });
     }
 
     /// The size is read from the file, which nobody writes any more.
@@ -98,6 +104,7 @@ async fn write_one(stream: StreamId, store: &dyn Store, entry: Entry) -> Result<
         Entry::Outcome(outcome) => store.set_stream_outcome(stream, &outcome).await,
         Entry::Destinations(ids) => store.set_stream_destinations(stream, &ids).await,
         Entry::RecordingBegun(row) => store.create_recording(&row).await,
+        Entry::RecordingZero { id, zero_at_ms } => store.set_recording_zero(id, zero_at_ms).await,
         Entry::RecordingOver { id, path, ended_at_ms, failure } => {
             store.finish_recording(id, ended_at_ms, size_of(&path).await, failure.as_deref()).await
         }

@@ -7,6 +7,7 @@ mod ledger;
 mod meter;
 mod outbox;
 mod reach;
+mod recording;
 mod room;
 mod scene;
 mod steering;
@@ -17,7 +18,6 @@ mod view;
 use std::future;
 use std::mem;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,6 @@ use crate::live::destination;
 use crate::live::destination::Destination;
 use crate::live::fanout::Fanout;
 use crate::live::port::Ports;
-use crate::live::port::RecordingRow;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
 use crate::live::rooms::Roster;
@@ -66,13 +65,13 @@ use crate::live::stream::outbox::Outbox;
 use crate::live::stream::outbox::SenderReports;
 use crate::live::stream::reach::Order;
 use crate::live::stream::reach::Reach;
+use crate::live::stream::recording::Files;
 use crate::live::stream::scene::Composer;
 use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
 use crate::live::stream::view::phase;
-use crate::model::id::RecordingId;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::secret::StreamKey;
@@ -129,19 +128,6 @@ impl Handle {
     }
 }
 
-/// The recording file of the present mixer.
-struct Part {
-    id: RecordingId,
-    path: PathBuf,
-}
-
-impl Part {
-    /// As it stands in scenes and in the mixer's reports.
-    fn name(&self) -> String {
-        self.path.to_string_lossy().into_owned()
-    }
-}
-
 /// The stream itself, which lives in the task that runs [`Stream::run`].
 pub struct Stream {
     row: StreamRow,
@@ -167,7 +153,7 @@ pub struct Stream {
     child: Child,
     /// Mixers started so far.
     generation: u32,
-    part: Option<Part>,
+    files: Files,
     mixer_stats: MixerStats,
     /// Counters of the mixers before this one.
     earlier: MixerStats,
@@ -259,7 +245,7 @@ impl Stream {
             reports: SenderReports::new(),
             child: Child::None,
             generation: 0,
-            part: None,
+            files: Files::default(),
             mixer_stats: MixerStats::default(),
             earlier: MixerStats::default(),
             timeline: Timeline::default(),
@@ -450,35 +436,10 @@ impl Stream {
         }
         add(&mut self.earlier, &mem::take(&mut self.mixer_stats));
         if self.row.record {
-            self.begin_part();
+            self.begin_files();
         }
         let (mixers, stream) = (Arc::clone(&self.ports.mixers), self.row.id);
         self.child = Child::Starting(async move { mixers.start(stream).await }.boxed());
-    }
-
-    fn begin_part(&mut self) {
-        let file = format!("{}-{}.mp4", self.row.id, self.generation);
-        let part = Part { id: RecordingId::generate(), path: self.ports.recordings.join(&file) };
-        self.ledger.recording_begun(RecordingRow {
-            id: part.id,
-            stream: self.row.id,
-            owner: self.row.owner.clone(),
-            room: self.row.room.clone(),
-            title: self.row.title.clone(),
-            part: self.generation,
-            file,
-            created_at_ms: now_ms(),
-            ended_at_ms: None,
-            size_bytes: None,
-            failure: None,
-        });
-        self.part = Some(part);
-    }
-
-    fn finish_part(&mut self, failure: Option<&str>) {
-        if let Some(part) = self.part.take() {
-            self.ledger.recording_over(part.id, part.path, now_ms(), failure.map(str::to_owned));
-        }
     }
 
     fn finish_mixer(&mut self) {
@@ -505,7 +466,7 @@ impl Stream {
 
     fn drop_mixer(&mut self, recording_failure: &str) {
         self.child = Child::None;
-        self.finish_part(Some(recording_failure));
+        self.finish_files(Some(recording_failure));
     }
 
     fn on_child(&mut self, event: ChildEvent) {
@@ -563,21 +524,12 @@ impl Stream {
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
             Report::Stats(stats) => self.mixer_stats = stats,
             Report::Meters(meters) => self.on_meters(&meters),
-            Report::RecordingFinished { path } => {
-                if self.part.as_ref().is_some_and(|part| part.name() == path) {
-                    self.finish_part(None);
-                }
-            }
-            Report::RecordingFailed { path, reason } => {
-                warn!(path, reason, "the recording stopped early");
-                if self.part.as_ref().is_some_and(|part| part.name() == path) {
-                    self.finish_part(Some(&reason));
-                    self.recording_trouble = Some(format!("the recording stopped: {reason}"));
-                }
-            }
+            Report::RecordingBegun { path, zero_at_ms } => self.on_recording_begun(&path, zero_at_ms),
+            Report::RecordingFinished { path } => self.on_recording_over(&path, None),
+            Report::RecordingFailed { path, reason } => self.on_recording_over(&path, Some(&reason)),
             Report::Failed { reason } => self.lose_mixer(&reason),
             Report::Finished => {
-                self.finish_part(None);
+                self.finish_files(None);
                 self.lose_mixer("it finished");
             }
         }

@@ -6,7 +6,6 @@ use crate::domain::lifecycle::Input;
 use crate::live::rooms::Request;
 use crate::live::rooms::Roster;
 use crate::live::rooms::TapMedia;
-use crate::live::stream::Part;
 use crate::live::stream::Stream;
 use crate::live::stream::scene;
 use crate::live::stream::tapping::TapEvent;
@@ -77,11 +76,12 @@ impl Stream {
     }
 
     pub(super) fn scene(&mut self) -> Scene {
-        let recording = self.part.as_ref().map(Part::name);
+        let recording = self.files.programme();
         let painter = self.canvas.painter.borrow().clone();
         let mut scene =
             self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);
         scene.programme.video_kbps = self.steering.video_kbps();
+        scene.stems = self.stems_of(&scene);
         for (track, tile) in scene::tiles(&scene) {
             self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });
         }

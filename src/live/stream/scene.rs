@@ -122,7 +122,7 @@ impl Composer {
             logo: staging.dressing.logo.clone(),
             background: staging.dressing.background,
         };
-        Scene { programme: programme.clone(), master, dressing, sources, recording }
+        Scene { programme: programme.clone(), master, dressing, sources, recording, stems: Vec::new() }
     }
 
     fn canvas_source(&mut self, painter: Option<&str>, placement: Option<Placement>) -> Option<Source> {

@@ -99,6 +99,7 @@ pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot
         title: row.title.clone(),
         programme: row.programme.clone(),
         record: row.record,
+        stems: row.stems,
         state: row.state,
         reason: row.reason.clone(),
         created_at_ms: row.created_at_ms,

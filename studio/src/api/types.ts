@@ -209,6 +209,9 @@ export interface Recording {
   room: string;
   title: string;
   part: number;
+  /** Whose own track it is; `null` for the programme. */
+  musician: string | null;
+  media: "audio" | "video" | null;
   created_at: string | number;
   ended_at: string | number | null;
   duration_ms?: number | null;
@@ -231,6 +234,8 @@ export interface NewStream {
   title: string;
   destinations: string[];
   record: boolean;
+  /** Whether every musician's own tracks are recorded beside the programme. */
+  stems: boolean;
   /** What all destinations take unless given. */
   programme?: { tier: string };
 }

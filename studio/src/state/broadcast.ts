@@ -26,6 +26,7 @@ export class Broadcast {
   readonly picked = signal<ReadonlySet<string>>(new Set());
   readonly title = signal("");
   readonly record = signal(true);
+  readonly stems = signal(false);
   /** The room's running stream, or the one that ended last while this page was open. */
   readonly stream: Signal<StreamSnapshot | null> = signal(null);
   readonly running = computed(() => this.stream.value !== null && isRunning(this.stream.value.state));
@@ -99,6 +100,7 @@ export class Broadcast {
         title: this.title.value.trim() || this.room,
         destinations: [...this.picked.value].filter((id) => known.has(id)),
         record: this.record.value,
+        stems: this.record.value && this.stems.value,
         ...(this.tier.value !== null && { programme: { tier: this.tier.value } }),
       });
       this.follow(await this.startOrForget(stream.id));

@@ -111,6 +111,21 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
             Record <span class="quiet">keeps an MP4 of the programme</span>
           </span>
         </label>
+        {record && (
+          <label class="switch">
+            <input
+              type="checkbox"
+              role="switch"
+              data-testid="stems"
+              checked={broadcast.stems.value}
+              onChange={(event) => (broadcast.stems.value = event.currentTarget.checked)}
+            />
+            <span class="switch-track" aria-hidden="true" />
+            <span>
+              Separate tracks <span class="quiet">keeps what each musician sends, for a remix</span>
+            </span>
+          </label>
+        )}
       </form>
       <Destinations
         broadcast={broadcast}

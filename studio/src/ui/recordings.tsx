@@ -1,5 +1,6 @@
 /** What was recorded in this room, to take home. */
 
+import { Fragment } from "preact";
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
@@ -11,19 +12,45 @@ import { Download, Film } from "./icons";
 
 export function Recordings({ broadcast }: { broadcast: Broadcast }): JSX.Element {
   const recordings = broadcast.recordings.value;
+  const programmes = recordings?.filter((recording) => recording.musician === null);
   return (
     <section class="recordings" aria-label="Recordings">
       <div class="section-head">
         <h3>Recordings</h3>
       </div>
       {recordings === null && <p class="quiet">Reading the list…</p>}
-      {recordings?.length === 0 && <p class="quiet">None yet. What you record appears here when the broadcast ends.</p>}
+      {programmes?.length === 0 && <p class="quiet">None yet. What you record appears here when the broadcast ends.</p>}
       <ul class="recording-list">
-        {recordings?.map((recording) => (
-          <RecordingItem key={recording.id} broadcast={broadcast} recording={recording} />
+        {programmes?.map((programme) => (
+          <Fragment key={programme.id}>
+            <RecordingItem broadcast={broadcast} recording={programme} />
+            <Stems
+              broadcast={broadcast}
+              stems={recordings?.filter(
+                (stem) => stem.musician !== null && stem.stream === programme.stream && stem.part === programme.part,
+              )}
+            />
+          </Fragment>
         ))}
       </ul>
     </section>
+  );
+}
+
+/** What each musician sent, in files that all begin with the programme. */
+function Stems({ broadcast, stems = [] }: { broadcast: Broadcast; stems?: Recording[] | undefined }): JSX.Element | null {
+  if (stems.length === 0) return null;
+  return (
+    <li data-testid="stems-of">
+      <details>
+        <summary>{format.count(stems.length, "separate track")}</summary>
+        <ul class="recording-list">
+          {stems.map((stem) => (
+            <RecordingItem key={stem.id} broadcast={broadcast} recording={stem} />
+          ))}
+        </ul>
+      </details>
+    </li>
   );
 }
 
@@ -54,8 +81,8 @@ function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recordi
       <Film />
       <span class="pick-text">
         <span class="pick-name">
-          {recording.title}
-          {recording.part > 1 && <span class="quiet"> part {recording.part}</span>}
+          {recording.musician === null ? recording.title : `${recording.musician} (${recording.media})`}
+          {recording.musician === null && recording.part > 1 && <span class="quiet"> part {recording.part}</span>}
         </span>
         <span class="quiet numbers">{facts.join(" · ")}</span>
         {recording.failure !== null && <span class="bad-text">{recording.failure}</span>}

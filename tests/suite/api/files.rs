@@ -23,6 +23,9 @@ async fn recording(world: &World, file: &str, content: &[u8]) -> String {
         ended_at_ms: None,
         size_bytes: None,
         failure: None,
+        stem: None,
+        zero_at_ms: None,
+        kept: false,
     };
     world.gateway.store.create_recording(&row).await.expect("stored");
     std::fs::write(world.folder.path().join("recordings").join(file), content).expect("written");

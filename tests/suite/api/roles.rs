@@ -117,6 +117,9 @@ async fn recording(world: &World) -> String {
         ended_at_ms: Some(2),
         size_bytes: Some(4),
         failure: None,
+        stem: None,
+        zero_at_ms: None,
+        kept: false,
     };
     std::fs::write(world.gateway.recordings.join(&row.file), b"mp4!").expect("a file");
     world.gateway.store.create_recording(&row).await.expect("stored");

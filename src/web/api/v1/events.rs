@@ -164,6 +164,7 @@ mod tests {
             title: "Jam".into(),
             programme: ProgrammeSpec::default(),
             record: false,
+            stems: false,
             state: StreamState::Live,
             reason: None,
             created_at_ms: 0,

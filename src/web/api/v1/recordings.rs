@@ -128,7 +128,15 @@ fn file_name(row: &RecordingRow) -> String {
     let title = words.collect::<Vec<_>>().join("-");
     let title = if title.is_empty() { row.room.as_str() } else { &title };
     let kind = Path::new(&row.file).extension().and_then(|kind| kind.to_str()).unwrap_or("mp4");
-    format!("{title}-{}.{kind}", row.part)
+    match &row.stem {
+        None => format!("{title}-{}.{kind}", row.part),
+        // Its own name says whose track it is and tells two of the same musician from each other.
+        Some(_) => {
+            let own = Path::new(&row.file).file_stem().and_then(|own| own.to_str()).unwrap_or("stem");
+            let own = own.strip_prefix(&format!("{}-", row.stream)).unwrap_or(own);
+            format!("{title}-{own}.{kind}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +157,9 @@ mod tests {
             ended_at_ms: None,
             size_bytes: None,
             failure: None,
+            stem: None,
+            zero_at_ms: None,
+            kept: false,
         }
     }
 

@@ -155,6 +155,10 @@ async fn validate(
 ) -> Result<NewStream, Problem> {
     let title = fields.title.line(&mut errors, "/title", 100);
     let record = fields.record.optional(&mut errors, "/record").unwrap_or(false);
+    let stems = fields.stems.optional(&mut errors, "/stems").unwrap_or(false);
+    if stems && !record {
+        errors.add("/stems", "are recorded beside the programme: set record to true as well");
+    }
     let mut room = fields.room.parsed(&mut errors, "/room");
     if let Some(id) = &room {
         let row = gateway.store.room(id).await?;
@@ -191,7 +195,7 @@ async fn validate(
     errors.check()?;
     let (room, title) = (room.expect("checked"), title.expect("checked"));
     let destinations = rows.into_iter().map(|row| row.id).collect();
-    Ok(NewStream { room, title, programme, destinations, record, idempotency_key: None })
+    Ok(NewStream { room, title, programme, destinations, record, stems, idempotency_key: None })
 }
 
 /// The key of the header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07); its quotes are optional here.

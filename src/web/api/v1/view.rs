@@ -14,6 +14,7 @@ use crate::domain::tier;
 use crate::live::port::DestinationRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
+use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
 use crate::web::auth::Caller;
 use crate::web::extract::Field;
@@ -121,6 +122,9 @@ pub(super) struct NewStreamBody {
     /// Whether the programme is recorded; it is not unless asked for.
     #[schema(value_type = Option<bool>)]
     pub(super) record: Field<bool>,
+    /// Whether every musician's tracks are recorded as well, each as it came into a file of its own; needs `record`.
+    #[schema(value_type = Option<bool>)]
+    pub(super) stems: Field<bool>,
     /// Picture, sound and rates; what all destinations take unless given.
     #[schema(value_type = Option<ProgrammeBody>)]
     pub(super) programme: Field<Map<String, Value>>,
@@ -280,8 +284,15 @@ pub(super) struct Recording {
     title: String,
     /// 1 for the first file of a stream; a mixer that was restarted writes the next.
     part: u32,
+    /// Whose track it is, as it came; `null` for the programme.
+    musician: Option<String>,
+    /// What a musician's file holds.
+    #[schema(value_type = Option<String>, example = "audio")]
+    media: Option<MediaKind>,
     /// RFC 3339.
     created_at: String,
+    /// RFC 3339: when the file's first moment was, the same for all files of a part, which are to be laid side by side.
+    zero_at: Option<String>,
     /// RFC 3339; `null` while it is being written.
     ended_at: Option<String>,
     duration_ms: Option<i64>,
@@ -301,7 +312,10 @@ impl Recording {
             room: row.room.into(),
             title: row.title,
             part: row.part,
+            media: row.stem.as_ref().map(|stem| stem.media),
+            musician: row.stem.map(|stem| stem.musician),
             created_at: rfc3339(row.created_at_ms),
+            zero_at: row.zero_at_ms.map(rfc3339),
             ended_at: row.ended_at_ms.map(rfc3339),
             duration_ms: row.ended_at_ms.map(|ended| ended - row.created_at_ms),
             size_bytes: row.size_bytes.or(size_now),
