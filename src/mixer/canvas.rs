@@ -12,8 +12,8 @@ use crate::mixer::decoder::Use;
 use crate::mixer::error::Error;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::programme::Programme;
-use crate::mixer::programme::STALL;
 use crate::mixer::programme::launch;
+use crate::mixer::seat::STALL;
 use crate::mixer::template::fill;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
@@ -193,7 +193,7 @@ impl Canvas {
             self.progressed_at = now;
             self.rebuild_after = REBUILD_FIRST;
             self.change(SourceState::Live, outbox);
-        } else if self.state == SourceState::Live && now - self.progressed_at > STALL.nseconds().cast_signed() {
+        } else if self.state == SourceState::Live && now - self.progressed_at > STALL {
             self.change(SourceState::Stalled, outbox);
         }
     }

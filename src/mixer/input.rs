@@ -12,10 +12,10 @@ use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::programme::Programme;
-use crate::mixer::programme::STALL;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Refused;
 use crate::mixer::reorder::Reorder;
+use crate::mixer::seat::STALL;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
 use crate::model::id::SourceId;
@@ -257,7 +257,7 @@ impl Input {
                 self.keyframe = Keyframe::Held;
             }
             self.change(SourceState::Live, outbox);
-        } else if self.state == SourceState::Live && now - self.progressed_at > STALL.nseconds().cast_signed() {
+        } else if self.state == SourceState::Live && now - self.progressed_at > STALL {
             self.change(SourceState::Stalled, outbox);
         }
     }

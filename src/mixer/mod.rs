@@ -1,14 +1,17 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
-//! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
-//! ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
+//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it)
+//! and leaves it in its [`seat`] until its time has come. Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
+//! mixes the sounds for the encoders of the [`programme`]; on their way [`master`] sets the mix's gain, keeps it from clipping
+//! ([`limiter`]) and measures it ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
 //! carry the frames back, [`recorder`] writes them to disk.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
+mod beat;
 mod canvas;
+mod compositor;
 mod conductor;
 mod decoder;
 mod dresser;
@@ -30,8 +33,10 @@ mod programme;
 mod recorder;
 mod reorder;
 mod sandbox;
+mod seat;
 mod strip;
 mod template;
+mod tiling;
 mod timing;
 
 use std::io;
