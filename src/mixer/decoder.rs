@@ -15,6 +15,7 @@ use gstreamer_app::AppSink;
 use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
 use gstreamer_video::VideoInfo;
+use gstreamer_video::VideoMeta;
 
 use crate::mixer::MOST_PIXELS;
 use crate::mixer::error::Error;
@@ -104,6 +105,7 @@ impl Decoder {
         let seat = match purpose {
             Use::Picture(placement, initial, _) => {
                 let seat = programme.seat_picture(placement);
+                accept_any_layout(&exit);
                 *look.lock().unwrap_or_else(PoisonError::into_inner) = initial;
                 carry_pictures(&exit, &seat, &progress, colours, &look);
                 Seat::Picture(seat)
@@ -263,6 +265,18 @@ fn carry_pictures(
         Ok(gst::FlowSuccess::Ok)
     };
     exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
+}
+
+/// Says that pictures may lie in memory as their decoder likes: one whose rows must lie close together is copied to do so.
+fn accept_any_layout(exit: &AppSink) {
+    let Some(pad) = exit.static_pad("sink") else { return };
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| match info.query_mut().map(gst::QueryRef::view_mut) {
+        Some(gst::QueryViewMut::Allocation(allocation)) => {
+            allocation.add_allocation_meta::<VideoMeta>(None);
+            gst::PadProbeReturn::Handled
+        }
+        Some(_) | None => gst::PadProbeReturn::Ok,
+    });
 }
 
 /// What the compositor needs to know of a picture, and nothing else that a sender may have said of it.

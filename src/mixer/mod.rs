@@ -68,9 +68,9 @@ use crate::proto::mixer::ToMixer;
 /// One second in nanoseconds, the mixer's unit of time.
 const SECOND: i64 = 1_000_000_000;
 
-/// Between two looks at the socket and the clock: a fraction of a frame, so that no packet misses its turn by it, and long enough for
-/// the packets of a frame to go their way together, so that the mixer and a decoder wake once for all of them.
-const TICK: Duration = Duration::from_millis(5);
+/// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and long enough for the packets of
+/// a frame to go their way together, so that the mixer and a decoder wake once for all of them.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
