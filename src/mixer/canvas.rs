@@ -14,8 +14,8 @@ use crate::mixer::outbox::Outbox;
 use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::Programme;
-use crate::mixer::programme::STALL;
 use crate::mixer::programme::launch;
+use crate::mixer::seat::STALL;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
 use crate::model::id::SourceId;
@@ -196,7 +196,7 @@ impl Canvas {
             self.progressed_at = now;
             self.rebuild_after = REBUILD_FIRST;
             self.change(SourceState::Live, outbox);
-        } else if self.state == SourceState::Live && now - self.progressed_at > STALL.nseconds().cast_signed() {
+        } else if self.state == SourceState::Live && now - self.progressed_at > STALL {
             self.change(SourceState::Stalled, outbox);
         }
     }

@@ -433,7 +433,6 @@ impl Show {
         for canvas in std::mem::take(&mut self.canvases) {
             canvas.stop(&self.programme);
         }
-        self.dresser.stop(&self.programme);
     }
 }
 

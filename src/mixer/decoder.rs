@@ -14,6 +14,8 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
+use gstreamer_video::VideoInfo;
+use gstreamer_video::VideoMeta;
 
 use crate::mixer::MOST_PIXELS;
 use crate::mixer::error::Error;
@@ -29,8 +31,10 @@ use crate::mixer::programme::launch;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
 use crate::mixer::programme::reason_of;
-use crate::mixer::programme::sound_caps;
 use crate::mixer::programme::stop;
+use crate::mixer::seat::Picture;
+use crate::mixer::seat::PictureSeat;
+use crate::mixer::seat::SoundSeat;
 use crate::mixer::strip::Setting;
 use crate::mixer::strip::Strip;
 use crate::model::media::Codec;
@@ -101,15 +105,16 @@ impl Decoder {
         let look = Arc::new(Mutex::new(Look::default()));
         let seat = match purpose {
             Use::Picture(placement, initial, _) => {
-                let seat = programme.seat_picture(&placement)?;
+                let seat = programme.seat_picture(placement);
+                accept_any_layout(&exit);
                 *look.lock().unwrap_or_else(PoisonError::into_inner) = initial;
-                carry_pictures(&exit, &seat.entry, &progress, colours, &look);
-                seat
+                carry_pictures(&exit, &seat, &progress, colours, &look);
+                Seat::Picture(seat)
             }
             Use::Sound(initial) => {
-                let seat = programme.seat_sound()?;
-                carry_sound(&exit, &seat.entry, &progress, initial, &setting, &level);
-                seat
+                let seat = programme.seat_sound();
+                carry_sound(&exit, &seat, &progress, initial, &setting, &level);
+                Seat::Sound(seat)
             }
         };
         let decoder = Self { pipeline, bus, entry, seat, progress, setting, level, look };
@@ -146,7 +151,9 @@ impl Decoder {
         match purpose {
             Use::Picture(placement, look, _) => {
                 *self.look.lock().unwrap_or_else(PoisonError::into_inner) = look;
-                self.seat.place(&placement);
+                if let Seat::Picture(seat) = &self.seat {
+                    seat.place(placement);
+                }
             }
             Use::Sound(setting) => *self.setting.lock().unwrap_or_else(PoisonError::into_inner) = Some(setting),
         }
@@ -185,7 +192,7 @@ impl Decoder {
     /// Ends the pipeline and then leaves the seat.
     pub(super) fn stop(self, programme: &Programme) {
         stop("decoder", &self.pipeline);
-        programme.leave(self.seat);
+        programme.leave(&self.seat);
     }
 }
 
@@ -231,63 +238,81 @@ impl Progress {
     }
 }
 
-fn carry_pictures(exit: &AppSink, entry: &AppSrc, progress: &Arc<Progress>, colours: Colours, look: &Arc<Mutex<Look>>) {
-    let (progress, look) = (Arc::clone(progress), Arc::clone(look));
-    let entry = entry.clone();
-    let mut seen: Option<gst::Caps> = None;
+fn carry_pictures(
+    exit: &AppSink,
+    seat: &Arc<PictureSeat>,
+    progress: &Arc<Progress>,
+    colours: Colours,
+    look: &Arc<Mutex<Look>>,
+) {
+    let (seat, progress, look) = (Arc::clone(seat), Arc::clone(progress), Arc::clone(look));
+    let mut seen: Option<(gst::Caps, Arc<VideoInfo>)> = None;
     let carry = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let (Some(caps), Some(picture)) = (sample.caps(), sample.buffer_owned()) else {
+        let (Some(caps), Some(buffer)) = (sample.caps(), sample.buffer_owned()) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        let due = picture.pts();
-        let (caps, picture) = look::retouch(*look.lock().unwrap_or_else(PoisonError::into_inner), caps, picture);
-        if seen.as_ref() != Some(&caps) {
-            entry.set_caps(relabelled(&caps, colours).as_ref());
-            seen = Some(caps);
-        }
-        if let Some(due) = due {
-            progress.made(due);
-        }
-        entry.push_buffer(picture)
+        let Some(due) = buffer.pts() else { return Ok(gst::FlowSuccess::Ok) };
+        let (caps, buffer) = look::retouch(*look.lock().unwrap_or_else(PoisonError::into_inner), caps, buffer);
+        let info = match &seen {
+            Some((known, info)) if *known == caps => Arc::clone(info),
+            Some(_) | None => {
+                let info = Arc::new(relabelled(&caps, colours).ok_or(gst::FlowError::NotNegotiated)?);
+                seen = Some((caps, Arc::clone(&info)));
+                info
+            }
+        };
+        progress.made(due);
+        seat.put(Picture { buffer, info, due: due.nseconds().cast_signed() });
+        Ok(gst::FlowSuccess::Ok)
     };
     exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
 }
 
+/// Says that pictures may lie in memory as their decoder likes: one whose rows must lie close together is copied to do so.
+fn accept_any_layout(exit: &AppSink) {
+    let Some(pad) = exit.static_pad("sink") else { return };
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| match info.query_mut().map(gst::QueryRef::view_mut) {
+        Some(gst::QueryViewMut::Allocation(allocation)) => {
+            allocation.add_allocation_meta::<VideoMeta>(None);
+            gst::PadProbeReturn::Handled
+        }
+        Some(_) | None => gst::PadProbeReturn::Ok,
+    });
+}
+
 /// What the compositor needs to know of a picture, and nothing else that a sender may have said of it.
 ///
-/// The compositor crashes on an interlaced source beside progressive ones. Shown as if it were progressive such a picture has combed
-/// edges, and the programme goes on. Half a chroma sample to the left is invisible; converting every picture for it would cost more
-/// than decoding. Other colours than the programme's are converted by the compositor together with the scaling, which is cheaper than a
-/// conversion of its own.
-fn relabelled(caps: &gst::CapsRef, colours: Colours) -> Option<gst::Caps> {
+/// Shown as if it were progressive an interlaced picture has combed edges, and the programme goes on. Half a chroma sample to the left is
+/// invisible; converting every picture for it would cost more than decoding. Other colours than the programme's are converted by the
+/// compositor together with the scaling, which is cheaper than a conversion of its own.
+fn relabelled(caps: &gst::CapsRef, colours: Colours) -> Option<VideoInfo> {
     let said = caps.structure(0)?;
     let mut told = gst::Structure::builder(said.name().as_str())
         .field("chroma-site", "mpeg2")
         .field("interlace-mode", "progressive")
         .field("colorimetry", "bt601")
+        .field("framerate", gst::Fraction::new(0, 1))
         .build();
     let colours = (colours == Colours::AsTold).then_some("colorimetry");
-    for field in ["format", "width", "height", "framerate", "pixel-aspect-ratio"].into_iter().chain(colours) {
+    for field in ["format", "width", "height", "pixel-aspect-ratio"].into_iter().chain(colours) {
         if let Ok(value) = said.value(field) {
             told.set_value(field, value.clone());
         }
     }
-    Some(gst::Caps::builder_full().structure(told).build())
+    VideoInfo::from_caps(&gst::Caps::builder_full().structure(told).build()).ok()
 }
 
 fn carry_sound(
     exit: &AppSink,
-    entry: &AppSrc,
+    seat: &Arc<SoundSeat>,
     progress: &Arc<Progress>,
     initial: Setting,
     news: &Arc<Mutex<Option<Setting>>>,
     level: &Arc<Level>,
 ) {
-    entry.set_caps(Some(&sound_caps()));
-    let progress = Arc::clone(progress);
+    let (seat, progress) = (Arc::clone(seat), Arc::clone(progress));
     let (news, level) = (Arc::clone(news), Arc::clone(level));
-    let entry = entry.clone();
     let mut strip = Strip::new(initial);
     let carry = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -298,23 +323,11 @@ fn carry_sound(
             strip.set(setting);
         }
         let input = read_samples(buffer).ok_or(gst::FlowError::Error)?;
-        let heard = strip.process(due.nseconds().cast_signed() - OPUS_DELAY, &input);
-        // What was due before the programme began has no place in it.
-        let Some((piece, due)) = heard.and_then(|piece| u64::try_from(piece.due).ok().map(|due| (piece, due))) else {
-            return Ok(gst::FlowSuccess::Ok);
-        };
-        level.hear(&piece.samples);
-        let bytes: Vec<u8> = piece.samples.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
-        let mut output = gst::Buffer::from_mut_slice(bytes);
-        if let Some(output) = output.get_mut() {
-            output.set_pts(gst::ClockTime::from_nseconds(due));
-            output.set_duration(gst::ClockTime::from_nseconds(piece.duration().cast_unsigned()));
-            if piece.begins {
-                // Or the audio mixer would take it for the end of what came before, and drop up to a second of it as late.
-                output.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
-            }
+        if let Some(piece) = strip.process(due.nseconds().cast_signed() - OPUS_DELAY, &input) {
+            level.hear(&piece.samples);
+            seat.put(piece);
         }
-        entry.push_buffer(output)
+        Ok(gst::FlowSuccess::Ok)
     };
     exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
 }

@@ -7,21 +7,14 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use gstreamer as gst;
-
 use crate::mixer::error::Error;
 use crate::mixer::lettering;
 use crate::mixer::logo;
-use crate::mixer::monotonic;
 use crate::mixer::painter::Bitmap;
 use crate::mixer::painter::Painter;
 use crate::mixer::painter::Stamp;
-use crate::mixer::painter::components;
-use crate::mixer::planes::Planes;
 use crate::mixer::programme::Programme;
-use crate::mixer::programme::Seat;
 use crate::model::scene::Rect;
-use crate::model::scene::Rgb;
 use crate::model::scene::Scene;
 use crate::model::spec::ProgrammeSpec;
 
@@ -42,8 +35,6 @@ const LOGO_HEIGHT: u32 = 7;
 pub(super) struct Dresser {
     room: Arc<Room>,
     painter: Painter,
-    backdrop: Option<Seat>,
-    background: Rgb,
 }
 
 /// Where the drawing thread and the conductor meet.
@@ -108,7 +99,7 @@ impl Dresser {
         let room = Arc::new(Room::default());
         let (drawing, painting) = (Arc::clone(&room), painter.clone());
         std::thread::Builder::new().name("lettering".to_owned()).spawn(move || draw_all(&drawing, &painting))?;
-        Ok(Self { room, painter, backdrop: None, background: Rgb::default() })
+        Ok(Self { room, painter })
     }
 
     /// Follows a scene. What has been drawn before moves at once; the rest appears when it is drawn.
@@ -119,37 +110,7 @@ impl Dresser {
         self.painter.show(wardrobe.stamps());
         drop(wardrobe);
         self.room.news.notify_one();
-        // A programme on black is better than none.
-        if let Err(error) = self.set_background(scene.dressing.background, &scene.programme, programme) {
-            tracing::warn!(%error, "the background cannot be changed");
-        }
-    }
-
-    /// Leaves the programme.
-    pub(super) fn stop(&mut self, programme: &Programme) {
-        if let Some(seat) = self.backdrop.take() {
-            programme.leave(seat);
-        }
-    }
-
-    fn set_background(&mut self, colour: Rgb, spec: &ProgrammeSpec, programme: &Programme) -> Result<(), Error> {
-        if colour == self.background {
-            return Ok(());
-        }
-        self.background = colour;
-        let seat = match self.backdrop.take() {
-            Some(seat) => seat,
-            None => programme.seat_backdrop(spec.width, spec.height)?,
-        };
-        let mut picture = gst::Buffer::from_mut_slice(filled(colour, spec));
-        if let Some(picture) = picture.get_mut() {
-            picture.set_pts(programme.running_time(monotonic()));
-        }
-        if let Err(flow) = seat.entry.push_buffer(picture) {
-            tracing::warn!(?flow, "the backdrop is not taken");
-        }
-        self.backdrop = Some(seat);
-        Ok(())
+        programme.set_background(scene.dressing.background);
     }
 }
 
@@ -263,16 +224,6 @@ fn labels(scene: &Scene) -> Vec<Label> {
 
 const fn overlap(a: Rect, b: Rect) -> bool {
     a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
-}
-
-/// A canvas of one colour.
-fn filled(Rgb([red, green, blue]): Rgb, spec: &ProgrammeSpec) -> Vec<u8> {
-    let canvas = Planes::of(spec.width as usize, spec.height as usize);
-    let mut bytes = vec![0; canvas.size];
-    for (plane, value) in canvas.planes.iter().zip(components([red, green, blue, 255])) {
-        bytes[plane.offset..plane.offset + plane.stride * plane.height].fill(value);
-    }
-    bytes
 }
 
 #[cfg(test)]

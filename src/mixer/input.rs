@@ -13,10 +13,10 @@ use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::FIXED_HEADER;
 use crate::mixer::packet::Header;
 use crate::mixer::programme::Programme;
-use crate::mixer::programme::STALL;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Refused;
 use crate::mixer::reorder::Reorder;
+use crate::mixer::seat::STALL;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
 use crate::mixer::vp9;
@@ -267,7 +267,7 @@ impl Input {
                 self.keyframe = Keyframe::Held;
             }
             self.change(SourceState::Live, outbox);
-        } else if self.state == SourceState::Live && now - self.progressed_at > STALL.nseconds().cast_signed() {
+        } else if self.state == SourceState::Live && now - self.progressed_at > STALL {
             self.change(SourceState::Stalled, outbox);
         }
     }

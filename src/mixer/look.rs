@@ -32,7 +32,7 @@ fn retouched(look: Look, caps: &gst::CapsRef, picture: &gst::Buffer) -> Option<(
     let cut = cut(look.crop, width, height);
     let bytes = {
         let map = picture.map_readable().ok()?;
-        process(look, cut, &Planes::of(width, height), map.as_slice())?
+        process(look, cut, &Planes::within(picture, width, height)?, map.as_slice())?
     };
     let mut result = gst::Buffer::from_mut_slice(bytes);
     let writable = result.get_mut()?;

@@ -1,5 +1,7 @@
 //! How loud the programme is (EBU R 128, ITU-R BS.1770), and the slow hand that brings it to -14 LUFS where that is asked for.
 
+use std::collections::VecDeque;
+
 use ebur128::EbuR128;
 use ebur128::Mode;
 
@@ -9,6 +11,10 @@ use crate::mixer::programme::build_error;
 
 /// Samples a second.
 const RATE: u32 = 48_000;
+
+/// Values of 100 ms of stereo, and so many of these in the 3 s of the short-term loudness.
+const STEP: usize = RATE as usize / 10 * 2;
+const STEPS: usize = 30;
 
 /// What is less loud is silence (the absolute gate of ITU-R BS.1770-4), LUFS.
 const GATE: f64 = -70.0;
@@ -44,6 +50,10 @@ pub(super) struct Loudness {
     meter: EbuR128,
     /// Highest true peak since the last look, linear.
     peak: f64,
+    /// The energy of each of the last 3 s' tenths, and what has been heard of the next one. The meter would add up all samples of 3 s in
+    /// every look.
+    steps: VecDeque<f64>,
+    since: usize,
 }
 
 /// What a look at the meter shows; `None` is silence.
@@ -60,16 +70,27 @@ pub(super) struct Reading {
 impl Loudness {
     pub(super) fn new() -> Result<Self, Error> {
         // A histogram needs the same memory after a day as after a minute.
-        let mode = Mode::M | Mode::S | Mode::I | Mode::TRUE_PEAK | Mode::HISTOGRAM;
+        let mode = Mode::M | Mode::I | Mode::TRUE_PEAK | Mode::HISTOGRAM;
         let meter = EbuR128::new(2, RATE, mode).map_err(|error| build_error("loudness", &error))?;
-        Ok(Self { meter, peak: 0.0 })
+        Ok(Self { meter, peak: 0.0, steps: VecDeque::new(), since: 0 })
     }
 
     /// Takes interleaved stereo.
-    pub(super) fn hear(&mut self, values: &[f32]) {
-        if self.meter.add_frames_f32(values).is_ok() {
+    pub(super) fn hear(&mut self, mut values: &[f32]) {
+        while !values.is_empty() {
+            let (piece, rest) = values.split_at(values.len().min(STEP - self.since));
+            values = rest;
+            if self.meter.add_frames_f32(piece).is_err() {
+                return;
+            }
             let peak = |channel| self.meter.prev_true_peak(channel).unwrap_or(0.0);
             self.peak = self.peak.max(peak(0)).max(peak(1));
+            self.since += piece.len();
+            if self.since == STEP {
+                self.since = 0;
+                self.steps.truncate(STEPS - 1);
+                self.steps.push_front(self.meter.loudness_window(100).map_or(0.0, energy));
+            }
         }
     }
 
@@ -79,11 +100,26 @@ impl Loudness {
         let true_peak = decibels(std::mem::take(&mut self.peak));
         Reading {
             momentary: audible(self.meter.loudness_momentary()),
-            short_term: audible(self.meter.loudness_shortterm()),
+            short_term: Some(self.short_term()).filter(|loudness| *loudness > GATE),
             integrated: audible(self.meter.loudness_global()),
             true_peak: (true_peak > GATE).then_some(true_peak),
         }
     }
+
+    /// LUFS. What is missing of the first 3 s was silence.
+    fn short_term(&self) -> f64 {
+        loudness(self.steps.iter().sum::<f64>() / STEPS as f64)
+    }
+}
+
+/// In units of which 1 is 0 LUFS.
+fn energy(loudness: f64) -> f64 {
+    10.0_f64.powf(loudness / 10.0)
+}
+
+/// LUFS.
+fn loudness(energy: f64) -> f64 {
+    10.0 * energy.log10()
 }
 
 /// Chooses a gain that brings the programme to the target: from the usual loudness of what goes in, in which pauses do not count.
@@ -108,15 +144,15 @@ impl Normaliser {
         if let Some(loudness) = sound {
             self.follow(loudness);
             if let Some(usual) = self.usual {
-                self.move_to((TARGET - 10.0 * usual.log10()).clamp(-MOST, MOST));
+                self.move_to((TARGET - self::loudness(usual)).clamp(-MOST, MOST));
             }
         }
         self.gain
     }
 
     fn follow(&mut self, loudness: f64) {
-        let energy = 10.0_f64.powf(loudness / 10.0);
-        let pauses = self.usual.is_some_and(|usual| loudness < 10.0 * usual.log10() - PAUSE);
+        let energy = energy(loudness);
+        let pauses = self.usual.is_some_and(|usual| loudness < self::loudness(usual) - PAUSE);
         self.quiet_looks = if pauses { self.quiet_looks + 1 } else { 0 };
         self.usual = match self.usual {
             Some(usual) if !pauses => Some(usual + (energy - usual) * FOLLOW),
@@ -166,6 +202,9 @@ mod tests {
             is(reading.short_term, dbfs);
             is(reading.integrated, dbfs);
         }
+        // Half of the last 3 s was silence.
+        is(measured(&[(5.0, -80.0), (1.5, -20.0)]).short_term, -23.0);
+        is(measured(&[(5.0, -20.0), (1.5, -80.0)]).short_term, -23.0);
         // Test cases 3 to 5: quieter parts are gated, or are not.
         is(measured(&[(10.0, -36.0), (60.0, -23.0), (10.0, -36.0)]).integrated, -23.0);
         let gated = [(10.0, -72.0), (10.0, -36.0), (60.0, -23.0), (10.0, -36.0), (10.0, -72.0)];

@@ -1,15 +1,18 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it),
-//! [`programme`] composes, mixes and encodes, [`master`] sets the mix's gain, keeps it from clipping ([`limiter`]) and measures it
-//! ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
+//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it)
+//! and leaves it in its [`seat`] until its time has come. Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
+//! mixes the sounds for the encoders of the [`programme`]; on their way [`master`] sets the mix's gain, keeps it from clipping
+//! ([`limiter`]) and measures it ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
 //! carry the frames back, [`recorder`] writes them to disk, and beside it [`stems`] write each musician's tracks as they came. [`pipelines`]
 //! has the texts that all of it is built from, [`probe`] tries them.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
+mod beat;
 mod canvas;
+mod compositor;
 mod conductor;
 mod decoder;
 mod dresser;
@@ -34,9 +37,11 @@ mod programme;
 mod recorder;
 mod reorder;
 mod sandbox;
+mod seat;
 mod stem;
 mod stems;
 mod strip;
+mod tiling;
 mod timing;
 mod usage;
 mod vp9;
@@ -71,9 +76,9 @@ use crate::proto::mixer::ToMixer;
 /// One second in nanoseconds, the mixer's unit of time.
 const SECOND: i64 = 1_000_000_000;
 
-/// Between two looks at the socket and the clock: a fraction of a frame, so that no packet misses its turn by it, and long enough for
-/// the packets of a frame to go their way together, so that the mixer and a decoder wake once for all of them.
-const TICK: Duration = Duration::from_millis(5);
+/// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and long enough for the packets of
+/// a frame to go their way together, so that the mixer and a decoder wake once for all of them.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -72,7 +72,7 @@ impl Piece {
             Self::Programme => blueprint!(
                 "programme.txt",
                 PROGRAMME,
-                &["pictures", "sounds", "slate", "silence", "waiting", "video", "audio"]
+                &["pictures", "sounds", "video", "audio"]
             ),
             Self::Encoder(Encoder::X264) => blueprint!("encoder-x264.txt", PROGRAMME, &["encoder"]),
             Self::Encoder(Encoder::OpenH264) => blueprint!("encoder-openh264.txt", PROGRAMME, &["encoder"]),

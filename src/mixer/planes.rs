@@ -1,4 +1,7 @@
-//! How an I420 picture lies in memory, as GStreamer lays it out when nobody asks for anything else.
+//! How an I420 picture lies in memory: as GStreamer lays it out when nobody asks for anything else, or as its maker says.
+
+use gstreamer as gst;
+use gstreamer_video::VideoMeta;
 
 /// One of the three planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,19 @@ impl Planes {
             size: first + 2 * second,
         }
     }
+
+    /// The layout of a picture of this many pixels in a buffer; `None` if the buffer does not hold all of it.
+    pub(super) fn within(buffer: &gst::BufferRef, width: usize, height: usize) -> Option<Self> {
+        let mut planes = Self::of(width, height);
+        if let Some(meta) = buffer.meta::<VideoMeta>() {
+            for ((plane, offset), stride) in planes.planes.iter_mut().zip(meta.offset()).zip(meta.stride()) {
+                (plane.offset, plane.stride) = (*offset, usize::try_from(*stride).ok()?);
+            }
+            planes.size = buffer.size();
+        }
+        let whole = planes.planes.iter().all(|plane| plane.row(plane.height - 1).end <= buffer.size());
+        (whole && planes.size == buffer.size()).then_some(planes)
+    }
 }
 
 impl Plane {
@@ -44,6 +60,24 @@ impl Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decoders_own_layout_is_taken_and_one_that_reaches_outside_is_not() {
+        gst::init().expect("GStreamer");
+        let of = |offsets: [usize; 3], strides: [i32; 3]| {
+            let mut buffer = gst::Buffer::with_size(2000).expect("memory");
+            let format = gstreamer_video::VideoFormat::I420;
+            let flags = gstreamer_video::VideoFrameFlags::empty();
+            VideoMeta::add_full(buffer.get_mut().expect("alone"), flags, format, 16, 16, &offsets, &strides)
+                .expect("a layout");
+            Planes::within(&buffer, 16, 16)
+        };
+        let planes = of([64, 1200, 1600], [48, 32, 32]).expect("inside").planes;
+        assert_eq!((planes[0].row(1), planes[2].row(2)), (112..128, 1664..1672));
+        assert_eq!(of([64, 1200, 1800], [48, 32, 32]), None);
+        let plain = |size| Planes::within(&gst::Buffer::with_size(size).expect("memory"), 16, 16);
+        assert_eq!((plain(384), plain(383)), (Some(Planes::of(16, 16)), None));
+    }
 
     #[test]
     fn rows_and_planes_begin_where_gstreamer_puts_them() {

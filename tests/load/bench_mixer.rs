@@ -33,45 +33,104 @@ use crate::rig::Writer;
 
 const VP8: u8 = 96;
 const OPUS: u8 = 111;
-const SOURCES: usize = 4;
-/// Four musicians of one picture size into one programme.
+
+/// Musicians of one picture size into one programme.
 struct Job {
     name: &'static str,
+    sources: usize,
     source: (u32, u32),
     programme: (u32, u32),
+    /// Each musician's part of the programme, in so many columns.
+    tile: (u32, u32),
+    columns: u32,
     kbps: u32,
     /// kbit/s of each musician's VP8.
     source_kbps: u32,
 }
 
 const JOBS: &[Job] = &[
-    Job { name: "4 x 640x360 -> 720p30", source: (640, 360), programme: (1280, 720), kbps: 2500, source_kbps: 1000 },
+    Job {
+        name: "4 x 640x360 -> 720p30",
+        sources: 4,
+        source: (640, 360),
+        programme: (1280, 720),
+        tile: (640, 360),
+        columns: 2,
+        kbps: 2500,
+        source_kbps: 1000,
+    },
+    Job {
+        name: "8 x 640x360 -> 720p30",
+        sources: 8,
+        source: (640, 360),
+        programme: (1280, 720),
+        tile: (426, 240),
+        columns: 3,
+        kbps: 2500,
+        source_kbps: 1000,
+    },
     Job {
         name: "4 x 1280x720 -> 1080p30",
+        sources: 4,
         source: (1280, 720),
         programme: (1920, 1080),
+        tile: (960, 540),
+        columns: 2,
         kbps: 4500,
         source_kbps: 2500,
     },
 ];
 
+/// What is measured, and with what.
+pub(crate) struct Bench {
+    /// The `jamcast` binary.
+    pub(crate) gateway: PathBuf,
+    pub(crate) seconds: u64,
+    /// Only the jobs whose names hold this.
+    pub(crate) job: String,
+    /// Another build, in turns with the first one and instead of ffmpeg.
+    pub(crate) beside: Option<PathBuf>,
+    /// Where the musicians' files are kept; a temporary folder without it.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Job {
+    /// The upper left corner of a musician's part.
+    const fn corner(&self, n: u32) -> (u32, u32) {
+        (n % self.columns * self.tile.0, n / self.columns * self.tile.1)
+    }
+}
+
 /// Prints one row for each job: CPU seconds for a minute of programme, and ratios.
-pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
+pub(crate) fn run(bench: &Bench) -> Result<()> {
     gst::init()?;
-    let folder = tempfile::tempdir()?;
+    let temporary = tempfile::tempdir()?;
+    let folder = bench.folder.as_deref().unwrap_or(temporary.path());
+    let seconds = bench.seconds;
+    let length = seconds + WARM_UP.as_secs() + 4;
+    let jobs = JOBS.iter().filter(|job| job.name.contains(&bench.job));
     say("CPU seconds for a minute of programme (user + system), x264 superfast zerolatency, one run:");
+    if let Some(other) = &bench.beside {
+        say("job                         ours   beside   ours/beside   frames");
+        for job in jobs {
+            let files = prepare(job, folder, length)?;
+            let Effort { cpu: beside, .. } = ours(other, job, &files, Duration::from_secs(seconds))?;
+            let Effort { cpu, frames } = ours(&bench.gateway, job, &files, Duration::from_secs(seconds))?;
+            say(&format!("{:<26} {cpu:>6.1} {beside:>8.1} {:>13.2}   {frames}", job.name, cpu / beside));
+        }
+        return Ok(());
+    }
     say("ffmpeg live reads its files at the speed of life, as ours must; ffmpeg as fast as it can.");
     say(
         "job                         ours   ffmpeg live   ffmpeg   floor   ours/live   ours/ffmpeg   ours/floor   frames",
     );
-    for job in JOBS {
-        let length = seconds + WARM_UP.as_secs() + 4;
-        let files = prepare(job, folder.path(), length)?;
-        let Effort { cpu: ours, frames } = ours(mixer, job, &files, Duration::from_secs(seconds))?;
+    for job in jobs {
+        let files = prepare(job, folder, length)?;
+        let Effort { cpu: ours, frames } = ours(&bench.gateway, job, &files, Duration::from_secs(seconds))?;
         let benchmark = ["-nostdin", "-v", "info", "-benchmark"];
         let live = cpu(&benchmark, &compose(job, &files, &["-re"]), length)?;
         let ffmpeg = cpu(&benchmark, &compose(job, &files, &[]), length)?;
-        let floor = floor(job, &files, folder.path(), length)?;
+        let floor = floor(job, &files, temporary.path(), length)?;
         say(&format!(
             "{:<26} {ours:>6.1} {live:>13.1} {ffmpeg:>8.1} {floor:>7.1} {:>11.2} {:>13.2} {:>12.2}   {frames}",
             job.name,
@@ -85,17 +144,21 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
 
 /// Each musician's sound and picture as a file: a zoom into a fractal with camera noise, so that x264 has work to do.
 fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
-    (0..SOURCES)
+    (0..job.sources)
         .map(|n| {
-            let file = folder.join(format!("{}-{n}.webm", job.source.0));
+            let file = folder.join(format!("{}-{seconds}s-{n}.webm", job.source.0));
+            if file.exists() {
+                return Ok(file);
+            }
             let (width, height) = job.source;
             let picture = format!(
                 "mandelbrot=s={width}x{height}:r=30:start_scale={},noise=alls=6:allf=t,format=yuv420p",
-                3.0 - n as f64 * 0.5
+                3.0 - (n % 4) as f64 * 0.5
             );
             let sound = format!("sine=f={}:r=48000", 220 * (n + 1));
             let rate = format!("{}k", job.source_kbps);
             let length = seconds.to_string();
+            let unfinished = file.with_extension("part.webm");
             let status = Command::new("ffmpeg")
                 .args([
                     "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound, "-t",
@@ -103,9 +166,10 @@ fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
                 ])
                 .args(["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "60", "-b:v", &rate])
                 .args(["-c:a", "libopus", "-b:a", "128k", "-ac", "2"])
-                .arg(&file)
+                .arg(&unfinished)
                 .status()?;
             ensure!(status.success(), "ffmpeg could not make the musicians");
+            std::fs::rename(&unfinished, &file)?;
             Ok(file)
         })
         .collect()
@@ -123,8 +187,8 @@ fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<
 }
 
 fn scene(job: &Job) -> Scene {
-    let (width, height) = (job.programme.0 / 2, job.programme.1 / 2);
-    let sources = (0..4_u32)
+    let (width, height) = job.tile;
+    let sources = (0..job.sources as u32)
         .map(|n| Source {
             id: SourceId(n),
             label: format!("musician {n}"),
@@ -132,7 +196,7 @@ fn scene(job: &Job) -> Scene {
             caption: None,
             video: Some(SourceTrack { track: TrackId(n * 2), codec: Codec::Vp8, payload_type: VP8 }),
             audio: Some(SourceTrack { track: TrackId(n * 2 + 1), codec: Codec::Opus, payload_type: OPUS }),
-            placement: Some(Placement { rect: Rect { x: n % 2 * width, y: n / 2 * height, width, height }, z: 1 }),
+            placement: Some(Placement { rect: Rect { x: job.corner(n).0, y: job.corner(n).1, width, height }, z: 1 }),
             gain: 1.0,
             muted: false,
             pan: 0.0,
@@ -194,14 +258,24 @@ fn compose(job: &Job, files: &[PathBuf], reading: &[&str]) -> Vec<String> {
         reading.iter().map(|flag| (*flag).to_owned()).chain(input).collect::<Vec<_>>()
     };
     let mut arguments: Vec<String> = files.iter().flat_map(input).collect();
-    let (width, height) = (job.programme.0 / 2, job.programme.1 / 2);
-    let scaled = (width, height) != job.source;
-    let mut graph = String::new();
-    for n in 0..SOURCES {
-        let filter = if scaled { format!("scale={width}:{height}:flags=bilinear") } else { "null".to_owned() };
-        graph += &format!("[{n}:v]{filter}[v{n}];");
-    }
-    graph += "[v0][v1][v2][v3]xstack=grid=2x2[v];[0:a][1:a][2:a][3:a]amix=inputs=4[a]";
+    let (width, height) = job.tile;
+    let filter =
+        if job.tile == job.source { "null".to_owned() } else { format!("scale={width}:{height}:flags=bilinear") };
+    let all = 0..job.sources as u32;
+    let scaled: String = all.clone().map(|n| format!("[{n}:v]{filter}[v{n}];")).collect();
+    let inputs = |kind: &str| all.clone().map(|n| kind.replace('n', &n.to_string())).collect::<String>();
+    let corners: Vec<_> = all.clone().map(|n| format!("{}_{}", job.corner(n).0, job.corner(n).1)).collect();
+    let rows = all.len().div_ceil(job.columns as usize) as u32;
+    let exact = (job.columns * width, rows * height) == job.programme && all.len() as u32 == job.columns * rows;
+    let rest = if exact { String::new() } else { format!(":fill=black,pad={}:{}", job.programme.0, job.programme.1) };
+    let graph = format!(
+        "{scaled}{}xstack=inputs={}:layout={}{rest}[v];{}amix=inputs={}[a]",
+        inputs("[vn]"),
+        all.len(),
+        corners.join("|"),
+        inputs("[n:a]"),
+        all.len()
+    );
     arguments.extend(["-filter_complex", &graph, "-map", "[v]", "-map", "[a]"].map(str::to_owned));
     arguments.extend(x264(job));
     arguments.extend(["-c:a", "aac", "-b:a", "160k", "-f", "null", "-"].map(str::to_owned));

@@ -65,6 +65,15 @@ enum Task {
         /// Seconds measured for each job.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+        /// Only the jobs whose names hold this.
+        #[arg(long, default_value = "")]
+        job: String,
+        /// Another build of the binary, measured in turns with the first one instead of ffmpeg.
+        #[arg(long)]
+        beside: Option<PathBuf>,
+        /// Where the musicians' files are kept from run to run; a temporary folder without it.
+        #[arg(long)]
+        folder: Option<PathBuf>,
     },
     /// CPU of the mixer for a canvas of each format, and its bandwidth; takes a release build.
     BenchCanvas {
@@ -136,8 +145,9 @@ async fn run(task: Task) -> Result<bool> {
             demo::say(&format!("{}:\n{verdict}", file.display()));
             Ok(verdict.holds())
         }
-        Task::BenchMixer { gateway, seconds } => {
-            tokio::task::spawn_blocking(move || bench_mixer::run(&gateway, seconds)).await??;
+        Task::BenchMixer { gateway, seconds, job, beside, folder } => {
+            let bench = bench_mixer::Bench { gateway, seconds, job, beside, folder };
+            tokio::task::spawn_blocking(move || bench_mixer::run(&bench)).await??;
             Ok(true)
         }
         Task::BenchCanvas { gateway, seconds } => {

@@ -1,0 +1,195 @@
+//! The programme's beat: once a frame, what is due is composed and mixed and handed to the encoders, whoever has something to show.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer_app::AppSrc;
+
+use crate::mixer::SECOND;
+use crate::mixer::compositor::Compositor;
+use crate::mixer::error::Error;
+use crate::mixer::monotonic;
+use crate::mixer::seat::Sample;
+use crate::mixer::seat::Seats;
+
+/// A frame is composed this long after its time, for what a busy machine has decoded late. Nanoseconds.
+const PATIENCE: i64 = 40_000_000;
+
+/// Samples a second of the programme's sound.
+const RATE: u64 = 48_000;
+
+/// Black as Y, U and V.
+const BLACK: [u8; 3] = [16, 128, 128];
+
+/// What is composed of, and what the beat has done; shared with its thread.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub seats: Seats,
+    background: Mutex<[u8; 3]>,
+    /// Frames that were not composed, because the encoder was too far behind.
+    overruns: AtomicU64,
+    over: AtomicBool,
+}
+
+/// The running beat. It ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Beat {
+    stage: Arc<Stage>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the beat's thread owns.
+#[derive(Debug)]
+struct Drummer {
+    stage: Arc<Stage>,
+    compositor: Compositor,
+    pictures: AppSrc,
+    sounds: AppSrc,
+    fps: u64,
+    /// Monotonic time of the programme's beginning, nanoseconds.
+    begin: i64,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self {
+            seats: Seats::default(),
+            background: Mutex::new(BLACK),
+            overruns: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Stage {
+    /// From the next frame on this colour (Y, U, V) is where no picture is.
+    pub(super) fn set_background(&self, colour: [u8; 3]) {
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = colour;
+    }
+
+    pub(super) fn overruns(&self) -> u64 {
+        self.overruns.load(Ordering::Relaxed)
+    }
+
+    fn background(&self) -> [u8; 3] {
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Beat {
+    /// Begins at the monotonic time `begin`, `fps` times a second. Pictures go to one entry, whose limit of buffers is how far the
+    /// encoder may be behind, sound to the other.
+    ///
+    /// # Errors
+    /// When the pictures' caps are not those of pictures, or the system gives no thread.
+    pub(super) fn start(
+        stage: &Arc<Stage>,
+        pictures: AppSrc,
+        sounds: AppSrc,
+        fps: u32,
+        begin: gst::ClockTime,
+    ) -> Result<Self, Error> {
+        let caps = pictures.caps().unwrap_or_else(gst::Caps::new_empty);
+        let drummer = Drummer {
+            stage: Arc::clone(stage),
+            compositor: Compositor::new(&caps)?,
+            pictures,
+            sounds,
+            fps: u64::from(fps.max(1)),
+            begin: begin.nseconds().cast_signed(),
+        };
+        let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play())?;
+        Ok(Self { stage: Arc::clone(stage), thread: Some(thread) })
+    }
+
+    /// Whether it ended without having been stopped: an encoder takes no more, or it panicked.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Nothing is composed any more when this returns.
+    pub(super) fn stop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.stage.over.store(true, Ordering::Relaxed);
+        thread.thread().unpark();
+        if thread.join().is_err() {
+            tracing::error!("the programme's beat panicked");
+        }
+    }
+}
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Drummer {
+    fn play(mut self) {
+        // The pipeline's bus says why an encoder takes no more.
+        for n in 0.. {
+            let time = n * SECOND.unsigned_abs() / self.fps;
+            if !self.waits_until(self.begin + time.cast_signed() + PATIENCE) || self.strike(n, time).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the programme goes on.
+    fn waits_until(&self, due: i64) -> bool {
+        loop {
+            if self.stage.over.load(Ordering::Relaxed) {
+                return false;
+            }
+            let pause = due - monotonic();
+            if pause <= 0 {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_nanos(pause.unsigned_abs()));
+        }
+    }
+
+    fn strike(&mut self, n: u64, time: u64) -> Result<(), gst::FlowError> {
+        let end = (n + 1) * SECOND.unsigned_abs() / self.fps;
+        if self.pictures.current_level_buffers() < self.pictures.max_buffers() {
+            let picture = self.picture(time, end)?;
+            self.pictures.push_buffer(picture)?;
+        } else {
+            self.stage.overruns.fetch_add(1, Ordering::Relaxed);
+        }
+        let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
+        self.sounds.push_buffer(sound).map(drop)
+    }
+
+    fn picture(&mut self, time: u64, end: u64) -> Result<gst::Buffer, gst::FlowError> {
+        // A picture is shown in the frame whose time is nearest to its own.
+        let shown = self.stage.seats.pictures(time.midpoint(end).cast_signed());
+        let mut picture = self.compositor.compose(&shown, self.stage.background())?;
+        stamp(&mut picture, time, end)?;
+        Ok(picture)
+    }
+
+    fn sound(&self, from: u64, until: u64) -> Result<gst::Buffer, gst::FlowError> {
+        let mut mix: Vec<Sample> = vec![[0.0; 2]; usize::try_from(until - from).unwrap_or(0)];
+        self.stage.seats.add_sounds(from.cast_signed(), &mut mix);
+        let bytes: Vec<u8> = mix.as_flattened().iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut sound = gst::Buffer::from_mut_slice(bytes);
+        let time = |sample: u64| (u128::from(sample) * u128::from(SECOND.unsigned_abs()) / u128::from(RATE)) as u64;
+        stamp(&mut sound, time(from), time(until))?;
+        Ok(sound)
+    }
+}
+
+fn stamp(buffer: &mut gst::Buffer, begin: u64, end: u64) -> Result<(), gst::FlowError> {
+    let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
+    buffer.set_pts(gst::ClockTime::from_nseconds(begin));
+    buffer.set_duration(gst::ClockTime::from_nseconds(end - begin));
+    Ok(())
+}
