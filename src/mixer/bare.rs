@@ -6,6 +6,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_app::AppSrc;
 
+use crate::mixer::MOST_PIXELS;
 use crate::mixer::decoder::pipeline;
 use crate::mixer::error::Error;
 use crate::mixer::packet::Header;
@@ -19,6 +20,7 @@ use crate::mixer::timing::TrackClock;
 use crate::model::id::TrackId;
 use crate::model::media::Codec;
 use crate::model::scene::SourceTrack;
+use crate::proto::av1::Depacketizer;
 
 /// Packets put in order and in time, and thrown away instead of decoded.
 pub(crate) struct Track {
@@ -67,6 +69,19 @@ impl Track {
     }
 }
 
+/// Packets as the entry of their decoder's pipeline takes them.
+fn taken(codec: Codec, packets: Vec<Vec<u8>>) -> Vec<Bytes> {
+    if codec != Codec::Av1 {
+        return packets.into_iter().map(Bytes::from).collect();
+    }
+    let mut units = Depacketizer::new(MOST_PIXELS);
+    let take = |packet: Vec<u8>| {
+        let Header { timestamp, marker, .. } = Header::read(&packet)?;
+        Some(units.push(Header::payload(&packet), timestamp, marker, ()))
+    };
+    packets.into_iter().filter_map(take).flatten().map(|unit| unit.data).collect()
+}
+
 /// Runs packets through the decoder's pipeline, as many as its entry holds; that it fails on them is no error here.
 ///
 /// # Errors
@@ -80,7 +95,7 @@ pub(crate) fn decode(codec: Codec, packets: Vec<Vec<u8>>) -> Result<(), Error> {
     let exit: AppSink = named(&pipeline, "out")?;
     exit.set_property("wait-on-eos", false);
     play("hostile", &pipeline)?;
-    for (index, packet) in packets.into_iter().enumerate() {
+    for (index, packet) in taken(codec, packets).into_iter().enumerate() {
         let mut buffer = gst::Buffer::from_slice(packet);
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::from_mseconds(index as u64 * 10));

@@ -191,7 +191,7 @@ impl Decoder {
 /// Which colours a track's pictures have: VP8 has those of BT.601 at any size (RFC 6386 section 9.2), which its decoder does not know.
 pub(super) const fn colours(codec: Codec) -> Colours {
     match codec {
-        Codec::Vp9 | Codec::H264 => Colours::AsTold,
+        Codec::Vp9 | Codec::H264 | Codec::Av1 => Colours::AsTold,
         Codec::Opus | Codec::Vp8 => Colours::Bt601,
     }
 }
@@ -202,6 +202,7 @@ pub(super) fn pipeline(track: SourceTrack) -> Result<gst::Pipeline, Error> {
         Codec::Opus => ("Opus", include_str!("../../pipelines/opus.txt")),
         Codec::Vp8 => ("VP8", include_str!("../../pipelines/vp8.txt")),
         Codec::Vp9 => ("VP9", include_str!("../../pipelines/vp9.txt")),
+        Codec::Av1 => ("AV1", include_str!("../../pipelines/av1.txt")),
         Codec::H264 => ("H.264", include_str!("../../pipelines/h264.txt")),
     };
     let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];
