@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::av1::Layering;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::forwarder::Outgoing;
@@ -19,7 +20,7 @@ use crate::hostile::tape::Tape;
 use crate::mixer::bare::Track;
 use crate::model::media::Codec;
 
-const CODECS: [Codec; 4] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264];
+const CODECS: [Codec; 5] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
 
 /// A payload: the first bytes decide how a depayloader reads the rest.
 pub(super) fn payload(tape: &mut Tape<'_>, codec: Codec) -> Vec<u8> {
@@ -36,6 +37,7 @@ pub(super) fn payload(tape: &mut Tape<'_>, codec: Codec) -> Vec<u8> {
             }
         }
         Codec::Vp9 => vp9(tape, &mut out),
+        Codec::Av1 => av1(tape, &mut out),
         Codec::H264 => match tape.below(6) {
             0 => out.push(0x78),
             1 => out.extend_from_slice(&[0x7c, tape.byte()]),
@@ -80,6 +82,19 @@ fn vp9(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
     if tape.flip() {
         // Frame marker, profile 0, a shown keyframe, and its sync code.
         out.extend_from_slice(&[0x82, 0x49, 0x83, 0x42]);
+    }
+}
+
+/// An aggregation header, and OBUs whose types, layers and lengths may be anything (RTP Payload Format For AV1 section 4).
+fn av1(tape: &mut Tape<'_>, out: &mut Vec<u8>) {
+    let header = [0x18, 0x28, 0x10, 0x50, 0x90, 0xd0, 0x08, tape.byte()][tape.below(8)];
+    out.push(header);
+    for _ in 0..tape.below(4) {
+        let kind = [0x0a, 0x08, 0x30, 0x34, 0x36, 0x12, tape.byte()][tape.below(7)];
+        let obu = tape.bytes(40);
+        out.push(if tape.byte() < 32 { tape.byte() } else { (obu.len() + 1) as u8 });
+        out.push(kind);
+        out.extend_from_slice(obu);
     }
 }
 
@@ -135,10 +150,11 @@ fn compound(tape: &mut Tape<'_>) -> Vec<u8> {
 /// It does not.
 pub fn rtp(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let codec = CODECS[tape.below(4)];
+    let codec = CODECS[tape.below(5)];
     let mut now = Instant::now();
     let (mut window, mut forwarder) = (Window::default(), Forwarder::new(codec.clock_rate()));
     let mut track = Track::new(codec);
+    let mut layering = Layering::default();
     let mut arrival_us = 1_000_000;
     while !tape.is_over() {
         let sent = packet(&mut tape, codec, Track::PAYLOAD_TYPE);
@@ -157,7 +173,7 @@ pub fn rtp(bytes: &[u8]) {
             timestamp: media.timestamp(),
             key: begins_keyframe(codec, media.payload()),
             numbers: Numbers::of(codec, media.payload()),
-            frame: picture::frame(codec, media.payload()),
+            frame: picture::frame(codec, &mut layering, media.seq(), media.payload()),
             elsewhere: [None; 2],
         };
         picture::size(codec, media.payload());
@@ -195,7 +211,7 @@ pub fn rtcp(bytes: &[u8]) {
 /// It does not.
 pub fn depayload(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let codec = CODECS[tape.below(4)];
+    let codec = CODECS[tape.below(5)];
     let mut packets = Vec::new();
     while !tape.is_over() {
         packets.push(packet(&mut tape, codec, Track::PAYLOAD_TYPE));

@@ -6,9 +6,11 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_app::AppSrc;
 
+use crate::mixer::MOST_PIXELS;
 use crate::mixer::decoder::pipeline;
 use crate::mixer::error::Error;
 use crate::mixer::packet::Header;
+use crate::mixer::packet::payload;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::programme::named;
 use crate::mixer::programme::play;
@@ -20,6 +22,7 @@ use crate::mixer::timing::TrackClock;
 use crate::model::id::TrackId;
 use crate::model::media::Codec;
 use crate::model::scene::SourceTrack;
+use crate::proto::av1::Depacketizer;
 
 /// Packets put in order and in time, and thrown away instead of decoded.
 pub(crate) struct Track {
@@ -68,6 +71,19 @@ impl Track {
     }
 }
 
+/// Packets as the entry of their decoder's pipeline takes them.
+fn taken(codec: Codec, packets: Vec<Vec<u8>>) -> Vec<Bytes> {
+    if codec != Codec::Av1 {
+        return packets.into_iter().map(Bytes::from).collect();
+    }
+    let mut units = Depacketizer::new(MOST_PIXELS);
+    let take = |packet: Vec<u8>| {
+        let Header { timestamp, marker, .. } = Header::read(&packet)?;
+        Some(units.push(payload(&packet)?, timestamp, marker, ()))
+    };
+    packets.into_iter().filter_map(take).flatten().map(|unit| unit.data).collect()
+}
+
 /// Runs packets through the decoder's pipeline, as many as its entry holds; that it fails on them is no error here.
 ///
 /// # Errors
@@ -81,7 +97,7 @@ pub(crate) fn decode(codec: Codec, packets: Vec<Vec<u8>>) -> Result<(), Error> {
     let exit: AppSink = named(&pipeline, "out")?;
     exit.set_property("wait-on-eos", false);
     play("hostile", &pipeline)?;
-    for (index, packet) in packets.into_iter().enumerate() {
+    for (index, packet) in taken(codec, packets).into_iter().enumerate() {
         let mut buffer = gst::Buffer::from_slice(packet);
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::from_mseconds(index as u64 * 10));

@@ -199,7 +199,7 @@ impl Decoder {
 /// Which colours a track's pictures have: VP8 has those of BT.601 at any size (RFC 6386 section 9.2), which its decoder does not know.
 pub(super) const fn colours(codec: Codec) -> Colours {
     match codec {
-        Codec::Vp9 | Codec::H264 => Colours::AsTold,
+        Codec::Vp9 | Codec::H264 | Codec::Av1 => Colours::AsTold,
         Codec::Opus | Codec::Vp8 => Colours::Bt601,
     }
 }
@@ -210,6 +210,7 @@ pub(super) fn pipeline(pipelines: &Pipelines, track: SourceTrack) -> Result<gst:
         Codec::Opus => "Opus",
         Codec::Vp8 => "VP8",
         Codec::Vp9 => "VP9",
+        Codec::Av1 => "AV1",
         Codec::H264 => "H.264",
     };
     let holes = [("payload_type", u32::from(track.payload_type)), ("most_pixels", MOST_PIXELS)];

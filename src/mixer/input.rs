@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use gstreamer as gst;
 
+use crate::mixer::MOST_PIXELS;
 use crate::mixer::SECOND;
 use crate::mixer::decoder::Decoder;
 use crate::mixer::decoder::Use;
@@ -10,8 +11,8 @@ use crate::mixer::decoder::colours;
 use crate::mixer::decoder::pipeline;
 use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
-use crate::mixer::packet::FIXED_HEADER;
 use crate::mixer::packet::Header;
+use crate::mixer::packet::payload;
 use crate::mixer::programme::Programme;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Refused;
@@ -24,6 +25,7 @@ use crate::model::id::SourceId;
 use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::model::scene::SourceTrack;
+use crate::proto::av1::Depacketizer;
 use crate::proto::mixer::Report;
 use crate::proto::mixer::SourceState;
 use crate::proto::mixer::TappedPacket;
@@ -63,6 +65,8 @@ pub(super) struct Input {
     missing: u64,
     last_due: Option<i64>,
     late_packets: u64,
+    /// Of AV1, whose packets are put together here.
+    units: Option<Depacketizer<gst::ClockTime>>,
 }
 
 #[derive(Debug)]
@@ -100,6 +104,7 @@ impl Input {
             missing: 0,
             last_due: None,
             late_packets: 0,
+            units: (track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS)),
         };
         input.tell(outbox);
         input
@@ -180,6 +185,9 @@ impl Input {
         match built {
             Ok(decoder) => {
                 self.decoding = Decoding::Running(decoder);
+                if let Some(units) = &mut self.units {
+                    units.lost();
+                }
                 self.pieces = 0;
                 self.progressed_at = now;
                 self.keyframe = Keyframe::Wanted { since: 0, asked_at: None };
@@ -210,7 +218,7 @@ impl Input {
     }
 
     fn hand_over(&mut self, now: i64, due: i64, packet: Bytes, programme: &Programme) {
-        if packet.len() <= FIXED_HEADER {
+        if payload(&packet).unwrap_or_default().is_empty() {
             // Only its number was used: what it stood for is not for the programme.
             return;
         }
@@ -218,6 +226,11 @@ impl Input {
         let last_due = self.last_due.replace(due);
         if due < now {
             self.late_packets += 1;
+        }
+        if missing > 0
+            && let Some(units) = &mut self.units
+        {
+            units.lost();
         }
         let Decoding::Running(decoder) = &self.decoding else { return };
         let Some(running) = programme.running_time(due) else { return };
@@ -238,7 +251,14 @@ impl Input {
                 }
             }
         }
-        decoder.packet(packet, running, missing > 0);
+        match (&mut self.units, Header::read(&packet)) {
+            (Some(units), Some(Header { timestamp, marker, .. })) => {
+                for unit in units.push(payload(&packet).unwrap_or_default(), timestamp, marker, running) {
+                    decoder.packet(unit.data, unit.due, false);
+                }
+            }
+            (_, _) => decoder.packet(packet, running, missing > 0),
+        }
     }
 
     fn watch(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {

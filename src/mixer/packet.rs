@@ -1,8 +1,5 @@
 //! The header fields of an RTP packet the mixer steers by, and where its payload is (RFC 3550 section 5.1).
 
-use bytes::Buf;
-use bytes::Bytes;
-
 /// Length of the fixed header in bytes.
 pub(super) const FIXED_HEADER: usize = 12;
 
@@ -12,6 +9,7 @@ pub(super) struct Header {
     pub payload_type: u8,
     pub sequence: u16,
     pub timestamp: u32,
+    pub marker: bool,
 }
 
 impl Header {
@@ -25,28 +23,22 @@ impl Header {
             payload_type: fixed[1] & 0x7f,
             sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
             timestamp: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+            marker: fixed[1] & 0x80 != 0,
         })
     }
 }
 
 /// What the packet carries, without sources, extension and padding; `None` for one whose lengths do not fit.
-pub(super) fn payload(mut packet: Bytes) -> Option<Bytes> {
+pub(super) fn payload(packet: &[u8]) -> Option<&[u8]> {
     let first = *packet.first()?;
     let (padded, extended, sources) = (first & 0x20 != 0, first & 0x10 != 0, usize::from(first & 0x0f));
-    if padded {
-        let padding = usize::from(*packet.last()?).max(1);
-        packet.truncate(packet.len().checked_sub(padding)?);
+    let padding = if padded { usize::from(*packet.last()?).max(1) } else { 0 };
+    let packet = packet.get(FIXED_HEADER + 4 * sources..packet.len().checked_sub(padding)?)?;
+    if !extended {
+        return Some(packet);
     }
-    skip(&mut packet, FIXED_HEADER + 4 * sources)?;
-    if extended {
-        let words = packet.get(2..4).map(|length| u16::from_be_bytes([length[0], length[1]]))?;
-        skip(&mut packet, 4 + 4 * usize::from(words))?;
-    }
-    Some(packet)
-}
-
-fn skip(packet: &mut Bytes, length: usize) -> Option<()> {
-    (packet.len() >= length).then(|| packet.advance(length))
+    let words = packet.get(2..4).map(|length| u16::from_be_bytes([length[0], length[1]]))?;
+    packet.get(4 + 4 * usize::from(words)..)
 }
 
 #[cfg(test)]
@@ -55,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_payload_is_what_neither_header_nor_padding_is() {
-        let packet = |first: u8, rest: &[u8]| payload([&[first][..], &[0; 11], rest].concat().into());
+        let packet = |first: u8, rest: &[u8]| payload(&[&[first][..], &[0; 11], rest].concat()).map(<[u8]>::to_vec);
         assert_eq!(packet(0x80, b"jam").as_deref(), Some(&b"jam"[..]));
         assert_eq!(packet(0xa0, b"jam\0\x02").as_deref(), Some(&b"jam"[..]));
         assert_eq!(packet(0x91, b"ssrc\xbe\xde\0\x01wordjam").as_deref(), Some(&b"jam"[..]));
@@ -67,7 +59,10 @@ mod tests {
     #[test]
     fn only_rtp_version_2_is_read() {
         let packet = [0x80, 0xe0, 0x12, 0x34, 0, 0, 1, 0, 9, 9, 9, 9, 0xff];
-        assert_eq!(Header::read(&packet), Some(Header { payload_type: 96, sequence: 0x1234, timestamp: 256 }));
+        assert_eq!(
+            Header::read(&packet),
+            Some(Header { payload_type: 96, sequence: 0x1234, timestamp: 256, marker: true })
+        );
         assert_eq!(Header::read(&packet[..11]), None);
         assert_eq!(Header::read(&[0x40; 12]), None);
     }

@@ -37,7 +37,7 @@ const CANVAS: &[&str] = &["width", "height", "most_pixels"];
 const STEM: &[&str] = &["payload_type"];
 const ENDS: &[&str] = &["in", "out"];
 
-const CODECS: [Codec; 4] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264];
+const CODECS: [Codec; 5] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264];
 
 /// The hole of a programme that is filled with a text: the encoder's.
 const ENCODER: &str = "{encoder}";
@@ -82,11 +82,13 @@ impl Piece {
             Self::Decoder(Codec::Opus) => blueprint!("opus.txt", DECODER, ENDS),
             Self::Decoder(Codec::Vp8) => blueprint!("vp8.txt", DECODER, ENDS),
             Self::Decoder(Codec::Vp9) => blueprint!("vp9.txt", DECODER, ENDS),
+            Self::Decoder(Codec::Av1) => blueprint!("av1.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
             Self::StemFile => blueprint!("stem.txt", &[], &["mux", "file"]),
             Self::Stem(Codec::Opus) => blueprint!("stem-opus.txt", STEM, &["track"]),
             Self::Stem(Codec::Vp8) => blueprint!("stem-vp8.txt", STEM, &["in", "frames", "track"]),
             Self::Stem(Codec::Vp9) => blueprint!("stem-vp9.txt", STEM, &["in", "frames", "track"]),
+            Self::Stem(Codec::Av1) => blueprint!("stem-av1.txt", STEM, &["in", "frames", "track"]),
             Self::Stem(Codec::H264) => blueprint!("stem-h264.txt", STEM, &["in", "frames", "track"]),
             Self::Canvas(CanvasFormat::H264) => blueprint!("canvas-h264.txt", CANVAS, ENDS),
             Self::Canvas(CanvasFormat::Vp8) => blueprint!("canvas-vp8.txt", CANVAS, ENDS),

@@ -17,6 +17,7 @@ use gstreamer_app::AppSink;
 use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
 
+use crate::mixer::MOST_PIXELS;
 use crate::mixer::SECOND;
 use crate::mixer::decoder::OPUS_DELAY;
 use crate::mixer::error::Error;
@@ -31,6 +32,7 @@ use crate::mixer::timing::YOUNG;
 use crate::mixer::writing::Writing;
 use crate::model::media::Codec;
 use crate::model::scene::Stem as Wanted;
+use crate::proto::av1::Depacketizer;
 use crate::proto::mixer::Report;
 
 const WHAT: &str = "stem";
@@ -76,6 +78,8 @@ enum Media {
     /// Where RTP packets go in; a thread carries the frames into the file.
     Picture {
         packets: AppSrc,
+        /// Of AV1, whose packets are put together here.
+        units: Option<Depacketizer<i64>>,
         keyframe_wanted: Arc<AtomicBool>,
     },
 }
@@ -130,12 +134,13 @@ impl Track {
                 let (stalled, settled_at) = (file.stalled(), i64::MIN);
                 Media::Sound(Sound { track, stalled, end: 0, settled_at, next_rtp: None, held: None })
             }
-            Codec::Vp8 | Codec::Vp9 | Codec::H264 => {
+            Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::Av1 => {
                 let packets: AppSrc = named(pipeline, "in")?;
                 let keyframe_wanted = Arc::new(AtomicBool::new(false));
                 carry_frames(&named(pipeline, "frames")?, track, Arc::clone(&begun), file.stalled());
                 listen_for_requests(&packets, Arc::clone(&keyframe_wanted));
-                Media::Picture { packets, keyframe_wanted }
+                let units = (wanted.track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS));
+                Media::Picture { packets, units, keyframe_wanted }
             }
         };
         play(WHAT, pipeline)?;
@@ -159,13 +164,14 @@ impl Track {
                 }
                 sound.write(AT_ONCE);
             }
-            Media::Picture { packets, .. } => {
-                let mut buffer = buffer(packet, at);
-                if let Some(buffer) = buffer.get_mut().filter(|_| lost) {
-                    buffer.set_flags(gst::BufferFlags::DISCONT);
+            Media::Picture { packets, units: None, .. } => enter(packets, packet, at, lost),
+            Media::Picture { packets, units: Some(units), .. } => {
+                if lost {
+                    units.lost();
                 }
-                if packets.current_level_bytes() > WAITING_BYTES || packets.push_buffer(buffer).is_err() {
-                    tracing::trace!("a stem takes no packet; its pipeline says why");
+                let payload = packet::payload(&packet).unwrap_or_default();
+                for unit in units.push(payload, header.timestamp, header.marker, at) {
+                    enter(packets, unit.data, unit.due, false);
                 }
             }
         }
@@ -186,8 +192,10 @@ impl Track {
     pub(super) fn wants_keyframe(&self) -> bool {
         match &self.media {
             Media::Sound(_) => false,
-            Media::Picture { keyframe_wanted, .. } => {
-                keyframe_wanted.swap(false, Ordering::Relaxed) || !self.begun.load(Ordering::Relaxed)
+            Media::Picture { keyframe_wanted, units, .. } => {
+                keyframe_wanted.swap(false, Ordering::Relaxed)
+                    || !self.begun.load(Ordering::Relaxed)
+                    || units.as_ref().is_some_and(Depacketizer::waits_for_keyframe)
             }
         }
     }
@@ -221,7 +229,7 @@ impl Track {
 impl Sound {
     /// Holds a packet until the hole before it is filled; `false` if it is no Opus or has no place.
     fn take(&mut self, at: i64, rtp: u32, packet: Bytes) -> bool {
-        let Some(payload) = packet::payload(packet) else { return false };
+        let Some(payload) = packet::payload(&packet).map(|payload| packet.slice_ref(payload)) else { return false };
         let Some(duration) = opus::duration(&payload) else { return false };
         let goes_on = self.next_rtp == Some(rtp) && at >= self.settled_at;
         if !goes_on && at < self.end - OVERLAP {
@@ -267,6 +275,17 @@ impl Sound {
         if self.track.push_buffer(buffer).is_err() {
             tracing::trace!("a stem takes no sound; its pipeline says why");
         }
+    }
+}
+
+/// Gives a piece of a picture to the pipeline, unless the disk is far behind.
+fn enter(entry: &AppSrc, bytes: Bytes, at: i64, lost: bool) {
+    let mut buffer = buffer(bytes, at);
+    if let Some(buffer) = buffer.get_mut().filter(|_| lost) {
+        buffer.set_flags(gst::BufferFlags::DISCONT);
+    }
+    if entry.current_level_bytes() > WAITING_BYTES || entry.push_buffer(buffer).is_err() {
+        tracing::trace!("a stem takes no packet; its pipeline says why");
     }
 }
 

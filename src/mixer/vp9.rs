@@ -1,7 +1,7 @@
 //! How large a VP9 stream becomes, looked at before its decoder makes room for it.
 
 use crate::mixer::MOST_PIXELS;
-use crate::mixer::packet::FIXED_HEADER;
+use crate::mixer::packet::payload;
 
 /// Whether an RTP packet begins a frame that is wider or higher than the mixer takes.
 ///
@@ -9,9 +9,7 @@ use crate::mixer::packet::FIXED_HEADER;
 /// which need not be true. A frame that hides behind another in one packet is not looked at: for that the decoder has its own limit, and
 /// the mixer's process its own memory.
 pub(super) fn is_too_large(packet: &[u8]) -> bool {
-    let sources = packet.first().map_or(0, |first| usize::from(first & 0x0f));
-    let payload = packet.get(FIXED_HEADER + 4 * sources..).unwrap_or_default();
-    frame(payload).and_then(size).is_some_and(|[width, height]| width.max(height) > MOST_PIXELS)
+    payload(packet).and_then(frame).and_then(size).is_some_and(|[width, height]| width.max(height) > MOST_PIXELS)
 }
 
 /// The frame that begins with this payload, behind its descriptor (RFC 9628 section 4.2).

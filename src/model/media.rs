@@ -29,27 +29,29 @@ pub enum Codec {
     /// Maybe in layers of one stream (SVC).
     Vp9,
     H264,
+    /// Maybe in layers of one stream (SVC).
+    Av1,
 }
 
 impl Codec {
     pub const fn kind(self) -> MediaKind {
         match self {
             Self::Opus => MediaKind::Audio,
-            Self::Vp8 | Self::Vp9 | Self::H264 => MediaKind::Video,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => MediaKind::Video,
         }
     }
 
-    /// RTP clock rate in Hz (RFC 7587 section 4.1, RFC 7741 section 4.1, RFC 9628 section 4.1, RFC 6184 section 5.1).
+    /// RTP clock rate in Hz (RFC 7587 section 4.1, RFC 7741 section 4.1, RFC 9628 section 4.1, RFC 6184 section 5.1, RTP Payload Format For AV1 section 4.1).
     pub const fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 | Self::Vp9 | Self::H264 => 90_000,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => 90_000,
         }
     }
 
     /// Whether one stream of it may carry several sizes and frame rates, of which some can be left out on the way.
     pub const fn is_scalable(self) -> bool {
-        matches!(self, Self::Vp9)
+        matches!(self, Self::Vp9 | Self::Av1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Wire formats and protocol machines, sans-IO: bytes and time go in, bytes and events come out.
 
 pub mod amf;
+pub mod av1;
 pub mod canvas;
 pub mod flv;
 pub mod mixer;

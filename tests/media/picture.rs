@@ -50,14 +50,14 @@ fn an_empty_room_is_dark_silent_and_gapless_with_keyframes_on_time_and_on_demand
 }
 
 #[test]
-fn four_sources_of_three_codecs_stand_in_their_places() {
+fn four_sources_of_four_codecs_stand_in_their_places() {
     let mut gateway = Gateway::start();
     let tracks = [
         video(1, Codec::Vp8, [320, 180], 2500, |_| RED),
         video(2, Codec::H264, [320, 180], 2500, |_| GREEN),
         video(3, Codec::Vp9, [160, 90], 2500, |_| BLUE),
         // Not as wide as its tile: the programme shows it whole and dark beside it.
-        video(4, Codec::H264, [192, 180], 2500, |_| WHITE),
+        video(4, Codec::Av1, [192, 180], 2500, |_| WHITE),
     ];
     let places = [[0, 0, 320, 180], [320, 0, 320, 180], [0, 180, 320, 180], [320, 180, 320, 180]];
     let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));

@@ -28,6 +28,9 @@ pub(crate) const WHITE: Colour = [235, 128, 128];
 pub(crate) const BLACK: Colour = [16, 128, 128];
 
 const FPS: u64 = 30;
+/// Of each track, so that both soon wrap.
+const FIRST_TIMESTAMP: u32 = 4_294_900_000;
+const FIRST_NUMBER: u16 = 65_500;
 
 /// One track, encoded.
 #[derive(Clone)]
@@ -52,6 +55,10 @@ impl Track {
 const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=500 ! \
                     video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1";
 
+/// This GStreamer puts no AV1 into RTP; [`av1_packets`] does.
+const AV1: &str = "av1enc cpu-used=10 usage-profile=realtime keyframe-max-dist=15 target-bitrate=500 ! av1parse ! \
+                   video/x-av1,stream-format=obu-stream,alignment=tu";
+
 /// Pictures of one colour each, `colour(n)` for the n-th.
 pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour: impl Fn(u64) -> Colour) -> Track {
     let encoder = match codec {
@@ -60,6 +67,7 @@ pub(crate) fn video(number: u32, codec: Codec, size: [usize; 2], ms: u64, colour
             "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=15 target-bitrate=500000 ! rtpvp9pay picture-id-mode=15-bit"
         }
         Codec::H264 => H264,
+        Codec::Av1 => AV1,
         Codec::Opus => panic!("not a video codec"),
     };
     pictures(number, codec, "colorimetry=bt601,interlace-mode=progressive", encoder, size, ms, colour)
@@ -81,7 +89,7 @@ pub(crate) fn layered_video(number: u32, size: [usize; 2], ms: u64, small: Colou
     let last = packets.len() - 1;
     let is_last = |index: usize| index == last || packets[index].0 != packets[index + 1].0;
     let layered = packets.iter().enumerate().map(|(index, (at, layer, packet))| {
-        let seq = 65_500_u16.wrapping_add(index as u16);
+        let seq = FIRST_NUMBER.wrapping_add(index as u16);
         (*at, in_layer(packet, *layer, seq, is_last(index)))
     });
     track.packets = layered.collect();
@@ -181,9 +189,13 @@ fn encode(
     pieces: impl Iterator<Item = (u64, Vec<u8>)>,
 ) -> Track {
     gst::init().expect("GStreamer");
+    let numbers = if codec == Codec::Av1 {
+        String::new()
+    } else {
+        format!("pt={payload_type} timestamp-offset={FIRST_TIMESTAMP} seqnum-offset={FIRST_NUMBER}")
+    };
     let description = format!(
-        "appsrc name=in format=time max-bytes=0 caps=\"{caps}\" ! {encoder} pt={payload_type} timestamp-offset=4294900000 \
-         seqnum-offset=65500 ! appsink name=out sync=false"
+        "appsrc name=in format=time max-bytes=0 caps=\"{caps}\" ! {encoder} {numbers} ! appsink name=out sync=false"
     );
     let pipeline = gst::parse::launch(&description).expect("plugins").downcast::<gst::Pipeline>().expect("a pipeline");
     let entry = pipeline.by_name("in").expect("in").downcast::<AppSrc>().expect("appsrc");
@@ -207,7 +219,55 @@ fn encode(
     }
     pipeline.set_state(gst::State::Null).expect("stops");
     assert!(!packets.is_empty());
+    if codec == Codec::Av1 {
+        packets = av1_packets(payload_type, &packets);
+    }
     Track { number, codec, payload_type, packets, network_us: 5_000, reports: true }
+}
+
+/// Temporal units in RTP, an OBU after the other ("RTP Payload Format For AV1" section 4).
+fn av1_packets(payload_type: u8, units: &[(u64, Bytes)]) -> Vec<(u64, Bytes)> {
+    const DELIMITER: u8 = 2;
+    const SEQUENCE_HEADER: u8 = 1;
+    let mut packets: Vec<(u64, Bytes)> = Vec::new();
+    for (at, unit) in units {
+        let mut obus: Vec<Vec<u8>> = Vec::new();
+        let mut rest = &unit[..];
+        while let [header, behind @ ..] = rest {
+            assert_eq!(header & 6, 2, "each has a size, and no layer");
+            let mut length = 0;
+            let size_bytes = 1 + behind.iter().take_while(|byte| **byte & 0x80 != 0).count();
+            for (n, byte) in behind[..size_bytes].iter().enumerate() {
+                length |= usize::from(byte & 0x7f) << (7 * n);
+            }
+            let body = &behind[size_bytes..size_bytes + length];
+            if header >> 3 != DELIMITER {
+                obus.push([&[header & !2], body].concat());
+            }
+            rest = &behind[size_bytes + length..];
+        }
+        let begins = obus.iter().any(|obu| obu[0] >> 3 == SEQUENCE_HEADER);
+        let pieces: Vec<(bool, bool, &[u8])> = obus
+            .iter()
+            .flat_map(|obu| {
+                let count = obu.len().div_ceil(1000);
+                obu.chunks(1000).enumerate().map(move |(n, piece)| (n > 0, n + 1 < count, piece))
+            })
+            .collect();
+        let timestamp = FIRST_TIMESTAMP.wrapping_add((at * 90_000 / 1_000_000_000) as u32);
+        for (n, (continues, is_continued, piece)) in pieces.iter().enumerate() {
+            let marker = u8::from(n + 1 == pieces.len()) << 7;
+            let mut packet = vec![0x80, payload_type | marker];
+            packet.extend(FIRST_NUMBER.wrapping_add(packets.len() as u16).to_be_bytes());
+            packet.extend(timestamp.to_be_bytes());
+            packet.extend([0, 0, 0, 1]);
+            let flags = u8::from(*continues) << 7 | u8::from(*is_continued) << 6 | u8::from(begins && n == 0) << 3;
+            packet.push(flags | 0x10);
+            packet.extend_from_slice(piece);
+            packets.push((*at, packet.into()));
+        }
+    }
+    packets
 }
 
 /// Sends tracks in real time, media time zero at the call, up to media time `ms`; packets that `lost` names never arrive.
@@ -227,7 +287,7 @@ pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, mut lost: 
             let report = Control::SenderReport {
                 track: TrackId(track.number),
                 ntp: (3_900_000_000 + second) << 32,
-                rtp: 4_294_900_000_u32.wrapping_add((second * rate) as u32),
+                rtp: FIRST_TIMESTAMP.wrapping_add((second * rate) as u32),
             };
             mail.push((start + second * 1_000_000, ToMixer::Control(report)));
         }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use crate::domain::room::layer::Frame;
 use crate::domain::room::picture::Numbers;
 use crate::domain::room::picture::Shift;
 use crate::domain::room::selector;
 use crate::domain::room::selector::Layers;
 use crate::domain::room::selector::Part;
 use crate::domain::room::selector::Selector;
-use crate::domain::room::vp9::Frame;
 
 /// Packets older than this many numbers are not sent any more; the receiver has given them up.
 const LATE_LIMIT: u16 = 1024;

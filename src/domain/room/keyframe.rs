@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::av1;
 use crate::domain::room::flood::Allowance;
 use crate::domain::room::picture::begins_vp8_keyframe;
 use crate::domain::room::vp9::Descriptor;
@@ -31,6 +32,7 @@ pub fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
         Codec::Opus => true,
         Codec::Vp8 => begins_vp8_keyframe(payload),
         Codec::Vp9 => Descriptor::parse(payload).is_some_and(|descriptor| descriptor.begins_keyframe()),
+        Codec::Av1 => av1::begins_sequence(payload),
         Codec::H264 => h264_begins_keyframe(payload),
     }
 }

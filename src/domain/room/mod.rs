@@ -1,11 +1,13 @@
 //! The room: participants, producers, consumers, and who is forwarded what.
 
+pub mod av1;
 pub mod delay;
 pub mod downlink;
 pub mod flood;
 pub mod forwarder;
 mod house;
 pub mod keyframe;
+pub mod layer;
 pub mod layers;
 mod level;
 mod meter;
@@ -17,7 +19,7 @@ mod rungs;
 pub mod selector;
 mod source;
 pub mod transit;
-pub mod vp9;
+mod vp9;
 pub mod window;
 pub mod words;
 

@@ -3,6 +3,10 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use crate::domain::room::av1;
+use crate::domain::room::av1::Layering;
+use crate::domain::room::layer::Frame;
+use crate::domain::room::layer::MAX_SPATIAL;
 use crate::domain::room::vp9;
 use crate::model::media::Codec;
 
@@ -112,7 +116,7 @@ impl Places {
         let (picture, base) = match codec {
             Codec::Vp8 => Descriptor::parse(payload).map(|descriptor| (descriptor.picture, descriptor.base))?,
             Codec::Vp9 => vp9::Descriptor::parse(payload).map(|descriptor| (descriptor.picture, descriptor.base))?,
-            Codec::Opus | Codec::H264 => return None,
+            Codec::Opus | Codec::H264 | Codec::Av1 => return None,
         };
         Some(Self { picture: picture?, base })
     }
@@ -173,19 +177,27 @@ pub fn size(codec: Codec, payload: &[u8]) -> Option<Size> {
     match codec {
         Codec::Opus => None,
         Codec::Vp8 => vp8_size(payload),
-        Codec::Vp9 => sizes(payload).into_iter().flatten().last(),
+        Codec::Vp9 | Codec::Av1 => sizes(codec, payload).into_iter().flatten().last(),
         Codec::H264 => h264_size(payload),
     }
 }
 
-/// How large each spatial layer of VP9 is, where its payload says so.
-pub fn sizes(payload: &[u8]) -> [Option<Size>; vp9::MAX_SPATIAL] {
-    vp9::Descriptor::parse(payload).map(|descriptor| descriptor.sizes).unwrap_or_default()
+/// How large each spatial layer is, where the payload says so.
+pub fn sizes(codec: Codec, payload: &[u8]) -> [Option<Size>; MAX_SPATIAL] {
+    match codec {
+        Codec::Vp9 => vp9::Descriptor::parse(payload).map(|descriptor| descriptor.sizes).unwrap_or_default(),
+        Codec::Av1 => av1::sizes(payload),
+        Codec::Opus | Codec::Vp8 | Codec::H264 => Default::default(),
+    }
 }
 
-/// What a packet says of the layer it belongs to, if its codec has layers.
-pub fn frame(codec: Codec, payload: &[u8]) -> Option<vp9::Frame> {
-    if codec == Codec::Vp9 { Some(vp9::Descriptor::parse(payload)?.frame) } else { None }
+/// Which layer a packet belongs to, if its codec has layers. One of AV1 may be of the layer of those that came before.
+pub fn frame(codec: Codec, layering: &mut Layering, seq: u16, payload: &[u8]) -> Option<Frame> {
+    match codec {
+        Codec::Vp9 => Some(vp9::Descriptor::parse(payload)?.frame),
+        Codec::Av1 => layering.frame(seq, payload),
+        Codec::Opus | Codec::Vp8 | Codec::H264 => None,
+    }
 }
 
 /// RFC 6386 section 9.1: three bytes of frame tag, the start code, and twice 14 bits.
@@ -352,13 +364,14 @@ mod tests {
         #[test]
         fn hostile_payloads_are_read_without_harm(payload in prop::collection::vec(any::<u8>(), 0..64), shift in any::<u16>()) {
             let shift = Shift { picture: shift, base: 1 };
-            for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Opus] {
+            for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1, Codec::Opus] {
                 let _ = size(codec, &payload);
                 let out = shift.apply(codec, &Bytes::from(payload.clone()));
                 prop_assert_eq!(out.len(), payload.len());
                 let moved = Numbers::of(codec, &payload).map(|numbers| numbers.shifted(shift));
                 prop_assert_eq!(Numbers::of(codec, &out), moved);
-                prop_assert_eq!(frame(codec, &out), frame(codec, &payload));
+                let frame = |payload: &[u8]| frame(codec, &mut Layering::default(), 0, payload);
+                prop_assert_eq!(frame(&out), frame(&payload));
             }
         }
     }

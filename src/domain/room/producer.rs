@@ -185,9 +185,11 @@ impl Producer {
     }
 
     /// What the room needs to know of a packet.
-    pub fn read(&self, ssrc: u32, seq: u16, timestamp: u32, payload: &[u8]) -> Incoming {
+    pub fn read(&mut self, ssrc: u32, seq: u16, timestamp: u32, payload: &[u8]) -> Incoming {
         let codec = self.encoding.codec;
         let key = begins_keyframe(codec, payload);
+        let of_it = self.sources.iter_mut().find(|source| source.ssrc == ssrc);
+        let frame = of_it.and_then(|source| frame(codec, &mut source.layering, seq, payload));
         let mut elsewhere = [None; MAX_SOURCES - 1];
         if key && self.sources.len() > 1 {
             let own = self.sources.iter().find(|source| source.ssrc == ssrc);
@@ -198,15 +200,7 @@ impl Producer {
                     .map(|timestamp| (other.ssrc, timestamp));
             }
         }
-        Incoming {
-            ssrc,
-            seq,
-            timestamp,
-            key,
-            numbers: Numbers::of(codec, payload),
-            frame: frame(codec, payload),
-            elsewhere,
-        }
+        Incoming { ssrc, seq, timestamp, key, numbers: Numbers::of(codec, payload), frame, elsewhere }
     }
 
     /// Notes a packet; only a fresh one is for the consumers.
@@ -222,7 +216,7 @@ impl Producer {
         {
             source.size = Some(size);
             if let Some(rungs) = &mut source.rungs {
-                rungs.resize(sizes(payload));
+                rungs.resize(sizes(codec, payload));
             }
         }
         arrival

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
+use crate::domain::room::layer::Frame;
+use crate::domain::room::layer::MAX_SPATIAL;
 use crate::domain::room::layers::Layer;
 use crate::domain::room::layers::MAX_RUNGS;
 use crate::domain::room::meter::Meter;
 use crate::domain::room::picture::Size;
 use crate::domain::room::selector::Layers;
-use crate::domain::room::vp9::Frame;
-use crate::domain::room::vp9::MAX_SPATIAL;
 
 /// All steps that are told apart. Pictures are left out of the smallest size only: below that nothing is smaller, and above it a smaller
 /// size that moves is better than a larger one that stutters.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::domain::room::layer::Frame;
 use crate::domain::room::picture::Numbers;
-use crate::domain::room::vp9::Frame;
 
 /// Places remembered for packets that come late: three seconds of a camera, like all windows here.
 const WINDOW: u16 = 1024;

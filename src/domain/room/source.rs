@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::domain::room::av1::Layering;
 use crate::domain::room::forwarder::Incoming;
 use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
@@ -25,6 +26,7 @@ pub(super) struct Source {
     pub(super) meter: Meter,
     /// The steps of it, if it comes in layers.
     pub(super) rungs: Option<Box<Rungs>>,
+    pub(super) layering: Layering,
     window: Window,
 }
 
@@ -38,6 +40,7 @@ impl Source {
             throttle: Throttle::default(),
             meter: Meter::default(),
             rungs: None,
+            layering: Layering::default(),
             window: Window::default(),
         }
     }

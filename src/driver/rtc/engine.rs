@@ -22,6 +22,7 @@ use rtc::peer_connection::certificate::RTCCertificate;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::interceptor_registry::configure_simulcast_extension_headers;
 use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_receiver_only;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_AV1;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_H264;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_VP8;
@@ -70,6 +71,8 @@ const H264: [(u8, &str); 3] = [
 
 /// The VP9 profile taken: 8 bits, 4:2:0 (RFC 9628 section 6).
 const VP9: &str = "profile-id=0";
+/// The AV1 profile taken: 4:2:0 (RTP Payload Format For AV1 section 7.2). Level 3.1 is 720p; senders may send more.
+const AV1: &str = "level-idx=5;profile=0;tier=0";
 
 /// Where browsers reach this worker: over UDP at a port of its own, over TCP at the port of all workers.
 #[derive(Clone, Debug, Default)]
@@ -199,6 +202,7 @@ fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     }
     let mut codecs = vec![parameters(Codec::Vp8, 96, ""), parameters(Codec::Vp9, 98, VP9)];
     codecs.extend(H264.map(|(payload_type, profile)| parameters(Codec::H264, payload_type, profile)));
+    codecs.push(parameters(Codec::Av1, 45, AV1));
     codecs
 }
 
@@ -215,6 +219,7 @@ pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
         Codec::Opus => parameters(codec, 0, MUSIC),
         Codec::Vp8 => parameters(codec, 0, ""),
         Codec::Vp9 => parameters(codec, 0, VP9),
+        Codec::Av1 => parameters(codec, 0, AV1),
         Codec::H264 => parameters(codec, 0, H264[1].1),
     }
     .rtp_codec
@@ -223,7 +228,7 @@ pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
 pub(super) const fn kind(codec: Codec) -> RtpCodecKind {
     match codec {
         Codec::Opus => RtpCodecKind::Audio,
-        Codec::Vp8 | Codec::Vp9 | Codec::H264 => RtpCodecKind::Video,
+        Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::Av1 => RtpCodecKind::Video,
     }
 }
 
@@ -232,6 +237,7 @@ pub(super) const fn mime_type(codec: Codec) -> &'static str {
         Codec::Opus => MIME_TYPE_OPUS,
         Codec::Vp8 => MIME_TYPE_VP8,
         Codec::Vp9 => MIME_TYPE_VP9,
+        Codec::Av1 => MIME_TYPE_AV1,
         Codec::H264 => MIME_TYPE_H264,
     }
 }
@@ -246,7 +252,7 @@ fn redundant_audio() -> RTCRtpCodecParameters {
 fn parameters(codec: Codec, payload_type: u8, fmtp: &str) -> RTCRtpCodecParameters {
     let (channels, rtcp_feedback) = match codec {
         Codec::Opus => (2, Vec::new()),
-        Codec::Vp8 | Codec::Vp9 | Codec::H264 => {
+        Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::Av1 => {
             (0, vec![RTCPFeedback { typ: "ccm".to_owned(), parameter: "fir".to_owned() }])
         }
     };

@@ -1,6 +1,6 @@
 /** The client library of a Jamcast room. It knows nothing of the studio's pages and can be used without them. */
 
-export { canSendLayers } from "./pictures";
+export { canSend } from "./pictures";
 export { Room } from "./room";
 export { Refused } from "./signalling";
 export type { CameraForm } from "./pictures";

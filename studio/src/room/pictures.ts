@@ -2,8 +2,8 @@
 
 import type { TrackSource } from "./protocol";
 
-/** A camera goes out in a few sizes side by side (simulcast), or in one stream of layers that build on each other (SVC). */
-export type CameraForm = "sizes" | "layers";
+/** A camera goes out in a few sizes side by side (simulcast), or in one stream of layers that build on each other (SVC), of VP9 or AV1. */
+export type CameraForm = "sizes" | "layers" | "layers-av1";
 
 /** A camera in as many sizes as it has room for, so that everybody gets the one their tile and their link have room for. */
 const CAMERA_SIZES: readonly RTCRtpEncodingParameters[][] = [
@@ -40,8 +40,8 @@ type Layered = RTCRtpEncodingParameters & { scalabilityMode: string };
 
 /** VP8 first, H.264 next: the two every gateway and browser shares. VP8 keeps its frame rate on small machines. */
 const SIZES_CODECS = ["video/vp8", "video/h264"];
-/** The others are for a gateway that does not take it. */
-const LAYERS_CODECS = ["video/vp9", ...SIZES_CODECS];
+/** The codec of each form in layers. Those above come behind it, for a gateway that does not take it. */
+const LAYERS_CODECS = { layers: "video/vp9", "layers-av1": "video/av1" };
 
 export function pictureEncodings(source: TrackSource, track: MediaStreamTrack, form: CameraForm): RTCRtpEncodingParameters[] {
   if (source === "screen") return [SCREEN_ENCODING];
@@ -49,22 +49,23 @@ export function pictureEncodings(source: TrackSource, track: MediaStreamTrack, f
   const pixels = width * height;
   const sizes = pixels >= PIXELS_FOR_THREE ? 2 : pixels >= PIXELS_FOR_TWO ? 1 : 0;
   const layers = CAMERA_LAYERS[sizes];
-  return form === "layers" && layers !== undefined ? [layers] : (CAMERA_SIZES[sizes] ?? []);
+  return form !== "sizes" && layers !== undefined ? [layers] : (CAMERA_SIZES[sizes] ?? []);
 }
 
 export function preferCodecs(transceiver: RTCRtpTransceiver, form: CameraForm): void {
   const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs;
   if (codecs === undefined || !("setCodecPreferences" in transceiver)) return;
-  const wanted = form === "layers" ? LAYERS_CODECS : SIZES_CODECS;
+  const wanted = form === "sizes" ? SIZES_CODECS : [LAYERS_CODECS[form], ...SIZES_CODECS];
   const rank = (codec: RTCRtpCodec): number => wanted.indexOf(codec.mimeType.toLowerCase());
   const common = codecs.filter((codec) => rank(codec) >= 0).sort((a, b) => rank(a) - rank(b));
   if (common.length > 0) transceiver.setCodecPreferences(common);
 }
 
-/** Whether this browser can send a camera in layers: it sends VP9, and remembers the mode it is asked for. */
-export function canSendLayers(): boolean {
+/** Whether this browser can send a camera so. In layers: it sends the codec, and remembers the mode it is asked for. */
+export function canSend(form: CameraForm): boolean {
+  if (form === "sizes") return true;
   const codecs = globalThis.RTCRtpSender?.getCapabilities?.("video")?.codecs ?? [];
-  if (!codecs.some((codec) => codec.mimeType.toLowerCase() === "video/vp9")) return false;
+  if (!codecs.some((codec) => codec.mimeType.toLowerCase() === LAYERS_CODECS[form])) return false;
   const pc = new RTCPeerConnection();
   try {
     const encoding: RTCRtpEncodingParameters & Partial<Layered> = { scalabilityMode: FULLEST } as Layered;

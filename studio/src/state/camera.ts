@@ -3,33 +3,49 @@
 import { signal } from "@preact/signals";
 import type { Signal } from "@preact/signals";
 
-import { canSendLayers } from "../room";
+import { canSend } from "../room";
 import type { CameraForm } from "../room";
 
 const KEY = "jamcast.camera.form";
+
+const FORMS: readonly Choice[] = [
+  { id: "sizes", label: "In up to three sizes (VP8): easy on the processor" },
+  { id: "layers", label: "In layers (VP9): easy on the uplink" },
+  { id: "layers-av1", label: "In layers (AV1): easiest on the uplink, hard on the processor" },
+];
+
+interface Choice {
+  id: CameraForm;
+  label: string;
+}
 
 type Store = Pick<Storage, "getItem" | "setItem">;
 
 export class CameraSetting {
   readonly form: Signal<CameraForm>;
-  readonly choices: readonly { id: CameraForm; label: string }[];
+  /** None where there is but one. */
+  readonly choices: readonly Choice[];
+  private readonly forms: readonly Choice[];
   private readonly store: Store | null;
 
-  constructor(store: Store | null, hasLayers = canSendLayers()) {
+  constructor(store: Store | null, can: (form: CameraForm) => boolean = canSend) {
     this.store = store;
-    const sizes = { id: "sizes" as const, label: "In up to three sizes (VP8): easy on the processor" };
-    const layers = { id: "layers" as const, label: "In layers (VP9): easy on the uplink" };
-    this.choices = hasLayers ? [sizes, layers] : [];
-    this.form = signal(hasLayers && this.recall() === "layers" ? "layers" : "sizes");
+    this.forms = FORMS.filter(({ id }) => can(id));
+    this.choices = this.forms.length > 1 ? this.forms : [];
+    this.form = signal(this.known(this.recall()));
   }
 
   choose(id: string): void {
-    this.form.value = id === "layers" ? "layers" : "sizes";
+    this.form.value = this.known(id);
     try {
       this.store?.setItem(KEY, this.form.value);
     } catch {
       // A full or forbidden store costs the memory, not the choice.
     }
+  }
+
+  private known(id: string | null): CameraForm {
+    return this.forms.find((form) => form.id === id)?.id ?? "sizes";
   }
 
   private recall(): string | null {
