@@ -1,5 +1,6 @@
 //! What touches the world: sockets, processes, disks and databases.
 
+pub mod disk;
 pub mod identity;
 pub mod ingest;
 pub mod mixer;

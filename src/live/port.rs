@@ -1,7 +1,6 @@
 //! The ports: what the actors need of the world, implemented by `driver` and by fakes in tests.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use crate::live::snapshot::StreamState;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
 use crate::model::id::DestinationId;
+use crate::model::id::MarkerId;
 use crate::model::id::RecordingId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
@@ -214,8 +214,18 @@ pub trait Store: Send + Sync {
         size_bytes: i64,
         failure: Option<&str>,
     ) -> Result<(), StoreError>;
+    /// Marks a recording to be left alone by retention, or not. `false` if there is no such recording.
+    async fn set_recording_kept(&self, id: RecordingId, kept: bool) -> Result<bool, StoreError>;
+    /// `false` if there is no such recording.
+    async fn delete_recording(&self, id: RecordingId) -> Result<bool, StoreError>;
     async fn recording(&self, id: RecordingId) -> Result<Option<RecordingRow>, StoreError>;
     async fn recordings(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RecordingRow>, StoreError>;
+
+    async fn create_marker(&self, marker: &MarkerRow) -> Result<(), StoreError>;
+    /// A stream's markers in the order of their times, at most [`MOST_MARKERS`].
+    async fn markers(&self, stream: StreamId) -> Result<Vec<MarkerRow>, StoreError>;
+    /// `false` if the stream has no such marker.
+    async fn delete_marker(&self, stream: StreamId, id: MarkerId) -> Result<bool, StoreError>;
 
     /// Answers if the database does; for `/readyz`.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -316,6 +326,18 @@ pub struct RecordingRow {
     pub kept: bool,
 }
 
+/// Markers of one stream: one a minute for eight hours.
+pub const MOST_MARKERS: u32 = 500;
+
+/// A moment of a broadcast that somebody wants to find again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkerRow {
+    pub id: MarkerId,
+    pub stream: StreamId,
+    pub label: String,
+    pub at_ms: i64,
+}
+
 /// What a stem holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StemRow {
@@ -350,6 +372,6 @@ pub struct Ports {
     pub dial: Arc<dyn Dial>,
     pub vault: Arc<dyn Vault>,
     pub store: Arc<dyn Store>,
-    /// Folder the recordings are written to.
-    pub recordings: PathBuf,
+    /// Where recordings are written.
+    pub recordings: crate::live::recordings::Folder,
 }

@@ -8,6 +8,7 @@ use serde::de::value::Error as ValueError;
 
 use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
+use crate::live::port::MarkerRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
 use crate::live::port::SealedKey;
@@ -53,6 +54,7 @@ pub(super) type StreamTuple = (
     Option<i64>,
     Option<String>,
 );
+pub(super) type MarkerTuple = (String, String, String, i64);
 pub(super) type RecordingTuple = (
     String,
     String,
@@ -200,6 +202,12 @@ impl FromTuple<RecordingTuple> for RecordingRow {
             failure,
             kept,
         })
+    }
+}
+
+impl FromTuple<MarkerTuple> for MarkerRow {
+    fn from_tuple((id, stream, label, at_ms): MarkerTuple) -> Result<Self, StoreError> {
+        Ok(Self { id: parsed(id.parse())?, stream: parsed(stream.parse())?, label, at_ms })
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn migrations() -> Migrator {
         migration(3, "primary destinations", include_str!("../../../migrations/0003_primary_destinations.sql")),
         migration(4, "backup ingest", include_str!("../../../migrations/0004_backup_ingest.sql")),
         migration(5, "stems", include_str!("../../../migrations/0005_stems.sql")),
+        migration(6, "markers", include_str!("../../../migrations/0006_markers.sql")),
     ])
 }
 
@@ -84,5 +85,13 @@ pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
 pub(super) const SET_RECORDING_ZERO: &str = "UPDATE recordings SET zero_at_ms = $2 WHERE id = $1";
 pub(super) const FINISH_RECORDING: &str =
     "UPDATE recordings SET ended_at_ms = $2, size_bytes = $3, failure = $4 WHERE id = $1";
+
+pub(super) const KEEP_RECORDING: &str = "UPDATE recordings SET kept = $2 WHERE id = $1";
+pub(super) const DELETE_RECORDING: &str = "DELETE FROM recordings WHERE id = $1";
+
+pub(super) const INSERT_MARKER: &str = "INSERT INTO markers (id, stream, label, at_ms) VALUES ($1, $2, $3, $4)";
+pub(super) const MARKERS_OF_STREAM: &str =
+    "SELECT id, stream, label, at_ms FROM markers WHERE stream = $1 ORDER BY at_ms, id LIMIT $2";
+pub(super) const DELETE_MARKER: &str = "DELETE FROM markers WHERE id = $1 AND stream = $2";
 
 pub(super) const PING: &str = "SELECT 1";
