@@ -36,6 +36,7 @@ use crate::domain::policy::Verdict;
 use crate::driver::disk;
 use crate::driver::identity::Tokens;
 use crate::driver::ingest;
+use crate::driver::objects::ObjectStore;
 use crate::driver::publish;
 use crate::driver::publish::Dialer;
 use crate::driver::rtc;
@@ -47,6 +48,7 @@ use crate::live::port::Ports;
 use crate::live::recordings::Folder;
 use crate::live::registry::Registry;
 use crate::live::retention;
+use crate::live::upload::Uploader;
 use crate::model::id::UserId;
 use crate::model::role::ApiRole;
 use crate::telemetry;
@@ -102,6 +104,9 @@ pub async fn serve(mut config: Config) -> Result<()> {
         store: store.clone(),
         recordings: watched(&recordings, &config, &tracker),
     };
+    if let Some(uploader) = uploader(&config, &store, &recordings)? {
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
+    }
     let keeping = retention::keep(store.clone(), recordings.clone().into(), config.recordings.rule());
     tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
@@ -155,6 +160,14 @@ pub async fn serve(mut config: Config) -> Result<()> {
     workers.join();
     store.close().await;
     Ok(())
+}
+
+/// Who carries recordings to the object store, if there is one. The operator chose it, so it may stand in a private network.
+fn uploader(config: &Config, store: &Arc<Db>, folder: &Path) -> Result<Option<Uploader>> {
+    let dial = Dialer::new(config.publish.dial.clone(), Arc::new(|_, _| true)).context("TLS cannot be set up")?;
+    let objects = ObjectStore::new(&config.uploads, Arc::new(dial)).context("recordings cannot be uploaded")?;
+    let (store, folder, prefix) = (store.clone(), folder.into(), config.uploads.prefix.clone());
+    Ok(objects.map(|objects| Uploader { store, objects: Arc::new(objects), folder, prefix }))
 }
 
 /// The folder of the recordings with an eye on its free space.

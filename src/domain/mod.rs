@@ -15,3 +15,4 @@ pub mod policy;
 pub mod retention;
 pub mod room;
 pub mod tier;
+pub mod upload;

@@ -4,6 +4,7 @@ pub mod disk;
 pub mod identity;
 pub mod ingest;
 pub mod mixer;
+pub mod objects;
 pub mod publish;
 pub mod rtc;
 pub mod secret_file;

@@ -13,3 +13,4 @@ pub mod retention;
 pub mod rooms;
 pub mod snapshot;
 pub mod stream;
+pub mod upload;

@@ -1,5 +1,6 @@
 //! Deletes recordings that the rule does not keep: once a minute, the file first and then its row.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,13 @@ use crate::live::port::StoreError;
 use crate::live::recordings::place;
 use crate::live::stream::now_ms;
 use crate::live::stream::size_of;
+use crate::model::id::RecordingId;
 
 /// Between two looks: a minute of 50 Mbit/s is 375 MB, which the free space has to hold anyway.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// An upload is taken up within seconds of a recording's end.
+const FRESH_MS: i64 = 60_000;
 
 /// Rows read at once.
 const PAGE: u32 = 200;
@@ -58,6 +63,7 @@ pub async fn sweep(store: &dyn Store, folder: &Path, rule: Rule, now_ms: i64) ->
         page.before = Some((last.created_at_ms, last.id.to_string()));
         rows.extend(next);
     }
+    let uploading: HashSet<RecordingId> = store.unfinished_uploads().await?.into_iter().collect();
     let mut all = Vec::with_capacity(rows.len());
     for (key, row) in rows.iter().enumerate() {
         let bytes = match (row.size_bytes, place(folder, &row.file)) {
@@ -66,7 +72,10 @@ pub async fn sweep(store: &dyn Store, folder: &Path, rule: Rule, now_ms: i64) ->
             (None, None) => 0,
         };
         let bytes = u64::try_from(bytes).unwrap_or(0);
-        all.push(Held { key, ended_at_ms: row.ended_at_ms, bytes, needed: row.kept });
+        // One that has just ended may be about to be uploaded.
+        let fresh = row.ended_at_ms.is_some_and(|ended| now_ms - ended < FRESH_MS);
+        let needed = row.kept || fresh || uploading.contains(&row.id);
+        all.push(Held { key, ended_at_ms: row.ended_at_ms, bytes, needed });
     }
     for (key, why) in condemned(&all, rule, now_ms) {
         let row = &rows[key];
@@ -93,5 +102,6 @@ pub async fn delete(store: &dyn Store, folder: &Path, row: &RecordingRow) -> Res
             }
         }
     }
+    store.delete_upload(row.id).await?;
     store.delete_recording(row.id).await
 }

@@ -34,6 +34,7 @@ use jamcast::live::port::StateChange;
 use jamcast::live::port::Store;
 use jamcast::live::port::StoreError;
 use jamcast::live::port::StreamRow;
+use jamcast::live::port::UploadRow;
 use jamcast::live::port::Vault;
 use jamcast::live::port::VaultError;
 use jamcast::live::recordings::Folder;
@@ -220,6 +221,24 @@ impl Store for Memory {
         let before = rows.recordings.len();
         rows.recordings.retain(|row| row.id != id);
         Ok(rows.recordings.len() < before)
+    }
+    async fn recordings_to_upload(&self, _: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn set_upload(&self, _: &UploadRow) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn upload(&self, _: RecordingId) -> Result<Option<UploadRow>, StoreError> {
+        Ok(None)
+    }
+    async fn next_upload(&self, _: i64) -> Result<Option<UploadRow>, StoreError> {
+        Ok(None)
+    }
+    async fn unfinished_uploads(&self) -> Result<Vec<RecordingId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn delete_upload(&self, _: RecordingId) -> Result<(), StoreError> {
+        Ok(())
     }
     async fn create_marker(&self, _: &MarkerRow) -> Result<(), StoreError> {
         Ok(())

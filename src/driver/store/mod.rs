@@ -18,6 +18,7 @@ use self::rows::MarkerTuple;
 use self::rows::RecordingTuple;
 use self::rows::RoomTuple;
 use self::rows::StreamTuple;
+use self::rows::UploadTuple;
 use self::rows::state_name;
 use self::rows::to_json;
 use crate::live::port::DestinationRow;
@@ -31,6 +32,7 @@ use crate::live::port::StateChange;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
+use crate::live::port::UploadRow;
 use crate::live::snapshot::Outcome;
 use crate::model::id::DestinationId;
 use crate::model::id::MarkerId;
@@ -303,6 +305,47 @@ impl Store for Db {
 
     async fn recordings(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RecordingRow>, StoreError> {
         page!(self, RecordingTuple, recordings, owner, page)
+    }
+
+    async fn recordings_to_upload(&self, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        let found = run!(read self, |pool| sqlx::query_as::<_, RecordingTuple>(sql::recordings::TO_UPLOAD)
+            .bind(i64::from(limit))
+            .fetch_all(pool))?;
+        found.into_iter().map(FromTuple::from_tuple).collect()
+    }
+
+    async fn set_upload(&self, upload: &UploadRow) -> Result<(), StoreError> {
+        let tags = to_json(&upload.tags)?;
+        run!(write self, |pool| sqlx::query(sql::SET_UPLOAD)
+            .bind(upload.recording.to_string())
+            .bind(&upload.key)
+            .bind(upload.state.as_str())
+            .bind(i64::from(upload.attempts))
+            .bind(upload.next_at_ms)
+            .bind(&upload.upload)
+            .bind(tags)
+            .bind(upload.sent_bytes)
+            .bind(&upload.error)
+            .execute(pool))
+        .map(drop)
+    }
+
+    async fn upload(&self, recording: RecordingId) -> Result<Option<UploadRow>, StoreError> {
+        one!(self, UploadTuple, sql::UPLOAD_OF, recording.to_string())
+    }
+
+    async fn next_upload(&self, now_ms: i64) -> Result<Option<UploadRow>, StoreError> {
+        one!(self, UploadTuple, sql::NEXT_UPLOAD, now_ms)
+    }
+
+    async fn unfinished_uploads(&self) -> Result<Vec<RecordingId>, StoreError> {
+        let found: Vec<String> =
+            run!(read self, |pool| sqlx::query_scalar::<_, String>(sql::UNFINISHED_UPLOADS).fetch_all(pool))?;
+        found.into_iter().map(FromTuple::from_tuple).collect()
+    }
+
+    async fn delete_upload(&self, recording: RecordingId) -> Result<(), StoreError> {
+        run!(write self, |pool| sqlx::query(sql::DELETE_UPLOAD).bind(recording.to_string()).execute(pool)).map(drop)
     }
 
     async fn create_marker(&self, marker: &MarkerRow) -> Result<(), StoreError> {

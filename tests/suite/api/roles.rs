@@ -58,6 +58,7 @@ const TABLE: &str = "
     GET    /recordings/{recording}      401    200    200  404 200   | 200  404      404      404
     GET    /recordings/{recording}/file 401    200    200  404 200   | 200  404      404      404
     PATCH  /recordings/{recording}      401    403    200  404 200   | 200  403      403      404
+    POST   /recordings/{recording}/upload 401  403    409  404 409   | 409  403      403      404
     DELETE /recordings/{recording}      401    403    204  404 204   | 204  403      403      404
 ";
 

@@ -19,6 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::live::port::RecordingRow;
+use crate::live::port::UploadRow;
+use crate::live::port::UploadState;
 use crate::live::recordings::place;
 use crate::live::retention;
 use crate::model::id::RecordingId;
@@ -37,7 +39,11 @@ use crate::web::problem::Problem;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, change, delete)).routes(routes!(file))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, change, delete))
+        .routes(routes!(file))
+        .routes(routes!(upload))
 }
 
 /// Lists recordings, newest first.
@@ -120,6 +126,30 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Tries an upload again that was given up.
+#[utoipa::path(post, path = "/recordings/{id}/upload", operation_id = "retry_upload", tag = "recordings", params(("id" = String, Path)),
+    responses(
+    (status = 202, body = view::Recording),
+    (status = 409, description = "it was not given up", body = Problem, content_type = "application/problem+json"),
+    (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn upload(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+) -> Result<(StatusCode, Json<view::Recording>), Problem> {
+    caller.may_write()?;
+    let row = visible(&gateway, &caller, id).await?;
+    let failed = gateway.store.upload(id).await?.filter(|upload| upload.state == UploadState::Failed);
+    let Some(failed) = failed else {
+        let detail = "only an upload that was given up can be tried again; the recording says how it stands";
+        return Err(Problem::new(StatusCode::CONFLICT, "upload_not_failed", detail));
+    };
+    let again = UploadRow::waiting(id, failed.key, view::now_ms());
+    gateway.store.set_upload(&again).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&gateway, row).await?)))
+}
+
 /// The file, whole or in ranges (RFC 9110 section 14); one that is still being written can be read up to where it is.
 #[utoipa::path(get, path = "/recordings/{id}/file", operation_id = "download_recording", tag = "recordings",
     params(("id" = String, Path), ("Range" = Option<String>, Header)), responses(
@@ -165,7 +195,8 @@ async fn shown(gateway: &Gateway, row: RecordingRow) -> Result<view::Recording, 
         None => None,
     };
     let markers = gateway.store.markers(row.stream).await?;
-    Ok(view::Recording::new(row, size, &markers))
+    let upload = gateway.store.upload(row.id).await?;
+    Ok(view::Recording::new(row, size, &markers, upload))
 }
 
 /// A name people recognise in their downloads: of the title what every file system takes.

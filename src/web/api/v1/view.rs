@@ -15,6 +15,8 @@ use crate::live::port::DestinationRow;
 use crate::live::port::MarkerRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
+use crate::live::port::UploadRow;
+use crate::live::port::UploadState;
 use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
 use crate::web::auth::Caller;
@@ -295,6 +297,24 @@ impl From<&MarkerRow> for Marker {
     }
 }
 
+/// A recording's way to the object store.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Upload {
+    state: UploadState,
+    /// The object's name in the bucket.
+    object: String,
+    attempts: u32,
+    sent_bytes: i64,
+    /// Why the last attempt failed.
+    error: Option<String>,
+}
+
+impl From<UploadRow> for Upload {
+    fn from(row: UploadRow) -> Self {
+        Self { state: row.state, object: row.key, attempts: row.attempts, sent_bytes: row.sent_bytes, error: row.error }
+    }
+}
+
 /// Where a marker lies in a recording.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Place {
@@ -350,12 +370,19 @@ pub(super) struct Recording {
     keep: bool,
     /// In the order of their times.
     markers: Vec<Place>,
+    /// `null` while it is being written, and where nothing is uploaded.
+    upload: Option<Upload>,
     file_url: String,
 }
 
 impl Recording {
     /// `size_now` is the size on the disk, asked for while the row has none.
-    pub(super) fn new(row: RecordingRow, size_now: Option<i64>, markers: &[MarkerRow]) -> Self {
+    pub(super) fn new(
+        row: RecordingRow,
+        size_now: Option<i64>,
+        markers: &[MarkerRow],
+        upload: Option<UploadRow>,
+    ) -> Self {
         let zero = row.zero_at_ms.unwrap_or(i64::MAX);
         let inside =
             |marker: &&MarkerRow| marker.at_ms >= zero && row.ended_at_ms.is_none_or(|end| marker.at_ms <= end);
@@ -380,6 +407,7 @@ impl Recording {
             markers: markers.iter().filter(inside).map(place).collect(),
             failure: row.failure,
             keep: row.kept,
+            upload: upload.map(Into::into),
             file_url: format!("/api/v1/recordings/{}/file", row.id),
         }
     }
