@@ -54,6 +54,8 @@ pub struct Config {
     pub rtc: driver::rtc::Config,
     pub mixer: driver::mixer::Config,
     pub streams: live::registry::Config,
+    pub recordings: live::recordings::Config,
+    pub uploads: driver::objects::Config,
     pub publish: Publish,
     pub ingest: driver::ingest::Config,
     pub log: telemetry::Config,

@@ -23,6 +23,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -32,8 +33,10 @@ pub use crate::app::doctor::doctor;
 use crate::config::Config;
 use crate::domain::policy::Policy;
 use crate::domain::policy::Verdict;
+use crate::driver::disk;
 use crate::driver::identity::Tokens;
 use crate::driver::ingest;
+use crate::driver::objects::ObjectStore;
 use crate::driver::publish;
 use crate::driver::publish::Dialer;
 use crate::driver::rtc;
@@ -42,7 +45,10 @@ use crate::driver::vault::Keyring;
 use crate::live::canvas::Canvases;
 use crate::live::port::Identity;
 use crate::live::port::Ports;
+use crate::live::recordings::Folder;
 use crate::live::registry::Registry;
+use crate::live::retention;
+use crate::live::upload::Uploader;
 use crate::model::id::UserId;
 use crate::model::role::ApiRole;
 use crate::telemetry;
@@ -96,8 +102,13 @@ pub async fn serve(mut config: Config) -> Result<()> {
         dial: dial.clone(),
         vault: vault.clone(),
         store: store.clone(),
-        recordings: recordings.clone(),
+        recordings: watched(&recordings, &config, &tracker),
     };
+    if let Some(uploader) = uploader(&config, &store, &recordings)? {
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
+    }
+    let keeping = retention::keep(store.clone(), recordings.clone().into(), config.recordings.rule());
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
     registry.recover().await.context("the streams of the last run cannot be closed")?;
 
@@ -149,6 +160,21 @@ pub async fn serve(mut config: Config) -> Result<()> {
     workers.join();
     store.close().await;
     Ok(())
+}
+
+/// Who carries recordings to the object store, if there is one. The operator chose it, so it may stand in a private network.
+fn uploader(config: &Config, store: &Arc<Db>, folder: &Path) -> Result<Option<Uploader>> {
+    let dial = Dialer::new(config.publish.dial.clone(), Arc::new(|_, _| true)).context("TLS cannot be set up")?;
+    let objects = ObjectStore::new(&config.uploads, Arc::new(dial)).context("recordings cannot be uploaded")?;
+    let (store, folder, prefix) = (store.clone(), folder.into(), config.uploads.prefix.clone());
+    Ok(objects.map(|objects| Uploader { store, objects: Arc::new(objects), folder, prefix }))
+}
+
+/// The folder of the recordings with an eye on its free space.
+fn watched(folder: &Path, config: &Config, tracker: &TaskTracker) -> Folder {
+    let (free, free_bytes) = watch::channel(disk::free_bytes(folder));
+    tracker.spawn(disk::watch(folder.to_owned(), free));
+    Folder { path: folder.to_owned(), free_bytes, min_free_bytes: config.recordings.min_free_bytes }
 }
 
 async fn end_tasks(tracker: &TaskTracker) {

@@ -12,5 +12,7 @@ pub mod lifecycle;
 pub mod network;
 pub mod platform;
 pub mod policy;
+pub mod retention;
 pub mod room;
 pub mod tier;
+pub mod upload;

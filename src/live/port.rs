@@ -1,10 +1,12 @@
 //! The ports: what the actors need of the world, implemented by `driver` and by fakes in tests.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::Serialize;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
@@ -14,6 +16,7 @@ use crate::live::snapshot::StreamState;
 use crate::model::fault::Fault;
 use crate::model::fault::Faulty;
 use crate::model::id::DestinationId;
+use crate::model::id::MarkerId;
 use crate::model::id::RecordingId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
@@ -173,6 +176,48 @@ impl Faulty for TokenError {
     }
 }
 
+/// A store of objects that recordings are copied to.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// A whole object at once.
+    ///
+    /// # Errors
+    /// [`ObjectError`], here and below.
+    async fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError>;
+    /// Begins an upload in parts and gives its name.
+    async fn begin(&self, key: &str) -> Result<String, ObjectError>;
+    /// Sends part `number`, from 1 on, and gives its tag.
+    async fn part(&self, key: &str, upload: &str, number: u32, body: Bytes) -> Result<String, ObjectError>;
+    /// Makes the parts with these tags, in their order, the object.
+    async fn complete(&self, key: &str, upload: &str, tags: &[String]) -> Result<(), ObjectError>;
+    /// Forgets the parts of an upload.
+    async fn abort(&self, key: &str, upload: &str) -> Result<(), ObjectError>;
+}
+
+/// Why an object store did not take something. Shown to users: without a key.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("the object store cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the object store did not answer in time")]
+    TimedOut,
+    #[error("the object store refused it: status {status}, {code}")]
+    Refused { status: u16, code: String },
+    #[error("the object store has forgotten the parts it had")]
+    UploadGone,
+    #[error("the object store gave an answer that cannot be understood")]
+    Nonsense,
+}
+
+impl Faulty for ObjectError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut | Self::UploadGone => Fault::Transient,
+            Self::Refused { .. } | Self::Nonsense => Fault::Destination,
+        }
+    }
+}
+
 /// Rows that outlive the process. Times are milliseconds since the Unix epoch.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -214,8 +259,29 @@ pub trait Store: Send + Sync {
         size_bytes: i64,
         failure: Option<&str>,
     ) -> Result<(), StoreError>;
+    /// Marks a recording to be left alone by retention, or not. `false` if there is no such recording.
+    async fn set_recording_kept(&self, id: RecordingId, kept: bool) -> Result<bool, StoreError>;
+    /// `false` if there is no such recording.
+    async fn delete_recording(&self, id: RecordingId) -> Result<bool, StoreError>;
     async fn recording(&self, id: RecordingId) -> Result<Option<RecordingRow>, StoreError>;
     async fn recordings(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RecordingRow>, StoreError>;
+
+    /// Recordings that have ended with something in them and have no upload yet, the oldest first.
+    async fn recordings_to_upload(&self, limit: u32) -> Result<Vec<RecordingRow>, StoreError>;
+    /// Creates or replaces a recording's upload.
+    async fn set_upload(&self, upload: &UploadRow) -> Result<(), StoreError>;
+    async fn upload(&self, recording: RecordingId) -> Result<Option<UploadRow>, StoreError>;
+    /// The unfinished upload whose turn has come first.
+    async fn next_upload(&self, now_ms: i64) -> Result<Option<UploadRow>, StoreError>;
+    /// Recordings whose uploads are not finished.
+    async fn unfinished_uploads(&self) -> Result<Vec<RecordingId>, StoreError>;
+    async fn delete_upload(&self, recording: RecordingId) -> Result<(), StoreError>;
+
+    async fn create_marker(&self, marker: &MarkerRow) -> Result<(), StoreError>;
+    /// A stream's markers in the order of their times, at most [`MOST_MARKERS`].
+    async fn markers(&self, stream: StreamId) -> Result<Vec<MarkerRow>, StoreError>;
+    /// `false` if the stream has no such marker.
+    async fn delete_marker(&self, stream: StreamId, id: MarkerId) -> Result<bool, StoreError>;
 
     /// Answers if the database does; for `/readyz`.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -316,6 +382,74 @@ pub struct RecordingRow {
     pub kept: bool,
 }
 
+/// A recording on its way to an object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadRow {
+    pub recording: RecordingId,
+    /// The object's name.
+    pub key: String,
+    pub state: UploadState,
+    pub attempts: u32,
+    pub next_at_ms: i64,
+    /// The store's name of an upload in parts that has begun, and the tags of the parts it has.
+    pub upload: Option<String>,
+    pub tags: Vec<String>,
+    pub sent_bytes: i64,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+impl UploadRow {
+    /// One that has not begun.
+    pub fn waiting(recording: RecordingId, key: String, next_at_ms: i64) -> Self {
+        Self {
+            recording,
+            key,
+            state: UploadState::Waiting,
+            attempts: 0,
+            next_at_ms,
+            upload: None,
+            tags: Vec::new(),
+            sent_bytes: 0,
+            error: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    /// For its turn, or to be tried again.
+    Waiting,
+    Uploading,
+    Done,
+    /// Given up.
+    Failed,
+}
+
+impl UploadState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Uploading => "uploading",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Markers of one stream: one a minute for eight hours.
+pub const MOST_MARKERS: u32 = 500;
+
+/// A moment of a broadcast that somebody wants to find again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkerRow {
+    pub id: MarkerId,
+    pub stream: StreamId,
+    pub label: String,
+    pub at_ms: i64,
+}
+
 /// What a stem holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StemRow {
@@ -350,6 +484,6 @@ pub struct Ports {
     pub dial: Arc<dyn Dial>,
     pub vault: Arc<dyn Vault>,
     pub store: Arc<dyn Store>,
-    /// Folder the recordings are written to.
-    pub recordings: PathBuf,
+    /// Where recordings are written.
+    pub recordings: crate::live::recordings::Folder,
 }

@@ -126,7 +126,7 @@ impl Registry {
         loop {
             let rows: Vec<RecordingRow> = store.recordings(None, page.clone()).await?;
             for row in rows.iter().filter(|row| row.ended_at_ms.is_none()) {
-                let size = size_of(&self.inner.ports.recordings.join(&row.file)).await;
+                let size = size_of(&self.inner.ports.recordings.path.join(&row.file)).await;
                 store.finish_recording(row.id, now_ms(), size, Some(reason)).await?;
             }
             let Some(last) = rows.last() else { break };

@@ -107,6 +107,7 @@ pub struct StreamSnapshot {
     pub ended_at_ms: Option<i64>,
     pub destinations: Vec<DestinationSnapshot>,
     pub stats: StreamStats,
+    pub recording: RecordingSnapshot,
     pub mix: MixSnapshot,
     pub layout: LayoutSnapshot,
     pub dressing: DressingSnapshot,
@@ -300,6 +301,29 @@ impl From<&layout::Tile> for TileSnapshot {
     fn from(tile: &layout::Tile) -> Self {
         Self { of: tile.of.into(), x: tile.x, y: tile.y, width: tile.width, height: tile.height }
     }
+}
+
+/// How the recording of a running stream stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RecordingSnapshot {
+    pub state: RecordingState,
+    /// Why it stopped.
+    pub reason: Option<String>,
+    /// Musicians' tracks that are being recorded beside the programme.
+    pub stems: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingState {
+    /// Nothing is recorded, or nothing runs.
+    #[default]
+    Off,
+    /// It begins with the next keyframe.
+    Waiting,
+    Recording,
+    /// It ended before the broadcast: the disk is full or too slow.
+    Stopped,
 }
 
 /// How loud the programme and its musicians are. What is silent has no value.

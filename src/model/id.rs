@@ -104,6 +104,12 @@ prefixed_id!(
     "rec"
 );
 
+prefixed_id!(
+    /// A moment of a broadcast.
+    MarkerId,
+    "mrk"
+);
+
 /// A room's name in URLs: 1 to 64 of `a-z`, `0-9` and `-`, not beginning or ending with `-`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

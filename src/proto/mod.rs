@@ -7,6 +7,7 @@ pub mod flv;
 pub mod mixer;
 pub mod picture;
 pub mod rtmp;
+pub mod s3;
 pub mod signal;
 pub mod turn;
 pub mod whip;

@@ -152,6 +152,11 @@ impl Gateway {
         }
     }
 
+    /// What was heard so far.
+    pub(crate) fn heard<T>(&self, look: impl Fn(&Heard) -> T) -> T {
+        look(&self.ear.heard.lock().expect("not poisoned"))
+    }
+
     /// Waits until so many milliseconds of programme were heard since it began.
     pub(crate) fn wait_ms(&self, ms: u64) {
         self.wait("enough pictures", |heard| heard.video.len() as u64 * 1000 >= ms * u64::from(spec().fps));

@@ -81,12 +81,19 @@ fn an_existing_file_is_never_overwritten_and_the_programme_goes_on() {
     assert_eq!(std::fs::read(&path).expect("still there"), b"yesterday");
 }
 
+const MIXER: &str = env!("CARGO_BIN_EXE_jamcast");
+
 /// A mixer in a process of its own that records to `path`, and the test's turn with it.
 fn process(path: &Path) -> (Child, Gateway) {
+    let mut mixer = Command::new(MIXER);
+    mixer.arg("mixer");
+    recording_to(path, mixer)
+}
+
+fn recording_to(path: &Path, mut mixer: Command) -> (Child, Gateway) {
     let turn = turn();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let child = Command::new(env!("CARGO_BIN_EXE_jamcast"))
-        .arg("mixer")
+    let child = mixer
         .env(mixer::FOLDER, path.parent().expect("a folder"))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
@@ -148,4 +155,38 @@ fn a_mixer_whose_gateway_is_killed_closes_its_recording() {
     child.wait().expect("it ends by itself");
     let lost = lost(&heard, &path);
     assert!(lost.iter().all(|seconds| *seconds <= 0.2), "{lost:?} s were lost");
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_recording_and_the_programme_misses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jam.mp4");
+    // A disk of 96 KiB in a world of its own; where that may not be made, files may not grow beyond as much.
+    let small = "mount -t tmpfs -o size=96k none \"$1\" && exec \"$2\" mixer";
+    let short = "trap '' XFSZ; ulimit -f 192; exec \"$2\" mixer";
+    let may_mount = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    let mounts = may_mount.is_ok_and(|output| output.status.success());
+    let mut mixer = if mounts {
+        let mut mixer = Command::new("unshare");
+        mixer.args(["-rm", "sh", "-c", small]);
+        mixer
+    } else {
+        let mut mixer = Command::new("sh");
+        mixer.args(["-c", short]);
+        mixer
+    };
+    mixer.args(["mixer".as_ref(), folder.path().as_os_str(), MIXER.as_ref()]);
+    let (mut child, gateway) = recording_to(&path, mixer);
+    let failed = |report: &Report| matches!(report, Report::RecordingFailed { .. });
+    gateway.wait("the end of the recording", |heard| heard.reports.iter().any(failed));
+    let before = gateway.heard(|heard| heard.video.len());
+    gateway.wait_ms(before as u64 * 1000 / 30 + 1500);
+    let heard = gateway.finish();
+    child.wait().expect("reaped");
+    heard.assert_gapless();
+    let reasons: Vec<_> = heard.reports.iter().filter(|report| failed(report)).collect();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    let said =
+        |report: &&Report| matches!(report, Report::RecordingFailed { reason, .. } if reason == "the disk is full");
+    assert!(!mounts || reasons.iter().any(|report| said(report)), "{reasons:?}");
 }

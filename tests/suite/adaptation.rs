@@ -24,6 +24,7 @@ use jamcast::live::port::SealedKey;
 use jamcast::live::port::Store;
 use jamcast::live::port::Vault;
 use jamcast::live::port::VaultError;
+use jamcast::live::recordings::Folder;
 use jamcast::live::registry::Config;
 use jamcast::live::registry::NewStream;
 use jamcast::live::registry::Registry;
@@ -145,7 +146,7 @@ async fn world() -> World {
         dial: Arc::new(Dialer::new(publish::Config::default(), Arc::new(|_, _| true)).expect("a dialler")),
         vault: Arc::new(OpenVault),
         store: Arc::new(db),
-        recordings: folder.path().to_owned(),
+        recordings: Folder::without_limit(folder.path().to_owned()),
     };
     let registry = Registry::new(ports, Config::default(), CancellationToken::new(), TaskTracker::new());
     let asked = NewStream {

@@ -11,3 +11,4 @@ mod room;
 mod signal;
 mod store;
 mod stream;
+mod uploads;

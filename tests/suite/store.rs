@@ -9,6 +9,7 @@ use jamcast::driver::store::Db;
 use jamcast::driver::vault::Keyring;
 use jamcast::live::port::BackupRow;
 use jamcast::live::port::DestinationRow;
+use jamcast::live::port::MarkerRow;
 use jamcast::live::port::Page;
 use jamcast::live::port::RecordingRow;
 use jamcast::live::port::RoomRow;
@@ -27,6 +28,7 @@ use jamcast::live::snapshot::StreamStats;
 use jamcast::model::fault::Fault;
 use jamcast::model::fault::Faulty;
 use jamcast::model::id::DestinationId;
+use jamcast::model::id::MarkerId;
 use jamcast::model::id::RecordingId;
 use jamcast::model::id::RoomId;
 use jamcast::model::id::StreamId;
@@ -362,6 +364,43 @@ async fn a_recording_outlives_its_stream() {
             ..second
         };
         assert_eq!(db.recordings(Some(&of.owner), page(10)).await.expect("answers"), [second, first]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn markers_are_in_order_and_outlive_their_stream() {
+    on_every_database(async |db| {
+        let of = stream("ann", 5);
+        db.create_stream(&of).await.expect("created");
+        let marker =
+            |label: &str, at_ms| MarkerRow { id: MarkerId::generate(), stream: of.id, label: label.into(), at_ms };
+        let [late, early] = [marker("夜 \"2\"", 20), marker("one", 10)];
+        for marker in [&late, &early] {
+            db.create_marker(marker).await.expect("created");
+        }
+        let other = StreamId::generate();
+        assert_eq!(db.markers(other).await.expect("answers"), []);
+        assert!(!db.delete_marker(other, late.id).await.expect("answers"), "of another stream");
+        db.delete_stream(of.id).await.expect("answers");
+        assert_eq!(db.markers(of.id).await.expect("answers"), [early.clone(), late.clone()]);
+        assert!(db.delete_marker(of.id, late.id).await.expect("answers"));
+        assert_eq!(db.markers(of.id).await.expect("answers"), [early]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_recording_is_kept_and_deleted() {
+    on_every_database(async |db| {
+        let row = recording(&stream("ann", 5), 1, 10);
+        db.create_recording(&row).await.expect("created");
+        assert!(db.set_recording_kept(row.id, true).await.expect("answers"));
+        assert!(db.recording(row.id).await.expect("answers").is_some_and(|row| row.kept));
+        assert!(db.delete_recording(row.id).await.expect("answers"));
+        assert!(!db.delete_recording(row.id).await.expect("answers"));
+        assert!(!db.set_recording_kept(row.id, true).await.expect("answers"));
+        assert_eq!(db.recording(row.id).await.expect("answers"), None);
     })
     .await;
 }

@@ -14,12 +14,16 @@ use sqlx::SqlitePool;
 
 use self::rows::DestinationTuple;
 use self::rows::FromTuple;
+use self::rows::MarkerTuple;
 use self::rows::RecordingTuple;
 use self::rows::RoomTuple;
 use self::rows::StreamTuple;
+use self::rows::UploadTuple;
 use self::rows::state_name;
 use self::rows::to_json;
 use crate::live::port::DestinationRow;
+use crate::live::port::MOST_MARKERS;
+use crate::live::port::MarkerRow;
 use crate::live::port::Page;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
@@ -28,8 +32,10 @@ use crate::live::port::StateChange;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
+use crate::live::port::UploadRow;
 use crate::live::snapshot::Outcome;
 use crate::model::id::DestinationId;
+use crate::model::id::MarkerId;
 use crate::model::id::RecordingId;
 use crate::model::id::RoomId;
 use crate::model::id::StreamId;
@@ -283,12 +289,89 @@ impl Store for Db {
         .map(drop)
     }
 
+    async fn set_recording_kept(&self, id: RecordingId, kept: bool) -> Result<bool, StoreError> {
+        run!(write self, |pool| sqlx::query(sql::KEEP_RECORDING).bind(id.to_string()).bind(kept).execute(pool))
+            .map(|rows| rows > 0)
+    }
+
+    async fn delete_recording(&self, id: RecordingId) -> Result<bool, StoreError> {
+        run!(write self, |pool| sqlx::query(sql::DELETE_RECORDING).bind(id.to_string()).execute(pool))
+            .map(|rows| rows > 0)
+    }
+
     async fn recording(&self, id: RecordingId) -> Result<Option<RecordingRow>, StoreError> {
         one!(self, RecordingTuple, sql::recordings::BY_ID, id.to_string())
     }
 
     async fn recordings(&self, owner: Option<&UserId>, page: Page) -> Result<Vec<RecordingRow>, StoreError> {
         page!(self, RecordingTuple, recordings, owner, page)
+    }
+
+    async fn recordings_to_upload(&self, limit: u32) -> Result<Vec<RecordingRow>, StoreError> {
+        let found = run!(read self, |pool| sqlx::query_as::<_, RecordingTuple>(sql::recordings::TO_UPLOAD)
+            .bind(i64::from(limit))
+            .fetch_all(pool))?;
+        found.into_iter().map(FromTuple::from_tuple).collect()
+    }
+
+    async fn set_upload(&self, upload: &UploadRow) -> Result<(), StoreError> {
+        let tags = to_json(&upload.tags)?;
+        run!(write self, |pool| sqlx::query(sql::SET_UPLOAD)
+            .bind(upload.recording.to_string())
+            .bind(&upload.key)
+            .bind(upload.state.as_str())
+            .bind(i64::from(upload.attempts))
+            .bind(upload.next_at_ms)
+            .bind(&upload.upload)
+            .bind(tags)
+            .bind(upload.sent_bytes)
+            .bind(&upload.error)
+            .execute(pool))
+        .map(drop)
+    }
+
+    async fn upload(&self, recording: RecordingId) -> Result<Option<UploadRow>, StoreError> {
+        one!(self, UploadTuple, sql::UPLOAD_OF, recording.to_string())
+    }
+
+    async fn next_upload(&self, now_ms: i64) -> Result<Option<UploadRow>, StoreError> {
+        one!(self, UploadTuple, sql::NEXT_UPLOAD, now_ms)
+    }
+
+    async fn unfinished_uploads(&self) -> Result<Vec<RecordingId>, StoreError> {
+        let found: Vec<String> =
+            run!(read self, |pool| sqlx::query_scalar::<_, String>(sql::UNFINISHED_UPLOADS).fetch_all(pool))?;
+        found.into_iter().map(FromTuple::from_tuple).collect()
+    }
+
+    async fn delete_upload(&self, recording: RecordingId) -> Result<(), StoreError> {
+        run!(write self, |pool| sqlx::query(sql::DELETE_UPLOAD).bind(recording.to_string()).execute(pool)).map(drop)
+    }
+
+    async fn create_marker(&self, marker: &MarkerRow) -> Result<(), StoreError> {
+        run!(write self, |pool| sqlx::query(sql::INSERT_MARKER)
+            .bind(marker.id.to_string())
+            .bind(marker.stream.to_string())
+            .bind(&marker.label)
+            .bind(marker.at_ms)
+            .execute(pool))
+        .map(drop)
+    }
+
+    async fn markers(&self, stream: StreamId) -> Result<Vec<MarkerRow>, StoreError> {
+        let found = run!(read self, |pool| sqlx::query_as::<_, MarkerTuple>(sql::MARKERS_OF_STREAM)
+            .bind(stream.to_string())
+            .bind(i64::from(MOST_MARKERS))
+            .fetch_all(pool))?;
+        found.into_iter().map(FromTuple::from_tuple).collect()
+    }
+
+    async fn delete_marker(&self, stream: StreamId, id: MarkerId) -> Result<bool, StoreError> {
+        run!(write self, |pool| sqlx::query(sql::DELETE_MARKER)
+            .bind(id.to_string())
+            .bind(stream.to_string())
+            .execute(pool))
+        .map(|rows| rows > 0)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

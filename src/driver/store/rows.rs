@@ -8,13 +8,17 @@ use serde::de::value::Error as ValueError;
 
 use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
+use crate::live::port::MarkerRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
 use crate::live::port::SealedKey;
 use crate::live::port::StemRow;
 use crate::live::port::StoreError;
 use crate::live::port::StreamRow;
+use crate::live::port::UploadRow;
+use crate::live::port::UploadState;
 use crate::live::snapshot::StreamState;
+use crate::model::id::RecordingId;
 use crate::model::media::MediaKind;
 use crate::model::spec::RtmpEndpoint;
 
@@ -53,6 +57,8 @@ pub(super) type StreamTuple = (
     Option<i64>,
     Option<String>,
 );
+pub(super) type UploadTuple = (String, String, String, i64, i64, Option<String>, String, i64, Option<String>);
+pub(super) type MarkerTuple = (String, String, String, i64);
 pub(super) type RecordingTuple = (
     String,
     String,
@@ -200,6 +206,35 @@ impl FromTuple<RecordingTuple> for RecordingRow {
             failure,
             kept,
         })
+    }
+}
+
+impl FromTuple<MarkerTuple> for MarkerRow {
+    fn from_tuple((id, stream, label, at_ms): MarkerTuple) -> Result<Self, StoreError> {
+        Ok(Self { id: parsed(id.parse())?, stream: parsed(stream.parse())?, label, at_ms })
+    }
+}
+
+impl FromTuple<UploadTuple> for UploadRow {
+    fn from_tuple(tuple: UploadTuple) -> Result<Self, StoreError> {
+        let (recording, key, state, attempts, next_at_ms, upload, tags, sent_bytes, error) = tuple;
+        Ok(Self {
+            recording: parsed(recording.parse())?,
+            key,
+            state: parsed(UploadState::deserialize(IntoDeserializer::<ValueError>::into_deserializer(state.as_str())))?,
+            attempts: parsed(attempts.try_into())?,
+            next_at_ms,
+            upload,
+            tags: from_json(&tags)?,
+            sent_bytes,
+            error,
+        })
+    }
+}
+
+impl FromTuple<String> for RecordingId {
+    fn from_tuple(id: String) -> Result<Self, StoreError> {
+        parsed(id.parse())
     }
 }
 

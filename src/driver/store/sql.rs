@@ -16,6 +16,8 @@ pub(super) fn migrations() -> Migrator {
         migration(3, "primary destinations", include_str!("../../../migrations/0003_primary_destinations.sql")),
         migration(4, "backup ingest", include_str!("../../../migrations/0004_backup_ingest.sql")),
         migration(5, "stems", include_str!("../../../migrations/0005_stems.sql")),
+        migration(6, "markers", include_str!("../../../migrations/0006_markers.sql")),
+        migration(7, "uploads", include_str!("../../../migrations/0007_uploads.sql")),
     ])
 }
 
@@ -68,7 +70,8 @@ table!(
     recordings,
     "recordings",
     "id, stream, owner, room, title, part, file, musician, media, created_at_ms, zero_at_ms, ended_at_ms, size_bytes, failure, kept",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15",
+    TO_UPLOAD where "ended_at_ms IS NOT NULL AND size_bytes > 0 AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.recording = recordings.id) ORDER BY ended_at_ms, id LIMIT $1"
 );
 
 pub(super) const ROTATE_KEY: &str = "UPDATE destinations SET sealed_key = $2, key_hint = $3 WHERE id = $1";
@@ -84,5 +87,24 @@ pub(super) const DELETE_STREAM: &str = "DELETE FROM streams WHERE id = $1";
 pub(super) const SET_RECORDING_ZERO: &str = "UPDATE recordings SET zero_at_ms = $2 WHERE id = $1";
 pub(super) const FINISH_RECORDING: &str =
     "UPDATE recordings SET ended_at_ms = $2, size_bytes = $3, failure = $4 WHERE id = $1";
+
+pub(super) const KEEP_RECORDING: &str = "UPDATE recordings SET kept = $2 WHERE id = $1";
+pub(super) const DELETE_RECORDING: &str = "DELETE FROM recordings WHERE id = $1";
+
+pub(super) const INSERT_MARKER: &str = "INSERT INTO markers (id, stream, label, at_ms) VALUES ($1, $2, $3, $4)";
+pub(super) const MARKERS_OF_STREAM: &str =
+    "SELECT id, stream, label, at_ms FROM markers WHERE stream = $1 ORDER BY at_ms, id LIMIT $2";
+pub(super) const DELETE_MARKER: &str = "DELETE FROM markers WHERE id = $1 AND stream = $2";
+
+pub(super) const SET_UPLOAD: &str = "INSERT INTO uploads (recording, object_key, state, attempts, next_at_ms, upload, tags, sent_bytes, error) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (recording) DO UPDATE SET state = excluded.state, \
+     attempts = excluded.attempts, next_at_ms = excluded.next_at_ms, upload = excluded.upload, tags = excluded.tags, \
+     sent_bytes = excluded.sent_bytes, error = excluded.error";
+pub(super) const UPLOAD_OF: &str = "SELECT recording, object_key, state, attempts, next_at_ms, upload, tags, sent_bytes, error \
+     FROM uploads WHERE recording = $1";
+pub(super) const NEXT_UPLOAD: &str = "SELECT recording, object_key, state, attempts, next_at_ms, upload, tags, sent_bytes, error \
+     FROM uploads WHERE state IN ('waiting', 'uploading') AND next_at_ms <= $1 ORDER BY next_at_ms, recording LIMIT 1";
+pub(super) const UNFINISHED_UPLOADS: &str = "SELECT recording FROM uploads WHERE state IN ('waiting', 'uploading')";
+pub(super) const DELETE_UPLOAD: &str = "DELETE FROM uploads WHERE recording = $1";
 
 pub(super) const PING: &str = "SELECT 1";

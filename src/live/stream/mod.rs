@@ -181,7 +181,6 @@ pub struct Stream {
 
     next_tick: Instant,
     mixer_trouble: Option<String>,
-    recording_trouble: Option<String>,
 }
 
 enum Happening {
@@ -267,7 +266,6 @@ impl Stream {
             steering: Steering::new(now, &adaptation, &row.programme),
             next_tick: now + TICK,
             mixer_trouble: None,
-            recording_trouble: None,
             row,
             ports,
         };
@@ -370,6 +368,7 @@ impl Stream {
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;
+            self.watch_disk();
             self.publish();
         }
     }

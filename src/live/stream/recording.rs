@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use tracing::error;
 use tracing::warn;
 
 use crate::live::port::RecordingRow;
 use crate::live::port::StemRow;
+use crate::live::snapshot::RecordingSnapshot;
+use crate::live::snapshot::RecordingState;
 use crate::live::stream::Stream;
 use crate::live::stream::view::now_ms;
 use crate::model::id::RecordingId;
@@ -26,6 +29,10 @@ const MOST_LETTERS: usize = 24;
 #[derive(Debug, Default)]
 pub(super) struct Files {
     programme: Option<File>,
+    /// Whether the programme's file has its first picture.
+    begun: bool,
+    /// Why the recording ended before the broadcast; its files are closed or on their way to be.
+    stopped: Option<String>,
     stems: BTreeMap<TrackId, StemFile>,
     /// Stems whose track is gone, until the mixer has closed them.
     closing: Vec<StemFile>,
@@ -57,8 +64,12 @@ enum Stage {
 }
 
 impl Files {
-    /// Path of the programme's file.
-    pub(super) fn programme(&self) -> Option<String> {
+    /// Path of the file that the programme is to be written to.
+    pub(super) fn wanted(&self) -> Option<String> {
+        self.programme().filter(|_| self.stopped.is_none())
+    }
+
+    fn programme(&self) -> Option<String> {
         self.programme.as_ref().map(|file| text(&file.path))
     }
 
@@ -74,8 +85,12 @@ impl Files {
 impl Stream {
     /// A new mixer writes new files.
     pub(super) fn begin_files(&mut self) {
+        if let Some(reason) = self.ports.recordings.lack() {
+            self.stop_recording(reason);
+            return;
+        }
         let file = format!("{}-{}.mp4", self.row.id, self.generation);
-        let programme = File { id: RecordingId::generate(), path: self.ports.recordings.join(&file) };
+        let programme = File { id: RecordingId::generate(), path: self.ports.recordings.path.join(&file) };
         self.ledger.recording_begun(self.recording_row(programme.id, file, None, None));
         self.files.programme = Some(programme);
     }
@@ -105,9 +120,41 @@ impl Stream {
         }
     }
 
+    /// Ends the recording when the disk runs full, while there is still room to close its files.
+    pub(super) fn watch_disk(&mut self) {
+        let lack = self.files.wanted().and_then(|_| self.ports.recordings.lack());
+        if let Some(reason) = lack {
+            self.stop_recording(reason);
+            self.show();
+        }
+    }
+
+    /// The broadcast goes on; the next scene has no recording in it.
+    fn stop_recording(&mut self, reason: String) {
+        error!(reason, "the recording stopped; the broadcast goes on");
+        metrics::counter!("jamcast_recordings_stopped_total").increment(1);
+        self.files.stopped = Some(reason);
+    }
+
+    pub(super) fn recording(&self) -> RecordingSnapshot {
+        let state = match &self.files {
+            Files { stopped: Some(_), .. } => RecordingState::Stopped,
+            Files { programme: None, .. } => RecordingState::Off,
+            Files { begun: false, .. } => RecordingState::Waiting,
+            Files { begun: true, .. } => RecordingState::Recording,
+        };
+        let open = self.files.stems.values().filter(|stem| stem.stage == Stage::Begun).count();
+        RecordingSnapshot { state, reason: self.files.stopped.clone(), stems: u32::try_from(open).unwrap_or(u32::MAX) }
+    }
+
+    /// What is wrong with the recording, in a sentence.
+    pub(super) fn recording_trouble(&self) -> Option<String> {
+        self.files.stopped.as_ref().map(|reason| format!("the recording stopped: {reason}"))
+    }
+
     /// The stems of everything in this scene that has sound or a picture. Those of tracks that are gone are closed by not being there.
     pub(super) fn stems_of(&mut self, scene: &Scene) -> Vec<Stem> {
-        let wanted = self.row.stems && self.files.programme.is_some();
+        let wanted = self.row.stems && self.files.wanted().is_some();
         let tracks: Vec<_> = scene
             .sources
             .iter()
@@ -130,7 +177,7 @@ impl Stream {
             self.files.stems_so_far += 1;
             let number = self.files.stems_so_far;
             let title = stem_title(number, &source.label, media);
-            let path = self.ports.recordings.join(format!("{}-{}-{title}.mkv", self.row.id, self.generation));
+            let path = self.ports.recordings.path.join(format!("{}-{}-{title}.mkv", self.row.id, self.generation));
             let musician = source.label.clone();
             let order = Stem { source: source.id, track, path: text(&path), title };
             let file = File { id: RecordingId::generate(), path };
@@ -142,6 +189,7 @@ impl Stream {
 
     pub(super) fn on_recording_begun(&mut self, path: &str, zero_at_ms: i64) {
         if self.files.programme().as_deref() == Some(path) {
+            self.files.begun = true;
             if let Some(programme) = &self.files.programme {
                 self.ledger.recording_zero(programme.id, zero_at_ms);
             }
@@ -154,12 +202,12 @@ impl Stream {
 
     pub(super) fn on_recording_over(&mut self, path: &str, failure: Option<&str>) {
         if self.files.programme().as_deref() == Some(path) {
-            self.finish_programme(failure);
-            if let Some(reason) = failure {
-                warn!(path, reason, "the recording stopped early");
-                self.recording_trouble = Some(format!("the recording stopped: {reason}"));
+            if let (Some(reason), None) = (failure, &self.files.stopped) {
+                self.stop_recording(reason.to_owned());
+                // Stems without their programme are of little use.
                 self.show();
             }
+            self.finish_programme(failure);
             return;
         }
         let Some(stem) = self.files.stem(path) else { return };
@@ -186,6 +234,7 @@ impl Stream {
 
     fn finish_programme(&mut self, failure: Option<&str>) {
         if let Some(programme) = self.files.programme.take() {
+            let failure = self.files.stopped.as_deref().or(failure);
             self.ledger.recording_over(programme.id, programme.path, now_ms(), failure.map(str::to_owned));
         }
     }

@@ -76,7 +76,7 @@ impl Stream {
     }
 
     pub(super) fn scene(&mut self) -> Scene {
-        let recording = self.files.programme();
+        let recording = self.files.wanted();
         let painter = self.canvas.painter.borrow().clone();
         let mut scene =
             self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);

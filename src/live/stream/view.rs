@@ -11,6 +11,7 @@ use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DressingSnapshot;
 use crate::live::snapshot::LayoutSnapshot;
 use crate::live::snapshot::MixSnapshot;
+use crate::live::snapshot::RecordingSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
 use crate::live::snapshot::StreamStats;
@@ -54,6 +55,7 @@ impl Stream {
             state: phase(self.life.state()),
             reason: self.reason(),
             stats,
+            recording: self.recording(),
             mix: self.mix(),
             layout: self.layout(),
             dressing: self.dressing(),
@@ -76,7 +78,7 @@ impl Stream {
             State::Created => None,
             State::Starting { .. } | State::Live { .. } => {
                 let room = self.tap.is_lost().then(|| "the room's sound and picture are not reachable".to_owned());
-                self.mixer_trouble.clone().or(room).or_else(|| self.recording_trouble.clone())
+                self.mixer_trouble.clone().or(room).or_else(|| self.recording_trouble())
             }
             State::Stopping { outcome: Outcome::Ended { reason }, .. } | State::Ended { reason } => reason.clone(),
             State::Stopping { outcome: Outcome::Failed { reason }, .. } | State::Failed { reason } => {
@@ -107,6 +109,7 @@ pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot
         ended_at_ms: row.ended_at_ms,
         destinations,
         stats: StreamStats { duration_ms, ..StreamStats::default() },
+        recording: RecordingSnapshot::default(),
         mix: MixSnapshot::default(),
         layout: LayoutSnapshot::default(),
         dressing: DressingSnapshot::default(),

@@ -2,7 +2,11 @@
 
 use axum::http::Method;
 use axum::http::StatusCode;
+use jamcast::domain::retention::Rule;
+use jamcast::live::port::MarkerRow;
 use jamcast::live::port::RecordingRow;
+use jamcast::live::retention;
+use jamcast::model::id::MarkerId;
 use jamcast::model::id::RecordingId;
 use jamcast::model::id::StreamId;
 use serde_json::json;
@@ -108,4 +112,89 @@ async fn the_studio_is_served_with_caching_that_fits_its_files() {
     assert!(script.header("cache-control").contains("immutable"));
     world.get("/../Cargo.toml", "").await.problem(404, "not_found");
     world.get("/%2e%2e/%2e%2e/Cargo.toml", "").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_recording_is_kept_and_deleted_by_its_owner_when_it_has_ended() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let id = recording(&world, "one.mp4", b"0123456789").await;
+    let path = format!("/api/v1/recordings/{id}");
+    world.send(Method::DELETE, &path, &anna, None).await.problem(409, "being_recorded");
+    let kept = world.send(Method::PATCH, &path, &anna, Some(json!({"keep": true}))).await;
+    assert_eq!((kept.status, &kept.json()["keep"]), (StatusCode::OK, &json!(true)));
+    let wrong = world.send(Method::PATCH, &path, &anna, Some(json!({"keep": "yes"}))).await;
+    assert_eq!(wrong.problem(422, "invalid_fields"), ["/keep"]);
+    world
+        .gateway
+        .store
+        .finish_recording(id.parse().expect("an id"), 1_763_690_001_500, 10, None)
+        .await
+        .expect("finished");
+    assert_eq!(world.send(Method::DELETE, &path, &anna, None).await.status, StatusCode::NO_CONTENT);
+    world.get(&path, &anna).await.problem(404, "not_found");
+    assert!(!world.folder.path().join("recordings/one.mp4").exists());
+}
+
+#[tokio::test]
+async fn retention_deletes_the_file_and_the_row_and_leaves_what_is_kept_or_written() {
+    let world = World::new().await;
+    let store = &world.gateway.store;
+    let folder = world.folder.path().join("recordings");
+    let mut ids = Vec::new();
+    for name in ["old.mp4", "kept.mp4", "running.mp4", "new.mp4", "gone.mp4"] {
+        ids.push(recording(&world, name, b"0123456789").await.parse().expect("an id"));
+    }
+    const DAY: i64 = 86_400_000;
+    for (id, ended) in [(ids[0], 1), (ids[1], 1), (ids[3], 2 * DAY), (ids[4], 2)] {
+        store.finish_recording(id, ended, 10, None).await.expect("finished");
+    }
+    store.set_recording_kept(ids[1], true).await.expect("kept");
+    std::fs::remove_file(folder.join("gone.mp4")).expect("it was there");
+    let rule = Rule { max_age_ms: Some(DAY), max_bytes: None };
+    retention::sweep(store.as_ref(), &folder, Rule::default(), 3 * DAY).await.expect("swept");
+    assert!(folder.join("old.mp4").exists(), "without a rule nothing is deleted");
+    retention::sweep(store.as_ref(), &folder, rule, 3 * DAY).await.expect("swept");
+    let mut left: Vec<_> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["kept.mp4", "new.mp4", "running.mp4"]);
+    for (id, there) in ids.iter().zip([false, true, true, true, false]) {
+        assert_eq!(store.recording(*id).await.expect("answers").is_some(), there, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn markers_lie_in_the_recordings_of_their_time() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    world.room(&anna, "jam").await;
+    let id = recording(&world, "one.mp4", b"0123456789").await;
+    let id = id.parse().expect("an id");
+    let row = world.gateway.store.recording(id).await.expect("answers").expect("stored");
+    world.gateway.store.set_recording_zero(id, row.created_at_ms + 200).await.expect("set");
+    for (label, after) in [("too early", 100), ("second song", 1_200), ("too late", 2_600)] {
+        let marker = MarkerRow {
+            id: MarkerId::generate(),
+            stream: row.stream,
+            label: label.into(),
+            at_ms: row.created_at_ms + after,
+        };
+        world.gateway.store.create_marker(&marker).await.expect("stored");
+    }
+    world.gateway.store.finish_recording(id, row.created_at_ms + 2_500, 10, None).await.expect("finished");
+    let shown = world.get(&format!("/api/v1/recordings/{id}"), &anna).await.json();
+    let markers = shown["markers"].as_array().expect("a list");
+    assert_eq!(markers.len(), 1, "{markers:?}");
+    assert_eq!((&markers[0]["label"], &markers[0]["position_ms"]), (&json!("second song"), &json!(1000)));
+
+    let new = json!({"room": "jam", "title": "Tonight", "record": true});
+    let stream = world.create("/api/v1/streams", &anna, new).await;
+    let path = format!("/api/v1/streams/{stream}/markers");
+    world.post(&path, &anna, json!({"label": "now"})).await.problem(409, "not_live");
+    let wrong = world.post(&path, &anna, json!({"label": "", "seconds_ago": 86_401})).await;
+    assert_eq!(wrong.problem(422, "invalid_fields"), ["/label", "/seconds_ago"]);
+    assert_eq!(world.get(&path, &anna).await.json()["data"], json!([]));
 }

@@ -50,10 +50,16 @@ const TABLE: &str = "
     PATCH  /streams/{stream}            401    403    409  404 409   | 409  403      403      404
     PUT    /streams/{stream}/destinations/{destination} 401 403 200 404 200 | 200 403 403 404
     DELETE /streams/{stream}/destinations/{destination} 401 403 200 404 200 | 200 403 403 404
+    GET    /streams/{stream}/markers    401    200    200  404 200   | 200  404      404      404
+    POST   /streams/{stream}/markers    401    403    409  404 409   | 409  403      403      404
+    DELETE /streams/{stream}/markers/{marker} 401 403 404 404 404 | 404 403 403 404
     DELETE /streams/{stream}            401    403    204  404 204   | 204  403      403      404
     GET    /recordings                  401    200    200  200 200   | 200  200      200      200
     GET    /recordings/{recording}      401    200    200  404 200   | 200  404      404      404
     GET    /recordings/{recording}/file 401    200    200  404 200   | 200  404      404      404
+    PATCH  /recordings/{recording}      401    403    200  404 200   | 200  403      403      404
+    POST   /recordings/{recording}/upload 401  403    409  404 409   | 409  403      403      404
+    DELETE /recordings/{recording}      401    403    204  404 204   | 204  403      403      404
 ";
 
 struct Row {
@@ -163,6 +169,8 @@ async fn every_operation_answers_every_caller_as_the_table_says() {
                 ("/streams", _) => new,
                 // It does not run: who may direct it is told so.
                 ("/streams/{stream}", &Method::PATCH) => json!({"mix": {"normalise": true}}),
+                ("/streams/{stream}/markers", _) => json!({"label": "Second song"}),
+                ("/recordings/{recording}", &Method::PATCH) => json!({"keep": true}),
                 (_, &Method::PUT) => json!({"key": "another-key-1"}),
                 (_, &Method::PATCH) => json!({"primary": true}),
                 _ => Value::Null,

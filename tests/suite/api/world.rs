@@ -25,6 +25,7 @@ use jamcast::live::port::MixerLink;
 use jamcast::live::port::Mixers;
 use jamcast::live::port::Ports;
 use jamcast::live::port::Store;
+use jamcast::live::recordings::Folder;
 use jamcast::live::registry;
 use jamcast::live::registry::Registry;
 use jamcast::live::rooms::Command;
@@ -116,7 +117,7 @@ impl World {
             dial: dial.clone(),
             vault: vault.clone(),
             store: store.clone(),
-            recordings: recordings.clone(),
+            recordings: Folder::without_limit(recordings.clone()),
         };
         let shutdown = CancellationToken::new();
         let gateway = Gateway {

@@ -1,5 +1,6 @@
 //! Stems beside the programme: who gets a file, which row it has, and what becomes of both.
 
+use jamcast::live::snapshot::RecordingState;
 use jamcast::model::scene::Stem;
 
 use super::*;
@@ -103,4 +104,77 @@ async fn nobody_is_recorded_alone_unless_asked_for() {
     tap.roster.send_replace(band(&["Ann", "Bob"]));
     let scene = mixer.scene(|scene| scene.sources.len() == 2).await;
     assert_eq!((scene.stems.len(), scene.recording.is_some()), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_fails_is_told_and_the_programme_goes_on() {
+    let mut world = world();
+    let (_, mut watch) = world.start(NewStream { record: true, stems: true, ..ask("jam") }).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    tap.roster.send_replace(band(&["Ann"]));
+    let path = mixer.scene(|scene| scene.stems.len() == 2).await.recording.expect("a recording");
+    mixer.begin(1000).await;
+    until(&mut watch, |seen| seen.recording.state == RecordingState::Waiting).await;
+    mixer.say(begun(&path)).await;
+    until(&mut watch, |seen| seen.recording.state == RecordingState::Recording).await;
+    mixer.say(FromMixer::Report(Report::RecordingFailed { path, reason: "the disk is full".to_owned() })).await;
+    let scene = mixer.scene(|scene| scene.recording.is_none()).await;
+    assert_eq!(scene.stems, [], "stems end with their programme");
+    let seen = until(&mut watch, |seen| seen.reason.is_some()).await;
+    assert_eq!((seen.state, seen.recording.state), (StreamState::Live, RecordingState::Stopped));
+    assert_eq!(seen.recording.reason.as_deref(), Some("the disk is full"));
+    assert!(seen.reason.is_some_and(|reason| reason.contains("the disk is full")));
+    assert_eq!(world.store.rows().recordings[0].failure.as_deref(), Some("the disk is full"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_runs_full_ends_the_recording_in_time_and_nothing_else() {
+    let mut world = world();
+    world.free.send_replace(Some(50_000_000));
+    let (id, mut watch) = world.start(NewStream { record: true, stems: true, ..ask("jam") }).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    tap.roster.send_replace(band(&["Ann"]));
+    let scene = mixer.scene(|scene| scene.stems.len() == 2).await;
+    let path = scene.recording.expect("a recording");
+    mixer.begin(1000).await;
+    mixer.say(begun(&path)).await;
+    mixer.say(begun(&scene.stems[0].path)).await;
+    let seen = until(&mut watch, |seen| seen.recording.state == RecordingState::Recording).await;
+    assert_eq!(seen.recording.stems, 1);
+
+    world.free.send_replace(Some(999_999));
+    let scene = mixer.scene(|scene| scene.recording.is_none()).await;
+    assert_eq!(scene.stems, []);
+    let seen = until(&mut watch, |seen| seen.recording.state == RecordingState::Stopped).await;
+    assert!(seen.recording.reason.is_some_and(|reason| reason.contains("1 MB are left")));
+    // The mixer closes the file properly; its row says why it is short.
+    mixer.say(finished(&path)).await;
+    let seen = rows(&world, |rows| rows[0].ended_at_ms.is_some()).await;
+    assert!(seen[0].failure.as_deref().is_some_and(|failure| failure.contains("the disk is full")));
+    mixer.video(1033, false).await;
+    until(&mut watch, |seen| seen.stats.video_frames == 2 && seen.state == StreamState::Live).await;
+
+    // A mixer that is replaced records again if there is room by then.
+    drop(mixer);
+    let mut second = world.mixer().await;
+    assert_eq!(second.scene(|_| true).await.recording, None);
+    world.free.send_replace(Some(2_000_000));
+    drop(second);
+    let path = world.mixer().await.scene(|_| true).await.recording.expect("a recording");
+    assert!(path.ends_with(&format!("{id}-3.mp4")), "{path}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_recorded_to_a_disk_that_is_full_from_the_start() {
+    let mut world = world();
+    world.free.send_replace(Some(0));
+    let (_, mut watch) = world.start(NewStream { record: true, ..ask("jam") }).await;
+    let mut mixer = world.mixer().await;
+    assert_eq!(mixer.scene(|_| true).await.recording, None);
+    mixer.begin(1000).await;
+    let seen = until(&mut watch, |seen| seen.state == StreamState::Live && seen.reason.is_some()).await;
+    assert_eq!(seen.recording.state, RecordingState::Stopped);
+    assert_eq!(world.store.rows().recordings.len(), 0);
 }

@@ -172,6 +172,7 @@ mod tests {
             ended_at_ms: None,
             destinations: Vec::new(),
             stats: StreamStats::default(),
+            recording: Default::default(),
             mix: Default::default(),
             layout: Default::default(),
             dressing: Default::default(),

@@ -4,6 +4,7 @@ mod delays;
 mod destinations;
 mod direction;
 mod events;
+mod markers;
 mod page;
 mod platforms;
 mod programme;
@@ -65,6 +66,7 @@ pub fn router(gateway: &Gateway) -> (Router, utoipa::openapi::OpenApi) {
         .merge(platforms::routes())
         .merge(streams::routes(gateway))
         .merge(tiers::routes())
+        .merge(markers::routes())
         .merge(recordings::routes());
     let (router, openapi) = OpenApiRouter::with_openapi(Head::openapi()).nest("/api/v1", routes).split_for_parts();
     let private = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,7 +1,6 @@
 //! Recordings: lists and files.
 
 use std::path::Path;
-use std::path::PathBuf;
 
 use axum::Json;
 use axum::extract::Request;
@@ -13,12 +12,17 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use futures::stream;
 use futures::stream::StreamExt;
+use futures::stream::TryStreamExt;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::live::port::RecordingRow;
+use crate::live::port::UploadRow;
+use crate::live::port::UploadState;
+use crate::live::recordings::place;
+use crate::live::retention;
 use crate::model::id::RecordingId;
 use crate::web::Gateway;
 use crate::web::api::v1::page::List;
@@ -26,6 +30,7 @@ use crate::web::api::v1::page::PageRequest;
 use crate::web::api::v1::page::Paging;
 use crate::web::api::v1::view;
 use crate::web::auth::Caller;
+use crate::web::extract::Body;
 use crate::web::extract::Id;
 use crate::web::extract::not_found;
 use crate::web::problem::Problem;
@@ -34,7 +39,11 @@ use crate::web::problem::Problem;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(file))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, change, delete))
+        .routes(routes!(file))
+        .routes(routes!(upload))
 }
 
 /// Lists recordings, newest first.
@@ -51,7 +60,7 @@ async fn list(
     let place = |row: &RecordingRow| (row.created_at_ms, row.id.to_string());
     let List { data, next_cursor } =
         request.list(rows, place, |row| caller.sees(&row.owner, Some(&row.room)).then_some(row));
-    let data = stream::iter(data).then(|row| shown(&gateway, row)).collect().await;
+    let data = stream::iter(data).then(|row| shown(&gateway, row)).try_collect().await?;
     Ok(Json(List { data, next_cursor }))
 }
 
@@ -66,7 +75,79 @@ async fn get(
     Id(id): Id<RecordingId>,
 ) -> Result<Json<view::Recording>, Problem> {
     let row = visible(&gateway, &caller, id).await?;
-    Ok(Json(shown(&gateway, row).await))
+    Ok(Json(shown(&gateway, row).await?))
+}
+
+/// Marks a recording to be kept, or not: retention leaves one that is kept alone.
+#[utoipa::path(patch, path = "/recordings/{id}", operation_id = "change_recording", tag = "recordings", params(("id" = String, Path)),
+    request_body = view::RecordingChangeBody, responses(
+    (status = 200, body = view::Recording),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn change(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+    Body { fields, mut errors }: Body<view::RecordingChangeBody>,
+) -> Result<Json<view::Recording>, Problem> {
+    caller.may_write()?;
+    visible(&gateway, &caller, id).await?;
+    let keep = fields.keep.required(&mut errors, "/keep");
+    errors.check()?;
+    gateway.store.set_recording_kept(id, keep.expect("checked")).await?;
+    let row = visible(&gateway, &caller, id).await?;
+    Ok(Json(shown(&gateway, row).await?))
+}
+
+/// Deletes a recording and its file.
+#[utoipa::path(delete, path = "/recordings/{id}", operation_id = "delete_recording", tag = "recordings", params(("id" = String, Path)),
+    responses(
+    (status = 204, description = "it is gone"),
+    (status = 409, description = "it is being written", body = Problem, content_type = "application/problem+json"),
+    (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn delete(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+) -> Result<StatusCode, Problem> {
+    caller.may_write()?;
+    let row = visible(&gateway, &caller, id).await?;
+    if row.ended_at_ms.is_none() {
+        let detail = "it is being written; stop its stream first";
+        return Err(Problem::new(StatusCode::CONFLICT, "being_recorded", detail));
+    }
+    if !retention::delete(gateway.store.as_ref(), &gateway.recordings, &row).await? {
+        let detail = "its file cannot be deleted; the gateway's log says why";
+        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail));
+    }
+    metrics::counter!("jamcast_recordings_deleted_total", "reason" => "asked").increment(1);
+    tracing::info!(recording = %id, by = %caller.0.user, "recording deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tries an upload again that was given up.
+#[utoipa::path(post, path = "/recordings/{id}/upload", operation_id = "retry_upload", tag = "recordings", params(("id" = String, Path)),
+    responses(
+    (status = 202, body = view::Recording),
+    (status = 409, description = "it was not given up", body = Problem, content_type = "application/problem+json"),
+    (status = "default", description = "any other error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn upload(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Id(id): Id<RecordingId>,
+) -> Result<(StatusCode, Json<view::Recording>), Problem> {
+    caller.may_write()?;
+    let row = visible(&gateway, &caller, id).await?;
+    let failed = gateway.store.upload(id).await?.filter(|upload| upload.state == UploadState::Failed);
+    let Some(failed) = failed else {
+        let detail = "only an upload that was given up can be tried again; the recording says how it stands";
+        return Err(Problem::new(StatusCode::CONFLICT, "upload_not_failed", detail));
+    };
+    let again = UploadRow::waiting(id, failed.key, view::now_ms());
+    gateway.store.set_upload(&again).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&gateway, row).await?)))
 }
 
 /// The file, whole or in ranges (RFC 9110 section 14); one that is still being written can be read up to where it is.
@@ -84,7 +165,7 @@ async fn file(
     request: Request,
 ) -> Result<Response, Problem> {
     let row = visible(&gateway, &caller, id).await?;
-    let path = path(&gateway.recordings, &row).ok_or_else(|| {
+    let path = place(&gateway.recordings, &row.file).ok_or_else(|| {
         tracing::error!(recording = %id, "the store names a file outside the recordings folder");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this recording's file cannot be named")
     })?;
@@ -106,20 +187,16 @@ async fn visible(gateway: &Gateway, caller: &Caller, id: RecordingId) -> Result<
     row.filter(|row| caller.sees(&row.owner, Some(&row.room))).ok_or_else(not_found)
 }
 
-/// The recording as it is shown: one that is still being written has the size it has on the disk.
-async fn shown(gateway: &Gateway, row: RecordingRow) -> view::Recording {
-    let path = path(&gateway.recordings, &row).filter(|_| row.size_bytes.is_none());
+/// The recording as it is shown, with the markers that lie in it; one that is still being written has the size it has on the disk.
+async fn shown(gateway: &Gateway, row: RecordingRow) -> Result<view::Recording, Problem> {
+    let path = place(&gateway.recordings, &row.file).filter(|_| row.size_bytes.is_none());
     let size = match path {
         Some(path) => tokio::fs::metadata(path).await.ok().and_then(|file| i64::try_from(file.len()).ok()),
         None => None,
     };
-    view::Recording::new(row, size)
-}
-
-/// Where the file is: directly in the recordings folder, whatever the store says.
-fn path(folder: &Path, row: &RecordingRow) -> Option<PathBuf> {
-    let name = Path::new(&row.file).file_name()?;
-    (name == row.file.as_str()).then(|| folder.join(name))
+    let markers = gateway.store.markers(row.stream).await?;
+    let upload = gateway.store.upload(row.id).await?;
+    Ok(view::Recording::new(row, size, &markers, upload))
 }
 
 /// A name people recognise in their downloads: of the title what every file system takes.
@@ -160,15 +237,6 @@ mod tests {
             stem: None,
             zero_at_ms: None,
             kept: false,
-        }
-    }
-
-    #[test]
-    fn a_file_is_always_in_the_folder() {
-        let folder = Path::new("/recordings");
-        assert_eq!(path(folder, &row("", "a.mp4")), Some("/recordings/a.mp4".into()));
-        for bad in ["../a.mp4", "/etc/passwd", "b/a.mp4", "..", ".", ""] {
-            assert_eq!(path(folder, &row("", bad)), None, "{bad:?}");
         }
     }
 

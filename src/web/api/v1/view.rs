@@ -12,8 +12,11 @@ use utoipa::ToSchema;
 use crate::domain::platform;
 use crate::domain::tier;
 use crate::live::port::DestinationRow;
+use crate::live::port::MarkerRow;
 use crate::live::port::RecordingRow;
 use crate::live::port::RoomRow;
+use crate::live::port::UploadRow;
+use crate::live::port::UploadState;
 use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
 use crate::web::auth::Caller;
@@ -258,6 +261,69 @@ impl From<&platform::Platform> for Platform {
     }
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RecordingChange)]
+pub(super) struct RecordingChangeBody {
+    /// Whether retention leaves it alone.
+    #[schema(value_type = bool)]
+    pub(super) keep: Field<bool>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewMarker)]
+pub(super) struct NewMarkerBody {
+    /// 1 to 100 characters.
+    #[schema(value_type = String, example = "Second song")]
+    pub(super) label: Field<String>,
+    /// How long ago it was, seconds; now unless given.
+    #[schema(value_type = Option<u32>)]
+    pub(super) seconds_ago: Field<u32>,
+}
+
+/// A moment of a broadcast.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Marker {
+    id: String,
+    label: String,
+    /// RFC 3339.
+    at: String,
+}
+
+impl From<&MarkerRow> for Marker {
+    fn from(row: &MarkerRow) -> Self {
+        Self { id: row.id.into(), label: row.label.clone(), at: rfc3339(row.at_ms) }
+    }
+}
+
+/// A recording's way to the object store.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Upload {
+    state: UploadState,
+    /// The object's name in the bucket.
+    object: String,
+    attempts: u32,
+    sent_bytes: i64,
+    /// Why the last attempt failed.
+    error: Option<String>,
+}
+
+impl From<UploadRow> for Upload {
+    fn from(row: UploadRow) -> Self {
+        Self { state: row.state, object: row.key, attempts: row.attempts, sent_bytes: row.sent_bytes, error: row.error }
+    }
+}
+
+/// Where a marker lies in a recording.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Place {
+    marker: String,
+    label: String,
+    /// From the beginning of the file.
+    position_ms: i64,
+}
+
 #[derive(Serialize, ToSchema)]
 pub(super) struct Tier {
     /// What a stream's programme is asked for by.
@@ -300,12 +366,31 @@ pub(super) struct Recording {
     size_bytes: Option<i64>,
     /// Why it ended too early.
     failure: Option<String>,
+    /// Whether retention leaves it alone.
+    keep: bool,
+    /// In the order of their times.
+    markers: Vec<Place>,
+    /// `null` while it is being written, and where nothing is uploaded.
+    upload: Option<Upload>,
     file_url: String,
 }
 
 impl Recording {
     /// `size_now` is the size on the disk, asked for while the row has none.
-    pub(super) fn new(row: RecordingRow, size_now: Option<i64>) -> Self {
+    pub(super) fn new(
+        row: RecordingRow,
+        size_now: Option<i64>,
+        markers: &[MarkerRow],
+        upload: Option<UploadRow>,
+    ) -> Self {
+        let zero = row.zero_at_ms.unwrap_or(i64::MAX);
+        let inside =
+            |marker: &&MarkerRow| marker.at_ms >= zero && row.ended_at_ms.is_none_or(|end| marker.at_ms <= end);
+        let place = |marker: &MarkerRow| Place {
+            marker: marker.id.into(),
+            label: marker.label.clone(),
+            position_ms: marker.at_ms - zero,
+        };
         Self {
             id: row.id.into(),
             stream: row.stream.into(),
@@ -319,7 +404,10 @@ impl Recording {
             ended_at: row.ended_at_ms.map(rfc3339),
             duration_ms: row.ended_at_ms.map(|ended| ended - row.created_at_ms),
             size_bytes: row.size_bytes.or(size_now),
+            markers: markers.iter().filter(inside).map(place).collect(),
             failure: row.failure,
+            keep: row.kept,
+            upload: upload.map(Into::into),
             file_url: format!("/api/v1/recordings/{}/file", row.id),
         }
     }
