@@ -27,6 +27,8 @@ const CLEAR: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_millis(2500);
 /// A server that is this far behind, and falls back further, is too slow; less may be the step of its acknowledgements.
 const BEHIND: Duration = Duration::from_millis(500);
+/// Of acknowledgements that come more often, one in this time is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Not a byte in this time is no slow link but an outage.
 const OUTAGE: Duration = Duration::from_millis(350);
 /// The queue is shorter by more than this than it was at its longest: the rate is low enough already.
@@ -435,6 +437,8 @@ impl Server {
         let before = self.newest.filter(|(_, before)| before.bytes <= seen.bytes);
         match before {
             Some((_, before)) if before.bytes == seen.bytes => return,
+            // Servers that answer often do so in bursts, whose pace says nothing.
+            Some((at, _)) if now.saturating_duration_since(at) < LOOK_EVERY => return,
             Some((at, before)) => {
                 self.interval = now.saturating_duration_since(at);
                 self.kbps = kbps(seen.bytes - before.bytes, self.interval).max(1);
