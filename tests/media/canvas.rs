@@ -29,7 +29,7 @@ use crate::sender::WHITE;
 use crate::sender::video;
 
 const FPS: u64 = 30;
-const CANVAS: SourceId = SourceId(7);
+pub(crate) const CANVAS: SourceId = SourceId(7);
 
 /// Red, green and blue of 8 bits each.
 const PURE_RED: u32 = 0xffff_0000;
@@ -75,7 +75,7 @@ fn canvas_scene() -> Scene {
 }
 
 /// Sends frames at 30 a second, stamped as they are sent.
-fn send(gateway: &mut Gateway, frames: &[CanvasFrame]) {
+pub(crate) fn send(gateway: &mut Gateway, frames: &[CanvasFrame]) {
     let begin = now_us();
     for (n, frame) in frames.iter().enumerate() {
         let at = begin + n as u64 * 1_000_000 / FPS;

@@ -3,6 +3,7 @@
 mod canvas;
 mod desk;
 mod dressing;
+mod encoder;
 mod eyes;
 mod gateway;
 mod picture;
