@@ -104,11 +104,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
         store: store.clone(),
         recordings: watched(&recordings, &config, &tracker),
     };
-    if let Some(uploader) = uploader(&config, &store, &recordings)? {
-        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
-    }
-    let keeping = retention::keep(store.clone(), recordings.clone().into(), config.recordings.rule());
-    tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
+    tend(&config, &store, &recordings, &shutdown, &tracker)?;
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
     registry.recover().await.context("the streams of the last run cannot be closed")?;
 
@@ -159,6 +155,22 @@ pub async fn serve(mut config: Config) -> Result<()> {
     end_tasks(&tracker).await;
     workers.join();
     store.close().await;
+    Ok(())
+}
+
+/// Starts what looks after finished recordings: uploads and retention.
+fn tend(
+    config: &Config,
+    store: &Arc<Db>,
+    recordings: &Path,
+    shutdown: &CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<()> {
+    if let Some(uploader) = uploader(config, store, recordings)? {
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
+    }
+    let keeping = retention::keep(store.clone(), recordings.into(), config.recordings.rule());
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
     Ok(())
 }
 

@@ -159,7 +159,7 @@ impl Track {
         }
         match &mut self.media {
             Media::Sound(sound) => {
-                if sound.take(at, header.timestamp, packet) {
+                if sound.take(at, header.timestamp, &packet) {
                     self.begun.store(true, Ordering::Relaxed);
                 }
                 sound.write(AT_ONCE);
@@ -228,8 +228,8 @@ impl Track {
 
 impl Sound {
     /// Holds a packet until the hole before it is filled; `false` if it is no Opus or has no place.
-    fn take(&mut self, at: i64, rtp: u32, packet: Bytes) -> bool {
-        let Some(payload) = packet::payload(&packet).map(|payload| packet.slice_ref(payload)) else { return false };
+    fn take(&mut self, at: i64, rtp: u32, packet: &Bytes) -> bool {
+        let Some(payload) = packet::payload(packet).map(|payload| packet.slice_ref(payload)) else { return false };
         let Some(duration) = opus::duration(&payload) else { return false };
         let goes_on = self.next_rtp == Some(rtp) && at >= self.settled_at;
         if !goes_on && at < self.end - OVERLAP {
