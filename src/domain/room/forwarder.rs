@@ -204,7 +204,7 @@ impl Forwarder {
         }
         let (seq, part) = match (&mut self.selector, layered(packet)) {
             (Some(selector), Some(packet)) => selector.take(&packet)?,
-            (Some(_), None) => return None,
+            (Some(selector), None) => selector.take_empty(packet.seq)?,
             (None, _) => (packet.seq.wrapping_add(run.seq_offset), Part::Whole),
         };
         let timestamp = packet.timestamp.wrapping_add(run.timestamp_offset);
@@ -414,6 +414,21 @@ mod tests {
         forwarder.aim(Aim::Only(1));
         let later = start + Duration::from_secs(2);
         assert_eq!(forwarder.forward(later, &packet(1, 600, 189_000, true)), Some(out(4, 180_001)));
+    }
+
+    #[test]
+    fn packets_of_no_picture_are_not_missed_in_a_stream_of_layers() {
+        let now = Instant::now();
+        let mut forwarder = Forwarder::new(90_000);
+        let layered = |seq, timestamp, is_predicted| Incoming {
+            frame: Some(Frame { begins: true, ends: true, is_predicted, ..Frame::default() }),
+            ..packet(1, seq, timestamp, !is_predicted)
+        };
+        assert_eq!(forwarder.forward(now, &layered(10, 0, false)).map(|out| out.seq), Some(10));
+        for seq in 11..20 {
+            assert_eq!(forwarder.forward(now, &packet(1, seq, 0, false)), None);
+        }
+        assert_eq!(forwarder.forward(now, &layered(20, 3_000, true)).map(|out| out.seq), Some(11));
     }
 
     /// A packet of a simulcast as it arrives, and what the receiver wants at that time.

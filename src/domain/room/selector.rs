@@ -191,12 +191,22 @@ impl Selector {
         Some((number, part(layers, frame)))
     }
 
+    /// Takes a packet of no picture, such as browsers send to see how much fits: nobody needs it, and no number is used for it, unless one
+    /// is kept for it already.
+    pub(super) fn take_empty(&mut self, seq: u16) -> Option<(u16, Part)> {
+        let ahead = seq.wrapping_sub(self.newest.seq);
+        if ahead == 0 || ahead >= 0x8000 {
+            return self.kept(seq).map(|number| (number, Part::Number));
+        }
+        self.keep(seq, ahead - 1);
+        self.newest.seq = seq;
+        self.note(seq, None);
+        None
+    }
+
     /// A packet from before the newest: its number is kept for it if it was not known to stay behind.
     fn take_late(&self, packet: &Packet) -> Option<(u16, Part)> {
-        if self.newest.seq.wrapping_sub(packet.seq) >= WINDOW {
-            return None;
-        }
-        let number = self.places[usize::from(packet.seq % WINDOW)]?;
+        let number = self.kept(packet.seq)?;
         let held = self.changes.iter().rev().find(|(from, _)| packet.seq.wrapping_sub(*from) < 0x8000);
         let layers = held.map_or(self.first, |(_, layers)| *layers);
         let part = if layers.need(packet.frame) { part(layers, packet.frame) } else { Part::Number };
@@ -205,12 +215,26 @@ impl Selector {
 
     /// Keeps numbers for the packets that are missing before this one, unless they are certain to be of what does not go out.
     fn pass_over(&mut self, packet: &Packet, missing: u16) {
-        let is_ours = missing > 0 && !self.is_nothing_before(packet);
-        for step in 1..=missing.min(WINDOW) {
-            let seq = packet.seq.wrapping_sub(missing.min(WINDOW) + 1).wrapping_add(step);
-            let number = is_ours.then(|| self.number());
-            self.note(seq, number);
+        if missing > 0 && self.is_nothing_before(packet) {
+            for back in 1..=missing.min(WINDOW) {
+                self.note(packet.seq.wrapping_sub(back), None);
+            }
+        } else {
+            self.keep(packet.seq, missing);
         }
+    }
+
+    /// Keeps numbers for so many packets before this one.
+    fn keep(&mut self, seq: u16, missing: u16) {
+        for back in (1..=missing.min(WINDOW)).rev() {
+            let number = self.number();
+            self.note(seq.wrapping_sub(back), Some(number));
+        }
+    }
+
+    /// The number kept for a packet from before the newest.
+    fn kept(&self, seq: u16) -> Option<u16> {
+        if self.newest.seq.wrapping_sub(seq) >= WINDOW { None } else { self.places[usize::from(seq % WINDOW)] }
     }
 
     /// Whether nothing that goes out lies between the newest packet and this one.

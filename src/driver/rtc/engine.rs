@@ -195,14 +195,14 @@ fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry,
     Ok(registry)
 }
 
-/// All codecs of a kind. No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
+/// All codecs of a kind. No AV1: its layers are read and the mixer decodes it, but of a picture in several spatial layers browsers decode
+/// nothing unless the dependency descriptor says how they belong together, which is not forwarded yet. No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
 fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     if kind == RtpCodecKind::Audio {
         return vec![parameters(Codec::Opus, 111, MUSIC), redundant_audio()];
     }
     let mut codecs = vec![parameters(Codec::Vp8, 96, ""), parameters(Codec::Vp9, 98, VP9)];
     codecs.extend(H264.map(|(payload_type, profile)| parameters(Codec::H264, payload_type, profile)));
-    codecs.push(parameters(Codec::Av1, 45, AV1));
     codecs
 }
 

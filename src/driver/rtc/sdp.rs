@@ -99,7 +99,6 @@ fn encoding(map: &str) -> Option<Encoding> {
         "vp8" => Codec::Vp8,
         "vp9" => Codec::Vp9,
         "h264" => Codec::H264,
-        "av1" => Codec::Av1,
         _ => return None,
     };
     Some(Encoding { codec, payload_type: payload_type.parse().ok()? })

@@ -252,6 +252,29 @@ fn a_hole_that_was_for_nobody_is_filled_with_nothing() {
     assert!(got.packets.keys().zip(got.packets.keys().skip(1)).all(|(a, b)| b - a == 1));
 }
 
+#[test]
+fn packets_of_no_picture_leave_no_hole() {
+    let stream = stream(Mode::Key, 2, 1, &[], &[2; 80], (65_500, 0, 0));
+    let mut selector = Selector::new(Layers::ALL, &stream.packets[0].packet, 7);
+    let (mut padding, mut numbers) = (0_u16, Vec::new());
+    for sent in &stream.packets {
+        let packet = Packet { seq: sent.packet.seq.wrapping_add(padding), ..sent.packet };
+        numbers.extend(selector.take(&packet).map(|(number, _)| number));
+        if sent.marker {
+            // Three of which the second comes late.
+            let seq = packet.seq;
+            padding += 3;
+            assert_eq!(selector.take_empty(seq.wrapping_add(1)), None);
+            assert_eq!(selector.take_empty(seq.wrapping_add(3)), None);
+            let late = selector.take_empty(seq.wrapping_add(2));
+            assert_eq!(late, late.map(|(number, _)| (number, Part::Number)), "which uses up the number kept for it");
+            numbers.extend(late.map(|(number, _)| number));
+        }
+    }
+    assert_eq!(numbers.len(), 160 + 40);
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+}
+
 proptest! {
     /// Over a good network: numbers without a gap, every picture that is shown can be decoded, ends with a marker and nothing before,
     /// and what is wanted is what comes as soon as it can.
