@@ -102,13 +102,9 @@ pub async fn serve(mut config: Config) -> Result<()> {
         dial: dial.clone(),
         vault: vault.clone(),
         store: store.clone(),
-        recordings: watched(&recordings, &config, &tracker),
+        recordings: watched(&recordings, &config, &shutdown, &tracker),
     };
-    if let Some(uploader) = uploader(&config, &store, &recordings)? {
-        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
-    }
-    let keeping = retention::keep(store.clone(), recordings.clone().into(), config.recordings.rule());
-    tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
+    look_after(&recordings, &config, &store, &shutdown, &tracker)?;
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
     registry.recover().await.context("the streams of the last run cannot be closed")?;
 
@@ -162,6 +158,22 @@ pub async fn serve(mut config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Finished recordings are deleted as the retention says, and go to the object store if there is one.
+fn look_after(
+    folder: &Path,
+    config: &Config,
+    store: &Arc<Db>,
+    shutdown: &CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<()> {
+    if let Some(uploader) = uploader(config, store, folder)? {
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
+    }
+    let keeping = retention::keep(store.clone(), folder.into(), config.recordings.rule());
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
+    Ok(())
+}
+
 /// Who carries recordings to the object store, if there is one. The operator chose it, so it may stand in a private network.
 fn uploader(config: &Config, store: &Arc<Db>, folder: &Path) -> Result<Option<Uploader>> {
     let dial = Dialer::new(config.publish.dial.clone(), Arc::new(|_, _| true)).context("TLS cannot be set up")?;
@@ -171,9 +183,9 @@ fn uploader(config: &Config, store: &Arc<Db>, folder: &Path) -> Result<Option<Up
 }
 
 /// The folder of the recordings with an eye on its free space.
-fn watched(folder: &Path, config: &Config, tracker: &TaskTracker) -> Folder {
+fn watched(folder: &Path, config: &Config, shutdown: &CancellationToken, tracker: &TaskTracker) -> Folder {
     let (free, free_bytes) = watch::channel(disk::free_bytes(folder));
-    tracker.spawn(disk::watch(folder.to_owned(), free));
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(disk::watch(folder.to_owned(), free)));
     Folder { path: folder.to_owned(), free_bytes, min_free_bytes: config.recordings.min_free_bytes }
 }
 

@@ -69,11 +69,7 @@ impl Piece {
 
     pub(super) const fn blueprint(self) -> Blueprint {
         match self {
-            Self::Programme => blueprint!(
-                "programme.txt",
-                PROGRAMME,
-                &["pictures", "sounds", "video", "audio"]
-            ),
+            Self::Programme => blueprint!("programme.txt", PROGRAMME, &["pictures", "sounds", "video", "audio"]),
             Self::Encoder(Encoder::X264) => blueprint!("encoder-x264.txt", PROGRAMME, &["encoder"]),
             Self::Encoder(Encoder::OpenH264) => blueprint!("encoder-openh264.txt", PROGRAMME, &["encoder"]),
             Self::Encoder(Encoder::Nvenc) => blueprint!("encoder-nvenc.txt", PROGRAMME, &["encoder"]),
