@@ -102,9 +102,9 @@ pub async fn serve(mut config: Config) -> Result<()> {
         dial: dial.clone(),
         vault: vault.clone(),
         store: store.clone(),
-        recordings: watched(&recordings, &config, &tracker),
+        recordings: watched(&recordings, &config, &shutdown, &tracker),
     };
-    tend(&config, &store, &recordings, &shutdown, &tracker)?;
+    look_after(&recordings, &config, &store, &shutdown, &tracker)?;
     let registry = Registry::new(ports, config.streams.clone(), shutdown.clone(), tracker.clone());
     registry.recover().await.context("the streams of the last run cannot be closed")?;
 
@@ -158,18 +158,18 @@ pub async fn serve(mut config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Starts what looks after finished recordings: uploads and retention.
-fn tend(
+/// Finished recordings are deleted as the retention says, and go to the object store if there is one.
+fn look_after(
+    folder: &Path,
     config: &Config,
     store: &Arc<Db>,
-    recordings: &Path,
     shutdown: &CancellationToken,
     tracker: &TaskTracker,
 ) -> Result<()> {
-    if let Some(uploader) = uploader(config, store, recordings)? {
+    if let Some(uploader) = uploader(config, store, folder)? {
         tracker.spawn(shutdown.clone().run_until_cancelled_owned(uploader.run()));
     }
-    let keeping = retention::keep(store.clone(), recordings.into(), config.recordings.rule());
+    let keeping = retention::keep(store.clone(), folder.into(), config.recordings.rule());
     tracker.spawn(shutdown.clone().run_until_cancelled_owned(keeping));
     Ok(())
 }
@@ -183,9 +183,9 @@ fn uploader(config: &Config, store: &Arc<Db>, folder: &Path) -> Result<Option<Up
 }
 
 /// The folder of the recordings with an eye on its free space.
-fn watched(folder: &Path, config: &Config, tracker: &TaskTracker) -> Folder {
+fn watched(folder: &Path, config: &Config, shutdown: &CancellationToken, tracker: &TaskTracker) -> Folder {
     let (free, free_bytes) = watch::channel(disk::free_bytes(folder));
-    tracker.spawn(disk::watch(folder.to_owned(), free));
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(disk::watch(folder.to_owned(), free)));
     Folder { path: folder.to_owned(), free_bytes, min_free_bytes: config.recordings.min_free_bytes }
 }
 
