@@ -175,7 +175,8 @@ fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Our mixer child, fed in real time with the same files as RTP.
+/// Our mixer child, fed in real time with the same files as RTP. Pictures that a busy machine kept it from making are no savings: a
+/// minute of programme is one of as many pictures as were made.
 fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<Effort> {
     let rig = Rig::start(mixer, scene(job))?;
     let players = files.iter().enumerate().map(|(n, file)| play(file, n, &rig.writer())).collect::<Result<Vec<_>>>()?;
@@ -183,7 +184,10 @@ fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<
     for player in players {
         player.set_state(gst::State::Null)?;
     }
-    effort
+    let Effort { cpu, frames } = effort?;
+    ensure!(frames > 0, "the mixer made no pictures");
+    let due = length.as_secs_f64() * f64::from(ProgrammeSpec::default().fps);
+    Ok(Effort { cpu: cpu * (due / frames as f64).max(1.0), frames })
 }
 
 fn scene(job: &Job) -> Scene {
