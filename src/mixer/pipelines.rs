@@ -31,7 +31,8 @@ pub(super) struct Blueprint {
 }
 
 /// The holes of a programme and its encoder.
-const PROGRAMME: &[&str] = &["width", "height", "fps", "video_kbps", "video_bps", "keyframe_frames", "audio_bps"];
+const PROGRAMME: &[&str] =
+    &["width", "height", "fps", "video_kbps", "video_bps", "keyframe_frames", "threads", "audio_bps"];
 const DECODER: &[&str] = &["payload_type", "most_pixels"];
 const CANVAS: &[&str] = &["width", "height", "most_pixels"];
 const STEM: &[&str] = &["payload_type"];

@@ -30,13 +30,14 @@ const FRAMES: &str = " ! appsink name=video sync=false";
 const PLUGINS: &str = "; is it misspelt, or does one of Debian's gstreamer1.0-plugins-{base,good,bad,ugly} and -libav have to be installed?";
 
 /// A number for each hole.
-const HOLES: [(&str, u32); 9] = [
+const HOLES: [(&str, u32); 10] = [
     ("width", 640),
     ("height", 360),
     ("fps", 30),
     ("video_kbps", 500),
     ("video_bps", 500_000),
     ("keyframe_frames", 60),
+    ("threads", 1),
     ("audio_bps", 128_000),
     ("payload_type", 96),
     ("most_pixels", 4096),
@@ -179,16 +180,16 @@ mod tests {
 
     #[test]
     fn a_broken_description_is_told_with_its_line_and_the_reason() {
-        let vp8 = Pipelines::default().text(Piece::Decoder(Codec::Vp8)).to_owned();
+        let opus = Pipelines::default().text(Piece::Decoder(Codec::Opus)).to_owned();
         for (line, good, bad, reason) in [
-            (7, "vp8dec", "vp9dek", "no element \"vp9dek\""),
-            (7, "threads=1", "fibres=1", "no property \"fibres\""),
-            (7, "threads=1", "threads=one", "\"threads\""),
-            (6, "{most_pixels}", "{many_pixels}", "nothing fills {many_pixels}"),
+            (5, "opusdec", "opusdek", "no element \"opusdek\""),
+            (5, "plc=", "fec=", "no property \"fec\""),
+            (5, "plc=true", "plc=perhaps", "\"plc\""),
+            (3, "{payload_type}", "{pay_type}", "nothing fills {pay_type}"),
         ] {
-            let probe = with("vp8.txt", &vp8.replace(good, bad));
+            let probe = with("opus.txt", &opus.replace(good, bad));
             let [fault] = &probe.faults[..] else { panic!("{bad}: {probe:?}") };
-            assert_eq!((fault.file.as_str(), fault.line), ("vp8.txt", Some(line)), "{fault:?}");
+            assert_eq!((fault.file.as_str(), fault.line), ("opus.txt", Some(line)), "{fault:?}");
             assert!(fault.reason.contains(reason), "{fault:?}");
         }
     }

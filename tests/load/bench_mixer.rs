@@ -288,6 +288,8 @@ fn compose(job: &Job, files: &[PathBuf], reading: &[&str]) -> Vec<String> {
 
 fn x264(job: &Job) -> Vec<String> {
     let rate = format!("{}k", job.kbps);
+    // As many as the mixer gives it.
+    let threads = if job.programme.0 * job.programme.1 <= 1280 * 720 { "1" } else { "2" };
     [
         "-c:v",
         "libx264",
@@ -298,7 +300,7 @@ fn x264(job: &Job) -> Vec<String> {
         "-g",
         "60",
         "-threads",
-        "2",
+        threads,
         "-b:v",
         &rate,
         "-maxrate",

@@ -188,5 +188,5 @@ fn a_disk_that_is_full_ends_the_recording_and_the_programme_misses_nothing() {
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     let said =
         |report: &&Report| matches!(report, Report::RecordingFailed { reason, .. } if reason == "the disk is full");
-    assert!(!mounts || reasons.iter().any(|report| said(report)), "{reasons:?}");
+    assert!(!mounts || reasons.iter().any(said), "{reasons:?}");
 }
