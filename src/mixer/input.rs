@@ -13,6 +13,7 @@ use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::packet::payload;
+use crate::mixer::packet::renumbered;
 use crate::mixer::programme::Programme;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Refused;
@@ -65,6 +66,8 @@ pub(super) struct Input {
     missing: u64,
     last_due: Option<i64>,
     late_packets: u64,
+    /// Packets without media so far, whose numbers the decoder is not to miss.
+    empty: u16,
     /// Of AV1, whose packets are put together here.
     units: Option<Depacketizer<gst::ClockTime>>,
 }
@@ -104,6 +107,7 @@ impl Input {
             missing: 0,
             last_due: None,
             late_packets: 0,
+            empty: 0,
             units: (track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS)),
         };
         input.tell(outbox);
@@ -219,9 +223,11 @@ impl Input {
 
     fn hand_over(&mut self, now: i64, due: i64, packet: Bytes, programme: &Programme) {
         if payload(&packet).unwrap_or_default().is_empty() {
-            // Only its number was used: what it stood for is not for the programme.
+            // Browsers send such to see how much fits. A depayloader that missed its number would wait for a keyframe.
+            self.empty = self.empty.wrapping_add(1);
             return;
         }
+        let packet = renumbered(packet, self.empty);
         let missing = std::mem::take(&mut self.missing);
         let last_due = self.last_due.replace(due);
         if due < now {

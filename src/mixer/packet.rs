@@ -1,5 +1,8 @@
 //! The header fields of an RTP packet the mixer steers by, and where its payload is (RFC 3550 section 5.1).
 
+use bytes::Bytes;
+use bytes::BytesMut;
+
 /// Length of the fixed header in bytes.
 pub(super) const FIXED_HEADER: usize = 12;
 
@@ -41,6 +44,18 @@ pub(super) fn payload(packet: &[u8]) -> Option<&[u8]> {
     packet.get(4 + 4 * usize::from(words)..)
 }
 
+/// The packet with a number that is less by `back`.
+pub(super) fn renumbered(packet: Bytes, back: u16) -> Bytes {
+    match Header::read(&packet) {
+        Some(Header { sequence, .. }) if back > 0 => {
+            let mut packet = BytesMut::from(packet);
+            packet[2..4].copy_from_slice(&sequence.wrapping_sub(back).to_be_bytes());
+            packet.freeze()
+        }
+        Some(_) | None => packet,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +69,14 @@ mod tests {
         for (first, rest) in [(0xa0, &b"jam\xff"[..]), (0x8f, b"jam"), (0x90, b"\0\0\xff\xffjam"), (0x90, b"\0")] {
             assert_eq!(packet(first, rest), None, "{first:02x} {rest:02x?}");
         }
+    }
+
+    #[test]
+    fn numbers_go_back_over_their_end_and_nothing_else_changes() {
+        let packet = Bytes::from_static(&[0x80, 0xe0, 0, 1, 0, 0, 1, 0, 9, 9, 9, 9, 0xff]);
+        let moved = renumbered(packet.clone(), 3);
+        assert_eq!((moved[2..4].to_vec(), &moved[4..]), (vec![0xff, 0xfe], &packet[4..]));
+        assert_eq!(renumbered(packet.clone(), 0), packet);
     }
 
     #[test]
