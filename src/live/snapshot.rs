@@ -386,5 +386,7 @@ pub struct StreamStats {
     pub mixer_cpu_ms: u64,
     /// Memory of its mixer now, bytes.
     pub mixer_memory_bytes: u64,
+    /// How long media waits for what was played with it and comes later, milliseconds.
+    pub playout_ms: u32,
     pub recorded_bytes: u64,
 }

@@ -201,6 +201,19 @@ impl Canvas {
         }
     }
 
+    /// How much later than it was due the latest of its frames was ready since the last call, nanoseconds.
+    pub(super) fn lateness(&self) -> Option<i64> {
+        match &self.decoding {
+            Decoding::Running { decoder, .. } => decoder.lateness(),
+            Decoding::Nothing | Decoding::Failed { .. } => None,
+        }
+    }
+
+    /// Follows the programme's playout delay.
+    pub(super) const fn set_playout(&mut self, delay: i64) {
+        self.alone.set_playout(delay);
+    }
+
     /// Leaves the programme.
     pub(super) fn stop(mut self, programme: &Programme) {
         self.tear_down(programme);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::mixer::MILLISECOND;
 use crate::mixer::SECOND;
 use crate::mixer::canvas::Canvas;
 use crate::mixer::decoder::Use;
@@ -15,6 +16,8 @@ use crate::mixer::input::Input;
 use crate::mixer::monotonic;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::pipelines::Pipelines;
+use crate::mixer::playout;
+use crate::mixer::playout::Playout;
 use crate::mixer::probe::probe;
 use crate::mixer::programme::Programme;
 use crate::mixer::recorder::Recorder;
@@ -94,6 +97,7 @@ struct Show {
     closing: Vec<Recorder>,
     recorded_bytes: u64,
     stems: Stems,
+    playout: Playout,
     late_packets: u64,
     stats_at: i64,
     meters_at: i64,
@@ -184,6 +188,7 @@ impl Show {
             closing: Vec::new(),
             recorded_bytes: 0,
             stems,
+            playout: Playout::default(),
             late_packets: 0,
             stats_at: monotonic() + SECOND,
             meters_at: monotonic() + METERS,
@@ -332,6 +337,7 @@ impl Show {
         for canvas in &mut self.canvases {
             canvas.advance(now, &self.programme, &self.outbox);
         }
+        self.follow_playout(now);
         self.watch_recordings();
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
         if now >= self.stats_at {
@@ -345,10 +351,28 @@ impl Show {
         Ok(())
     }
 
-    /// Where stems begin: with the recording, or at once if there is none.
+    fn follow_playout(&mut self, now: i64) {
+        for input in &mut self.inputs {
+            input.tell_lateness(now, &mut self.playout);
+        }
+        for lateness in self.canvases.iter().filter_map(Canvas::lateness) {
+            self.playout.ready(now, lateness);
+        }
+        self.playout.advance(now);
+        for clock in self.clocks.values_mut() {
+            clock.set_playout(self.playout.delay());
+        }
+        for canvas in &mut self.canvases {
+            canvas.set_playout(self.playout.delay());
+        }
+    }
+
+    /// Where stems begin: with the recording, or at once if there is none. Their playout delay never changes, so that they stay
+    /// together to the sample; the programme's at that moment is taken off.
     fn stems_zero(&self, now: i64) -> Option<i64> {
         let Some(recorder) = &self.recorder else { return Some(now) };
-        recorder.zero().and_then(|us| i64::try_from(us).ok()).map(|us| us.saturating_mul(1000))
+        let zero = i64::try_from(recorder.zero()?).ok()?.saturating_mul(1000);
+        Some(zero - (self.playout.delay() - playout::FIRST))
     }
 
     fn watch_recordings(&mut self) {
@@ -412,6 +436,7 @@ impl Show {
             recorded_bytes: self.recorded_bytes + open,
             cpu_ms: usage::cpu_ms(),
             memory_bytes: usage::memory_bytes(),
+            playout_ms: u32::try_from(self.playout.delay() / MILLISECOND).unwrap_or_default(),
         }
     }
 
@@ -443,7 +468,7 @@ fn canvas_of(source: &Source) -> Option<(SourceId, Placement, i64)> {
 }
 
 fn delay_of(source: &Source) -> i64 {
-    i64::from(source.delay_ms.min(MOST_DELAY_MS)) * (SECOND / 1000)
+    i64::from(source.delay_ms.min(MOST_DELAY_MS)) * MILLISECOND
 }
 
 /// The tracks of a source that are decoded, and what for. A picture without a place is not decoded.

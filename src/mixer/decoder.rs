@@ -77,11 +77,13 @@ pub(super) struct Decoder {
 }
 
 /// What the decoder's threads have done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
     pieces: AtomicU64,
     /// Running time of the newest piece, nanoseconds.
     newest: AtomicI64,
+    /// How much later than it was due the latest piece was ready since the last look, nanoseconds.
+    lateness: AtomicI64,
     keyframe_wanted: AtomicBool,
 }
 
@@ -98,7 +100,7 @@ impl Decoder {
         let exit: AppSink = named(&pipeline, "out")?;
         let bus = bus_of(&pipeline)?;
 
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new());
         listen_for_keyframe_requests(&entry, &progress);
         let setting = Arc::new(Mutex::new(None));
         let level = Arc::new(Level::default());
@@ -174,6 +176,12 @@ impl Decoder {
         self.progress.newest.load(Ordering::Relaxed)
     }
 
+    /// How much later than it was due the latest piece was ready since the last call, nanoseconds; `None` if there was none.
+    pub(super) fn lateness(&self) -> Option<i64> {
+        let lateness = self.progress.lateness.swap(i64::MIN, Ordering::Relaxed);
+        (lateness != i64::MIN).then_some(lateness)
+    }
+
     /// Whether the decoder has asked for a keyframe since the last call.
     pub(super) fn takes_keyframe_request(&self) -> bool {
         self.progress.keyframe_wanted.swap(false, Ordering::Relaxed)
@@ -233,7 +241,20 @@ fn listen_for_keyframe_requests(entry: &AppSrc, progress: &Arc<Progress>) {
 }
 
 impl Progress {
-    fn made(&self, due: gst::ClockTime) {
+    const fn new() -> Self {
+        Self {
+            pieces: AtomicU64::new(0),
+            newest: AtomicI64::new(0),
+            lateness: AtomicI64::new(i64::MIN),
+            keyframe_wanted: AtomicBool::new(false),
+        }
+    }
+
+    fn made(&self, exit: &AppSink, due: gst::ClockTime) {
+        if let Some(now) = exit.current_running_time() {
+            let lateness = now.nseconds().cast_signed() - due.nseconds().cast_signed();
+            self.lateness.fetch_max(lateness, Ordering::Relaxed);
+        }
         self.newest.fetch_max(due.nseconds().cast_signed(), Ordering::Relaxed);
         self.pieces.fetch_add(1, Ordering::Relaxed);
     }
@@ -263,7 +284,7 @@ fn carry_pictures(
                 info
             }
         };
-        progress.made(due);
+        progress.made(sink, due);
         seat.put(Picture { buffer, info, due: due.nseconds().cast_signed() });
         Ok(gst::FlowSuccess::Ok)
     };
@@ -319,7 +340,7 @@ fn carry_sound(
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let Some(buffer) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
         let Some(due) = buffer.pts() else { return Ok(gst::FlowSuccess::Ok) };
-        progress.made(due);
+        progress.made(sink, due);
         if let Some(setting) = news.lock().unwrap_or_else(PoisonError::into_inner).take() {
             strip.set(setting);
         }

@@ -14,6 +14,7 @@ use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::packet::payload;
 use crate::mixer::packet::renumbered;
+use crate::mixer::playout::Playout;
 use crate::mixer::programme::Programme;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Refused;
@@ -21,6 +22,7 @@ use crate::mixer::reorder::Reorder;
 use crate::mixer::seat::STALL;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
+use crate::mixer::timing::YOUNG;
 use crate::mixer::vp9;
 use crate::model::id::SourceId;
 use crate::model::media::Codec;
@@ -68,6 +70,10 @@ pub(super) struct Input {
     late_packets: u64,
     /// Packets without media so far, whose numbers the decoder is not to miss.
     empty: u16,
+    /// When the first packet came: a track that begins is late for reasons of its own.
+    begun_at: Option<i64>,
+    /// How much too late the latest of the packets came that were refused for it since the last look.
+    refused_late: Option<i64>,
     /// Of AV1, whose packets are put together here.
     units: Option<Depacketizer<gst::ClockTime>>,
 }
@@ -108,6 +114,8 @@ impl Input {
             last_due: None,
             late_packets: 0,
             empty: 0,
+            begun_at: None,
+            refused_late: None,
             units: (track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS)),
         };
         input.tell(outbox);
@@ -156,10 +164,33 @@ impl Input {
             return;
         }
         let arrival = i64::try_from(tapped.arrival_us).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        self.begun_at.get_or_insert(arrival);
         let due = self.clock.due(shared, arrival, header.timestamp);
         match self.packets.push(header.sequence, due, tapped.packet) {
             Ok(()) | Err(Refused::Duplicate) => {}
-            Err(Refused::Late | Refused::Full) => self.late_packets += 1,
+            Err(Refused::Late) => {
+                self.late_packets += 1;
+                self.refused_late = self.refused_late.max(Some(arrival - due + DECODING));
+            }
+            Err(Refused::Full) => self.late_packets += 1,
+        }
+    }
+
+    /// Says how late its media was since the last call.
+    pub(super) fn tell_lateness(&mut self, now: i64, playout: &mut Playout) {
+        let ready = match &self.decoding {
+            Decoding::Running(decoder) => decoder.lateness(),
+            Decoding::Failed { .. } => None,
+        };
+        let missed = self.refused_late.take();
+        if self.begun_at.is_none_or(|at| now - at <= YOUNG) {
+            return;
+        }
+        if let Some(lateness) = ready {
+            playout.ready(now, lateness);
+        }
+        if let Some(lateness) = missed {
+            playout.missed(now, lateness);
         }
     }
 

@@ -32,6 +32,7 @@ mod packet;
 mod painter;
 mod pipelines;
 mod planes;
+mod playout;
 mod probe;
 mod programme;
 mod recorder;
@@ -75,6 +76,7 @@ use crate::proto::mixer::ToMixer;
 
 /// One second in nanoseconds, the mixer's unit of time.
 const SECOND: i64 = 1_000_000_000;
+const MILLISECOND: i64 = SECOND / 1000;
 
 /// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and long enough for the packets of
 /// a frame to go their way together, so that the mixer and a decoder wake once for all of them.

@@ -11,11 +11,11 @@ use crate::mixer::SECOND;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::pipelines::Pipelines;
+use crate::mixer::playout;
 use crate::mixer::reorder::Next;
 use crate::mixer::reorder::Reorder;
 use crate::mixer::stem::Track;
 use crate::mixer::stem::Zero;
-use crate::mixer::timing::PLAYOUT;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::timing::TrackClock;
 use crate::mixer::unix_ms;
@@ -126,7 +126,7 @@ impl Stems {
         }
         if let Some(zero) = self.zero {
             for stem in &mut self.stems {
-                stem.write(zero, now + PLAYOUT - WAIT, outbox);
+                stem.write(zero, now + playout::FIRST - WAIT, outbox);
                 stem.watch(now, outbox);
             }
         }

@@ -1,21 +1,16 @@
 //! When a packet's media is due: RTP times mapped to the machine's monotonic clock, the same for all tracks of a source.
 //!
-//! Every track maps its RTP clock by a *shift*: due = media time + shift. The sound of a source leads: it stands [`PLAYOUT`] behind
+//! Every track maps its RTP clock by a *shift*: due = media time + shift. The sound of a source leads: it stands the playout delay behind
 //! the fastest arrival and only ever glides, except in its first moments. The picture follows and steps, because the eye forgives a
 //! step that the ear would not. With sender reports of both, the distance between the two shifts is known to the millisecond; until
 //! then both are taken to have travelled equally long, which is true to some 10 ms for what comes from one sender over one network.
 
 use std::collections::VecDeque;
 
+use crate::mixer::MILLISECOND;
+use crate::mixer::SECOND;
+use crate::mixer::playout;
 use crate::model::media::MediaKind;
-
-/// One second in this file's unit. All times are nanoseconds; `i64` holds 292 years of them.
-const SECOND: i64 = 1_000_000_000;
-const MILLISECOND: i64 = 1_000_000;
-
-/// From a packet's fastest possible arrival to its place in the programme. It must exceed the slowest track's network delay plus
-/// jitter plus decoding; 150 ms of video behind audio was seen on real networks, and the decoders need up to 40 ms.
-pub(super) const PLAYOUT: i64 = 200 * MILLISECOND;
 
 /// How far back the fastest arrival is remembered: long enough to hold one packet that found all queues empty, short enough to
 /// follow sender clocks that drift (100 ppm is 3 ms in this time).
@@ -73,13 +68,28 @@ impl Floor {
 }
 
 /// What the tracks of one source share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SharedClock {
+    /// From a packet's fastest possible arrival to its place in the programme.
+    playout: i64,
     /// Arrival minus the sender's NTP time, of all tracks with a report of this era.
     offset: Floor,
     /// How often the sender's clock was set. Reports of different eras cannot be held against each other.
     era: u32,
     lead: Option<Lead>,
+}
+
+impl Default for SharedClock {
+    fn default() -> Self {
+        Self { playout: playout::FIRST, offset: Floor::default(), era: 0, lead: None }
+    }
+}
+
+impl SharedClock {
+    /// The source's sound glides to this distance from its fastest arrival, and its picture with it.
+    pub(super) const fn set_playout(&mut self, playout: i64) {
+        self.playout = playout;
+    }
 }
 
 /// Where the sound of a source stands.
@@ -190,7 +200,7 @@ impl TrackClock {
     fn target(&self, shared: &SharedClock, fastest: i64) -> i64 {
         let report = self.report.filter(|report| report.era == shared.era);
         let reported = report.zip(shared.offset.least()).map(|(report, least)| report.offset + least);
-        reported.filter(|shift| (shift - fastest).abs() < BELIEVABLE).unwrap_or(fastest) + PLAYOUT
+        reported.filter(|shift| (shift - fastest).abs() < BELIEVABLE).unwrap_or(fastest) + shared.playout
     }
 
     /// Where a picture is in step with its sound.
@@ -262,6 +272,7 @@ fn ntp_nanoseconds(ntp: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mixer::playout::FIRST as PLAYOUT;
 
     /// NTP time of our clock's zero on the simulated sender: any number far from ours.
     const EPOCH: i64 = 3_900_000_000 * SECOND;

@@ -178,6 +178,8 @@ pub struct MixerStats {
     pub cpu_ms: u64,
     /// Memory of this process that is in use now (resident), bytes.
     pub memory_bytes: u64,
+    /// From the fastest arrival of media to its place in the programme, milliseconds.
+    pub playout_ms: u32,
 }
 
 /// How loud the programme and its sources are. What is silent has no value.

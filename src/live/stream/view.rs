@@ -49,6 +49,7 @@ impl Stream {
             mixer_restarts: u64::from(self.generation.saturating_sub(1)),
             mixer_cpu_ms: self.earlier.cpu_ms + self.mixer_stats.cpu_ms,
             mixer_memory_bytes: self.mixer_stats.memory_bytes,
+            playout_ms: self.mixer_stats.playout_ms,
             recorded_bytes: self.earlier.recorded_bytes + self.mixer_stats.recorded_bytes,
         };
         StreamSnapshot {

@@ -1,0 +1,175 @@
+//! The programme's playout delay: how long after its fastest possible arrival media is shown and heard, the same for all sources, so
+//! that what was played together stays together. It grows when pictures or sounds come too late for it and shrinks when none does.
+
+use std::collections::VecDeque;
+
+use crate::mixer::MILLISECOND;
+use crate::mixer::SECOND;
+
+/// What a programme begins with, before anything is known of its sources: 150 ms of video behind audio was seen on real networks, and
+/// decoders need up to 40 ms. All times are nanoseconds.
+pub(super) const FIRST: i64 = 200 * MILLISECOND;
+
+/// Below this only a busy machine is heard; above it viewers wait longer and nobody who plays is reached.
+const LEAST: i64 = 80 * MILLISECOND;
+const MOST: i64 = 600 * MILLISECOND;
+
+/// Kept above what was needed.
+const SPARE: i64 = 20 * MILLISECOND;
+
+/// It shrinks only by more than this, so that it rests.
+const WORTH_SHRINKING: i64 = 40 * MILLISECOND;
+
+/// What comes later than this has stalled, and no delay helps.
+const STALLED: i64 = SECOND;
+
+/// It grows when something came too late in more than so many of so many seconds: one stall is no reason to move.
+const FORGIVEN: usize = 2;
+const RECENT_S: usize = 30;
+
+/// It shrinks when nothing came too late for the shorter delay in so many seconds.
+const MEMORY_S: usize = 120;
+
+/// How fast it grows and shrinks, in a second: sound follows by changes of pitch of 0.4 % (7 cents) and 0.2 %.
+const GROWTH: i64 = 4 * MILLISECOND;
+const SHRINKING: i64 = 2 * MILLISECOND;
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Playout {
+    delay: i64,
+    moved_at: Option<i64>,
+    /// The longest delay that something needed in each second, newest last.
+    needs: VecDeque<(i64, i64)>,
+}
+
+impl Default for Playout {
+    fn default() -> Self {
+        Self { delay: FIRST, moved_at: None, needs: VecDeque::new() }
+    }
+}
+
+impl Playout {
+    /// Nanoseconds.
+    pub(super) const fn delay(&self) -> i64 {
+        self.delay
+    }
+
+    /// Something was ready so long after it was due; less than nothing means that it was ready before.
+    pub(super) fn ready(&mut self, now: i64, lateness: i64) {
+        self.note(now, lateness, 1);
+    }
+
+    /// A packet came so long after its place was given up. That breaks a picture for as long as the next keyframe takes, so it is never
+    /// forgiven.
+    pub(super) fn missed(&mut self, now: i64, lateness: i64) {
+        self.note(now, lateness, FORGIVEN + 1);
+    }
+
+    fn note(&mut self, now: i64, lateness: i64, seconds: usize) {
+        if lateness > STALLED {
+            return;
+        }
+        let (second, need) = (now.div_euclid(SECOND), lateness + self.delay);
+        if self.needs.back().is_none_or(|(last, _)| *last < second) {
+            self.needs.push_back((second, need));
+        }
+        for (_, most) in self.needs.iter_mut().rev().take(seconds) {
+            *most = need.max(*most);
+        }
+        if self.needs.len() > MEMORY_S {
+            self.needs.pop_front();
+        }
+    }
+
+    /// Moves on.
+    pub(super) fn advance(&mut self, now: i64) {
+        let elapsed = (now - self.moved_at.replace(now).unwrap_or(now)).clamp(0, SECOND);
+        let wanted = self.needed(RECENT_S, FORGIVEN);
+        if wanted > self.delay {
+            self.delay += (wanted - self.delay).min(elapsed * GROWTH / SECOND);
+        } else if self.needs.len() >= MEMORY_S && self.delay - self.needed(MEMORY_S, 0) > WORTH_SHRINKING {
+            self.delay -= elapsed * SHRINKING / SECOND;
+        }
+    }
+
+    /// What was needed in the last seconds, but for the worst of them.
+    fn needed(&self, seconds: usize, forgiven: usize) -> i64 {
+        let mut needs: Vec<i64> = self.needs.iter().rev().take(seconds).map(|(_, need)| *need).collect();
+        needs.sort_unstable_by(|a, b| b.cmp(a));
+        needs.get(forgiven).map_or(LEAST, |need| need + SPARE).clamp(LEAST, MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays `seconds` in which each frame is ready as long after its fastest arrival as `need` says for its number.
+    fn play(playout: &mut Playout, from_s: i64, seconds: i64, need: impl Fn(i64) -> i64) {
+        for n in from_s * 30..(from_s + seconds) * 30 {
+            let before = playout.delay();
+            let now = n * SECOND / 30;
+            playout.ready(now, need(n) - before);
+            playout.advance(now);
+            let step = playout.delay() - before;
+            assert!((-67_000..=134_000).contains(&step), "a step of {step} ns in a frame");
+        }
+    }
+
+    fn ms(playout: &Playout) -> i64 {
+        playout.delay() / MILLISECOND
+    }
+
+    #[test]
+    fn on_good_networks_it_shrinks_once_it_has_seen_enough_and_rests_there() {
+        let mut playout = Playout::default();
+        let good = |n: i64| 20 * MILLISECOND + n % 7 * MILLISECOND;
+        play(&mut playout, 0, 119, good);
+        assert_eq!(playout.delay(), FIRST);
+        play(&mut playout, 119, 60, good);
+        let rests = ms(&playout);
+        assert!((80..=120).contains(&rests), "{rests} ms");
+        play(&mut playout, 179, 120, good);
+        assert_eq!(ms(&playout), rests);
+    }
+
+    #[test]
+    fn pictures_that_come_late_each_second_get_their_time() {
+        let mut playout = Playout::default();
+        let late_flash = |n: i64| if n % 30 == 0 { 300 * MILLISECOND } else { 50 * MILLISECOND };
+        play(&mut playout, 0, 40, late_flash);
+        assert_eq!(ms(&playout), 320);
+        play(&mut playout, 40, 600, late_flash);
+        assert_eq!(ms(&playout), 320, "it moves although nothing has changed");
+    }
+
+    #[test]
+    fn two_stalls_in_half_a_minute_move_nothing_and_neither_does_what_is_hopeless() {
+        let mut playout = Playout::default();
+        let stalls = |n: i64| if n % 450 < 20 { 500 * MILLISECOND } else { 150 * MILLISECOND };
+        play(&mut playout, 0, 300, stalls);
+        assert_eq!(playout.delay(), FIRST);
+        play(&mut playout, 300, 60, |n| if n % 30 == 3 { 3 * SECOND } else { 150 * MILLISECOND });
+        assert_eq!(playout.delay(), FIRST);
+    }
+
+    #[test]
+    fn packets_that_were_given_up_too_early_get_their_time_at_once_and_keep_it() {
+        let mut playout = Playout::default();
+        play(&mut playout, 0, 5, |_| 150 * MILLISECOND);
+        let lateness = 250 * MILLISECOND - playout.delay();
+        playout.missed(5 * SECOND, lateness);
+        play(&mut playout, 5, 111, |_| 150 * MILLISECOND);
+        assert_eq!(ms(&playout), 270);
+        play(&mut playout, 116, 120, |_| 150 * MILLISECOND);
+        assert!((170..=210).contains(&ms(&playout)), "{} ms two minutes later", ms(&playout));
+    }
+
+    #[test]
+    fn it_ends_at_its_longest() {
+        let mut playout = Playout::default();
+        play(&mut playout, 0, 300, |_| 900 * MILLISECOND);
+        assert_eq!(playout.delay(), MOST);
+    }
+}
