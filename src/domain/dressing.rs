@@ -20,6 +20,8 @@ pub struct Dressing {
     /// Base64 of a PNG or a JPEG.
     pub logo: Option<String>,
     pub background: Rgb,
+    /// In front of the background and behind all pictures; base64 of a PNG or a JPEG.
+    pub backdrop: Option<String>,
     /// Of cameras; the oldest first.
     looks: Vec<(ParticipantId, Look)>,
 }
@@ -33,6 +35,8 @@ pub struct DressingChange {
     /// `Some(None)` takes the logo away.
     pub logo: Option<Option<String>>,
     pub background: Option<Rgb>,
+    /// `Some(None)` takes the backdrop away.
+    pub backdrop: Option<Option<String>>,
     pub looks: Vec<(ParticipantId, LookChange)>,
 }
 
@@ -51,6 +55,7 @@ impl Dressing {
         self.title = change.title.unwrap_or(self.title.take());
         self.logo = change.logo.unwrap_or(self.logo.take());
         self.background = change.background.unwrap_or(self.background);
+        self.backdrop = change.backdrop.unwrap_or(self.backdrop.take());
         for (participant, change) in change.looks {
             let look = self.look(participant);
             let look = Look {

@@ -242,13 +242,22 @@ pub struct DressingSnapshot {
     pub logo: bool,
     /// What is behind all pictures, `#rrggbb`.
     pub background: String,
+    /// Whether there is a picture in front of that.
+    pub backdrop: bool,
     /// Everybody's picture, in the order of joining.
     pub looks: Vec<LookSnapshot>,
 }
 
 impl Default for DressingSnapshot {
     fn default() -> Self {
-        Self { captions: false, title: None, logo: false, background: "#000000".to_owned(), looks: Vec::new() }
+        Self {
+            captions: false,
+            title: None,
+            logo: false,
+            background: "#000000".to_owned(),
+            backdrop: false,
+            looks: Vec::new(),
+        }
     }
 }
 

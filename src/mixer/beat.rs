@@ -13,6 +13,7 @@ use gstreamer as gst;
 use gstreamer_app::AppSrc;
 
 use crate::mixer::SECOND;
+use crate::mixer::compositor::Background;
 use crate::mixer::compositor::Compositor;
 use crate::mixer::error::Error;
 use crate::mixer::monotonic;
@@ -25,14 +26,11 @@ const PATIENCE: i64 = 40_000_000;
 /// Samples a second of the programme's sound.
 const RATE: u64 = 48_000;
 
-/// Black as Y, U and V.
-const BLACK: [u8; 3] = [16, 128, 128];
-
 /// What is composed of, and what the beat has done; shared with its thread.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub seats: Seats,
-    background: Mutex<[u8; 3]>,
+    background: Mutex<Background>,
     /// Frames that were not composed, because the encoder was too far behind.
     overruns: AtomicU64,
     over: AtomicBool,
@@ -61,7 +59,7 @@ impl Default for Stage {
     fn default() -> Self {
         Self {
             seats: Seats::default(),
-            background: Mutex::new(BLACK),
+            background: Mutex::default(),
             overruns: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
@@ -69,17 +67,17 @@ impl Default for Stage {
 }
 
 impl Stage {
-    /// From the next frame on this colour (Y, U, V) is where no picture is.
-    pub(super) fn set_background(&self, colour: [u8; 3]) {
-        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = colour;
+    /// From the next frame on this is where no picture is.
+    pub(super) fn set_background(&self, background: Background) {
+        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = background;
     }
 
     pub(super) fn overruns(&self) -> u64 {
         self.overruns.load(Ordering::Relaxed)
     }
 
-    fn background(&self) -> [u8; 3] {
-        *self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    fn background(&self) -> Background {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -171,7 +169,7 @@ impl Drummer {
     fn picture(&mut self, time: u64, end: u64) -> Result<gst::Buffer, gst::FlowError> {
         // A picture is shown in the frame whose time is nearest to its own.
         let shown = self.stage.seats.pictures(time.midpoint(end).cast_signed());
-        let mut picture = self.compositor.compose(&shown, self.stage.background())?;
+        let mut picture = self.compositor.compose(&shown, &self.stage.background())?;
         stamp(&mut picture, time, end)?;
         Ok(picture)
     }

@@ -16,6 +16,7 @@ use gstreamer_video::VideoInfo;
 use gstreamer_video::VideoResamplerMethod;
 
 use crate::mixer::error::Error;
+use crate::mixer::painter::Bitmap;
 use crate::mixer::programme::build_error;
 use crate::mixer::seat::Shown;
 use crate::mixer::tiling::Fit;
@@ -26,6 +27,9 @@ use crate::model::scene::Rect;
 
 /// Frames made in advance; more are made while the encoder holds these.
 const FRAMES: u32 = 3;
+
+/// Black as Y, U and V.
+const BLACK: [u8; 3] = [16, 128, 128];
 
 /// See the file.
 #[derive(Debug)]
@@ -44,6 +48,21 @@ struct Scaler {
     way: Option<(VideoInfo, VideoConverter)>,
 }
 
+/// What is seen where no picture is.
+#[derive(Clone, Debug)]
+pub(super) struct Background {
+    /// As Y, U and V.
+    pub colour: [u8; 3],
+    /// In front of it, as large as the canvas; its opacity is left out.
+    pub picture: Option<Arc<Bitmap>>,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self { colour: BLACK, picture: None }
+    }
+}
+
 impl Compositor {
     /// A compositor of pictures with these caps, which must be I420.
     pub(super) fn new(caps: &gst::Caps) -> Result<Self, Error> {
@@ -60,8 +79,8 @@ impl Compositor {
         Ok(Self { canvas, frames, scalers: BTreeMap::new() })
     }
 
-    /// The picture of all these at their places, on a background of one colour. The later of two at the same distance is the nearer one.
-    pub(super) fn compose(&mut self, shown: &[Shown], background: [u8; 3]) -> Result<gst::Buffer, gst::FlowError> {
+    /// The picture of all these at their places, The later of two at the same distance is the nearer one.
+    pub(super) fn compose(&mut self, shown: &[Shown], background: &Background) -> Result<gst::Buffer, gst::FlowError> {
         let mut frame = self.frames.acquire_buffer(None)?;
         let buffer = frame.get_mut().ok_or(gst::FlowError::Error)?;
         let size = (self.canvas.width(), self.canvas.height());
@@ -142,19 +161,28 @@ fn part(canvas: &VideoInfo, Rect { x, y, width, height }: Rect) -> Result<VideoI
         .build()
 }
 
-/// Fills rectangles, all of whose numbers are even, with one colour.
-fn fill(frame: &mut gst::BufferRef, canvas: &VideoInfo, pieces: &[Rect], colour: [u8; 3]) -> Result<(), BoolError> {
+/// Fills rectangles, all of whose numbers are even, with what is behind all pictures.
+fn fill(
+    frame: &mut gst::BufferRef,
+    canvas: &VideoInfo,
+    pieces: &[Rect],
+    background: &Background,
+) -> Result<(), BoolError> {
     if pieces.is_empty() {
         return Ok(());
     }
     let mut frame = VideoFrameRef::from_buffer_ref_writable(frame, canvas)?;
-    for (plane, (value, half)) in (0..).zip(colour.into_iter().zip([1, 2, 2])) {
+    for (plane, (value, half)) in (0..).zip(background.colour.into_iter().zip([1, 2, 2])) {
         let stride = canvas.stride()[plane as usize].unsigned_abs() as usize;
         let bytes = frame.plane_data_mut(plane)?;
         for piece in pieces {
             let [x, y, width, height] = [piece.x, piece.y, piece.width, piece.height].map(|n| n as usize / half);
-            for line in bytes.chunks_mut(stride).skip(y).take(height).filter_map(|row| row.get_mut(x..x + width)) {
-                line.fill(value);
+            let lines = bytes.chunks_mut(stride).enumerate().skip(y).take(height);
+            for (y, line) in lines.filter_map(|(y, row)| Some((y, row.get_mut(x..x + width)?))) {
+                match background.picture.as_ref().and_then(|picture| picture.line(plane as usize, x, y, width)) {
+                    Some(seen) => line.copy_from_slice(seen),
+                    None => line.fill(value),
+                }
             }
         }
     }
@@ -167,9 +195,12 @@ mod tests {
     use crate::mixer::seat::Picture;
     use crate::model::scene::Placement;
 
-    const BLACK: [u8; 3] = [16, 128, 128];
     const GREY: [u8; 3] = [100, 90, 200];
     const WHITE: [u8; 3] = [235, 128, 128];
+
+    fn plain(colour: [u8; 3]) -> Background {
+        Background { colour, picture: None }
+    }
 
     fn compositor() -> Compositor {
         gst::init().expect("GStreamer");
@@ -187,7 +218,7 @@ mod tests {
         let info = VideoInfo::from_caps(&said.parse::<gst::Caps>().expect("caps")).expect("a format");
         let mut buffer = gst::Buffer::with_size(info.size()).expect("memory");
         let whole = Rect { x: 0, y: 0, width: size.0, height: size.1 };
-        fill(buffer.get_mut().expect("alone"), &info, &[whole], colour).expect("filled");
+        fill(buffer.get_mut().expect("alone"), &info, &[whole], &plain(colour)).expect("filled");
         let [x, y, width, height] = place;
         let placement = Placement { rect: Rect { x, y, width, height }, z };
         Shown { seat, placement, picture: Picture { buffer, info: Arc::new(info), due: 0 } }
@@ -204,9 +235,25 @@ mod tests {
     /// What is seen where each of two pictures stands, and between them.
     fn seen(compositor: &mut Compositor, shown: &[Shown]) -> [[u8; 3]; 3] {
         // Frames come back from the pool with what was in them before.
-        let _before = compositor.compose(&[], WHITE).expect("composed");
-        let frame = compositor.compose(shown, BLACK).expect("composed");
+        let _before = compositor.compose(&[], &plain(WHITE)).expect("composed");
+        let frame = compositor.compose(shown, &plain(BLACK)).expect("composed");
         [(2, 2), (62, 46), (33, 25)].map(|(x, y)| at(compositor, &frame, x, y))
+    }
+
+    #[test]
+    fn a_picture_behind_all_others_is_seen_between_them_and_in_its_place() {
+        let mut compositor = compositor();
+        // Red at the left, blue at the right.
+        let pixels: Vec<_> =
+            (0..64 * 48).map(|n| if n % 64 < 32 { [255, 0, 0, 255] } else { [0, 0, 255, 255] }).collect();
+        let background = Background { colour: WHITE, picture: Some(Arc::new(Bitmap::new(64, &pixels))) };
+        let grey = shown(1, (64, 48), "bt601", GREY, [16, 12, 32, 24], 1);
+        let frame = compositor.compose(&[grey], &background).expect("composed");
+        let [red, blue] = [[81, 90, 240], [41, 240, 110]];
+        for ([x, y], colour) in [([2, 2], red), ([62, 2], blue), ([2, 46], red), ([62, 46], blue), ([32, 24], GREY)] {
+            let seen = at(&compositor, &frame, x, y);
+            assert!(seen.iter().zip(colour).all(|(a, b)| a.abs_diff(b) < 3), "{seen:?} at {x}, {y}, not {colour:?}");
+        }
     }
 
     #[test]
@@ -230,7 +277,7 @@ mod tests {
                 // Beside the first one, in the same rows.
                 shown(2, size, "bt709", [63, 102, 240], [32, 0, 32, 24], 2),
             ];
-            let frame = compositor.compose(&pair, BLACK).expect("composed");
+            let frame = compositor.compose(&pair, &plain(BLACK)).expect("composed");
             assert_eq!(at(&compositor, &frame, 2, 2), GREY);
             assert_eq!(at(&compositor, &frame, 2, 40), BLACK);
             // Red in BT.709 is red in BT.601.
@@ -259,6 +306,6 @@ mod tests {
         let mut compositor = compositor();
         let mut picture = shown(1, (64, 48), "bt601", GREY, [0, 0, 64, 48], 1);
         picture.picture.buffer = gst::Buffer::with_size(64 * 48).expect("memory");
-        compositor.compose(&[picture], BLACK).expect("composed");
+        compositor.compose(&[picture], &plain(BLACK)).expect("composed");
     }
 }

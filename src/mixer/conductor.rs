@@ -175,7 +175,7 @@ impl Show {
         outbox.report(Report::Playing);
         Ok(Self {
             outbox,
-            dresser: Dresser::new(programme.painter().clone())?,
+            dresser: Dresser::new(&programme)?,
             programme,
             feed,
             spec: spec.clone(),
@@ -230,7 +230,7 @@ impl Show {
     fn reconcile(&mut self, scene: &Scene) -> Result<(), Error> {
         self.reformat(&scene.programme)?;
         self.programme.master().set(scene.master);
-        self.dresser.dress(scene, &self.programme);
+        self.dresser.dress(scene);
         let now = monotonic();
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {

@@ -7,14 +7,18 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use crate::mixer::beat::Stage;
+use crate::mixer::compositor::Background;
 use crate::mixer::error::Error;
 use crate::mixer::lettering;
-use crate::mixer::logo;
 use crate::mixer::painter::Bitmap;
 use crate::mixer::painter::Painter;
 use crate::mixer::painter::Stamp;
+use crate::mixer::painter::components;
 use crate::mixer::programme::Programme;
+use crate::mixer::upload;
 use crate::model::scene::Rect;
+use crate::model::scene::Rgb;
 use crate::model::scene::Scene;
 use crate::model::spec::ProgrammeSpec;
 
@@ -34,7 +38,14 @@ const LOGO_HEIGHT: u32 = 7;
 #[derive(Debug)]
 pub(super) struct Dresser {
     room: Arc<Room>,
+    hands: Hands,
+}
+
+/// What shows what has been drawn.
+#[derive(Clone, Debug)]
+struct Hands {
     painter: Painter,
+    stage: Arc<Stage>,
 }
 
 /// Where the drawing thread and the conductor meet.
@@ -47,6 +58,8 @@ struct Room {
 #[derive(Debug, Default)]
 struct Wardrobe {
     wanted: Vec<Label>,
+    colour: Rgb,
+    backdrop: Option<Drawing>,
     /// What has been drawn of that, and what could not be.
     drawn: HashMap<Drawing, Option<Arc<Bitmap>>>,
     closed: bool,
@@ -66,6 +79,8 @@ enum Drawing {
     Text(Text),
     /// Base64 of a PNG or a JPEG, and the most pixels it may have in each direction.
     Logo(String, u32, u32),
+    /// The same, the colour behind it, and the pixels it is to fill.
+    Backdrop(String, Rgb, u32, u32),
 }
 
 /// A drawing and where it stands.
@@ -95,22 +110,27 @@ impl Dresser {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn new(painter: Painter) -> Result<Self, Error> {
+    pub(super) fn new(programme: &Programme) -> Result<Self, Error> {
         let room = Arc::new(Room::default());
-        let (drawing, painting) = (Arc::clone(&room), painter.clone());
-        std::thread::Builder::new().name("lettering".to_owned()).spawn(move || draw_all(&drawing, &painting))?;
-        Ok(Self { room, painter })
+        let hands = Hands { painter: programme.painter().clone(), stage: Arc::clone(programme.stage()) };
+        let (drawing, showing) = (Arc::clone(&room), hands.clone());
+        std::thread::Builder::new().name("lettering".to_owned()).spawn(move || draw_all(&drawing, &showing))?;
+        Ok(Self { room, hands })
     }
 
     /// Follows a scene. What has been drawn before moves at once; the rest appears when it is drawn.
-    pub(super) fn dress(&mut self, scene: &Scene, programme: &Programme) {
+    pub(super) fn dress(&mut self, scene: &Scene) {
+        let ProgrammeSpec { width, height, .. } = scene.programme;
+        let colour = scene.dressing.background;
         let mut wardrobe = self.room.wardrobe();
         wardrobe.wanted = labels(scene);
+        wardrobe.colour = colour;
+        wardrobe.backdrop =
+            scene.dressing.backdrop.as_ref().map(|picture| Drawing::Backdrop(picture.clone(), colour, width, height));
         wardrobe.tidy();
-        self.painter.show(wardrobe.stamps());
+        self.hands.show(&wardrobe);
         drop(wardrobe);
         self.room.news.notify_one();
-        programme.set_background(scene.dressing.background);
     }
 }
 
@@ -127,15 +147,31 @@ impl Room {
     }
 }
 
+impl Hands {
+    fn show(&self, wardrobe: &Wardrobe) {
+        self.painter.show(wardrobe.stamps());
+        self.stage.set_background(wardrobe.background());
+    }
+}
+
 impl Wardrobe {
-    /// Keeps only what is wanted: at most a plate for each source and the title.
+    /// Keeps only what is wanted: at most a plate for each source, the title, the logo and the backdrop.
     fn tidy(&mut self) {
-        let Self { wanted, drawn, .. } = self;
-        drawn.retain(|drawing, _| wanted.iter().any(|label| label.drawing == *drawing));
+        let Self { wanted, backdrop, drawn, .. } = self;
+        let all = wanted.iter().map(|label| &label.drawing).chain(backdrop.as_ref());
+        drawn.retain(|drawing, _| all.clone().any(|wanted| wanted == drawing));
     }
 
     fn missing(&self) -> Option<Drawing> {
-        self.wanted.iter().map(|label| &label.drawing).find(|drawing| !self.drawn.contains_key(*drawing)).cloned()
+        let mut all = self.wanted.iter().map(|label| &label.drawing).chain(&self.backdrop);
+        all.find(|drawing| !self.drawn.contains_key(*drawing)).cloned()
+    }
+
+    /// A colour until its picture has been drawn.
+    fn background(&self) -> Background {
+        let Rgb([red, green, blue]) = self.colour;
+        let picture = self.backdrop.as_ref().and_then(|drawing| self.drawn.get(drawing)?.clone());
+        Background { colour: components([red, green, blue, 255]), picture }
     }
 
     fn stamps(&self) -> Vec<Stamp> {
@@ -155,7 +191,7 @@ impl Wardrobe {
     }
 }
 
-fn draw_all(room: &Room, painter: &Painter) {
+fn draw_all(room: &Room, hands: &Hands) {
     let mut wardrobe = room.wardrobe();
     while !wardrobe.closed {
         let Some(drawing) = wardrobe.missing() else {
@@ -165,7 +201,8 @@ fn draw_all(room: &Room, painter: &Painter) {
         drop(wardrobe);
         let bitmap = match &drawing {
             Drawing::Text(text) => lettering::plate(&text.text, text.size as usize, text.most_width as usize),
-            Drawing::Logo(picture, most_width, most_height) => logo::draw(picture, *most_width, *most_height),
+            Drawing::Logo(picture, most_width, most_height) => upload::logo(picture, *most_width, *most_height),
+            Drawing::Backdrop(picture, colour, width, height) => upload::backdrop(picture, *colour, *width, *height),
         };
         if let Err(error) = &bitmap {
             tracing::warn!(%error, "something of the programme's dress cannot be drawn");
@@ -173,7 +210,7 @@ fn draw_all(room: &Room, painter: &Painter) {
         wardrobe = room.wardrobe();
         wardrobe.drawn.insert(drawing, bitmap.ok().map(Arc::new));
         wardrobe.tidy();
-        painter.show(wardrobe.stamps());
+        hands.show(&wardrobe);
     }
 }
 

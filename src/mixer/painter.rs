@@ -75,6 +75,12 @@ impl Bitmap {
     pub(super) const fn height(&self) -> usize {
         self.height
     }
+
+    /// A piece of a row of one of its planes (Y, U, V), whose opacity is left out.
+    pub(super) fn line(&self, plane: usize, x: usize, y: usize, length: usize) -> Option<&[u8]> {
+        let width = if plane == 0 { self.width } else { self.width / 2 };
+        self.colours.get(plane)?.chunks_exact(width.max(1)).nth(y)?.get(x..x + length)
+    }
 }
 
 impl Painter {

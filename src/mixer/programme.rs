@@ -14,14 +14,12 @@ use crate::mixer::error::Error;
 use crate::mixer::feed::Feed;
 use crate::mixer::master::Bus;
 use crate::mixer::painter::Painter;
-use crate::mixer::painter::components;
 use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::seat::PictureSeat;
 use crate::mixer::seat::SoundSeat;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
-use crate::model::scene::Rgb;
 use crate::model::spec::ProgrammeSpec;
 
 /// The running main pipeline. Dropping it without [`Programme::stop`] leaves threads behind.
@@ -119,9 +117,9 @@ impl Programme {
         }
     }
 
-    /// What is seen where no picture is.
-    pub(super) fn set_background(&self, Rgb([red, green, blue]): Rgb) {
-        self.stage.set_background(components([red, green, blue, 255]));
+    /// Where all sources sit, and what is behind them.
+    pub(super) const fn stage(&self) -> &Arc<Stage> {
+        &self.stage
     }
 
     /// What all pipelines of this programme are built from.

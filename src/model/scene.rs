@@ -57,10 +57,13 @@ pub struct Dressing {
     /// At the upper right: base64 of a PNG or a JPEG, whose size has been checked and which has not been decoded.
     pub logo: Option<String>,
     pub background: Rgb,
+    /// In front of that colour and behind all pictures, like the logo.
+    #[serde(default)]
+    pub backdrop: Option<String>,
 }
 
 /// Red, green and blue; black unless said otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Rgb(pub [u8; 3]);
 

@@ -32,8 +32,12 @@ fn names_title_and_background_are_seen_and_change_without_a_missing_frame() {
     let mut shown = scene(vec![source(1, Some(&camera[0]), None, [160, 90, 320, 180])]);
     // Nothing of it may be taken for markup, and librsvg must not follow it.
     shown.sources[0].caption = Some("<b>Ann</b> & &amp; <image href=\"file:///etc/passwd\"/>".to_owned());
-    shown.dressing =
-        Dressing { title: Some("Jam".to_owned()), logo: Some(LOGO.to_owned()), background: Rgb([0, 0, 255]) };
+    shown.dressing = Dressing {
+        title: Some("Jam".to_owned()),
+        logo: Some(LOGO.to_owned()),
+        background: Rgb([0, 0, 255]),
+        backdrop: None,
+    };
     gateway.show(&shown);
     play_on(&mut gateway, &mut camera, 2500);
     shown.sources[0].caption = None;
@@ -55,6 +59,28 @@ fn names_title_and_background_are_seen_and_change_without_a_missing_frame() {
     last.assert_colour(600, 320, RED);
     last.assert_colour(620, 20, RED);
     assert_eq!((bright(last, title), bright(last, name)), (0, 0), "nothing is left of it");
+}
+
+#[test]
+fn a_picture_behind_everything_is_seen_around_the_cameras_and_goes_without_a_missing_frame() {
+    let mut gateway = Gateway::start();
+    let mut camera = [video(1, Codec::Vp8, [320, 180], 5000, |_| RED)];
+    let mut shown = scene(vec![source(1, Some(&camera[0]), None, [160, 90, 320, 180])]);
+    shown.dressing = Dressing { backdrop: Some(LOGO.to_owned()), background: Rgb([0, 0, 255]), ..Dressing::default() };
+    gateway.show(&shown);
+    play_on(&mut gateway, &mut camera, 2500);
+    shown.dressing.backdrop = None;
+    gateway.show(&shown);
+    play_on(&mut gateway, &mut camera, 1200);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let pictures = look(&heard);
+    let is_green = |p: &&Picture| p.at(20, 20)[0].abs_diff(GREEN[0]) < 16 && p.at(600, 340)[0].abs_diff(GREEN[0]) < 16;
+    let green = pictures.iter().filter(is_green).count();
+    assert!((45..=100).contains(&green), "{green} of {} frames have it", pictures.len());
+    let last = &pictures[pictures.len() - 1];
+    last.assert_colour(20, 20, BLUE);
+    last.assert_colour(320, 180, RED);
 }
 
 #[test]

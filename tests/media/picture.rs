@@ -8,6 +8,7 @@ use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::SourceState;
 
+use crate::eyes::Picture;
 use crate::eyes::listen;
 use crate::eyes::look;
 use crate::gateway::Gateway;
@@ -211,4 +212,23 @@ fn the_seventeenth_source_is_refused() {
         })
         .collect();
     assert_eq!(refused, [17, 17], "its sound and its picture");
+}
+
+#[test]
+fn packets_that_only_see_how_much_fits_cost_no_picture() {
+    for codec in [Codec::Vp8, Codec::Vp9, Codec::H264] {
+        let mut gateway = Gateway::start();
+        let track = video(1, codec, [320, 180], 2500, |n| if n % 2 == 0 { WHITE } else { BLACK }).with_probes();
+        gateway.show(&scene(vec![source(1, Some(&track), None, FULL)]));
+        play(&mut gateway, &[&track], 2500, |_, _| false);
+        let heard = gateway.finish();
+        heard.assert_gapless();
+        let pictures = look(&heard);
+        let is_new = |pair: &&[Picture]| pair[0].at(320, 180)[0].abs_diff(pair[1].at(320, 180)[0]) > 60;
+        let changes = pictures[30..60].windows(2).filter(is_new).count();
+        assert!(changes >= 20, "{codec:?}: {changes} of 29 pictures are new");
+        let asked = |report: &&Report| matches!(report, Report::KeyframeWanted { .. });
+        let asked = heard.reports.iter().filter(asked).count();
+        assert!(asked <= 2, "{codec:?}: {asked} keyframes were asked for");
+    }
 }

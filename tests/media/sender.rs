@@ -47,6 +47,25 @@ pub(crate) struct Track {
 }
 
 impl Track {
+    /// The same with an empty packet behind each picture, as browsers send them to see how much fits.
+    pub(crate) fn with_probes(mut self) -> Self {
+        let mut probes: u16 = 0;
+        let mut packets = Vec::with_capacity(2 * self.packets.len());
+        for (at, packet) in self.packets {
+            let number = u16::from_be_bytes([packet[2], packet[3]]).wrapping_add(probes);
+            let numbered = [&packet[..2], &number.to_be_bytes(), &packet[4..]].concat();
+            let ends = packet[1] & 0x80 != 0;
+            let probe = [&[0x80, packet[1] & 0x7f], &number.wrapping_add(1).to_be_bytes()[..], &packet[4..12]].concat();
+            packets.push((at, Bytes::from(numbered)));
+            if ends {
+                packets.push((at, Bytes::from(probe)));
+                probes = probes.wrapping_add(1);
+            }
+        }
+        self.packets = packets;
+        self
+    }
+
     pub(crate) fn wanted(&self) -> SourceTrack {
         SourceTrack { track: TrackId(self.number), codec: self.codec, payload_type: self.payload_type }
     }

@@ -151,6 +151,7 @@ impl Stream {
             title: dressing.title.clone(),
             logo: dressing.logo.is_some(),
             background: colour_name(dressing.background),
+            backdrop: dressing.backdrop.is_some(),
             looks: looks.collect(),
         }
     }

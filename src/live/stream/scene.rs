@@ -121,6 +121,7 @@ impl Composer {
             title: staging.dressing.title.clone(),
             logo: staging.dressing.logo.clone(),
             background: staging.dressing.background,
+            backdrop: staging.dressing.backdrop.clone(),
         };
         Scene { programme: programme.clone(), master, dressing, sources, recording, stems: Vec::new() }
     }

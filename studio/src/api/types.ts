@@ -76,6 +76,8 @@ export interface Dressing {
   logo: boolean;
   /** `#rrggbb` */
   background: string;
+  /** Whether a picture is in front of that. */
+  backdrop: boolean;
 }
 
 /** How a musician's camera is retouched. */
@@ -162,6 +164,8 @@ export interface StreamChange {
     /** Base64 of a PNG or a JPEG; an empty one takes it away. */
     logo?: string;
     background?: string;
+    /** Like the logo. */
+    backdrop?: string;
     looks?: (LookChange & { participant: string })[];
   };
 }

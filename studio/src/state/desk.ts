@@ -22,7 +22,7 @@ interface Wish {
   master: { master_gain_db?: number; normalise?: boolean };
   musicians: ReadonlyMap<string, MusicianChange>;
   layout: LayoutChange | null;
-  dressing: { captions?: boolean; title?: string; logo?: string; background?: string };
+  dressing: { captions?: boolean; title?: string; logo?: string; background?: string; backdrop?: string };
   looks: ReadonlyMap<string, LookChange>;
 }
 
@@ -62,8 +62,10 @@ export class Desk {
   }
 
   dressing(stream: StreamSnapshot): Dressing {
-    const { logo, ...wished } = { ...this.flying.value?.dressing, ...this.waiting.value.dressing };
-    return { ...stream.dressing, ...wished, ...(logo === undefined ? {} : { logo: logo !== "" }) };
+    const { logo, backdrop, ...wished } = { ...this.flying.value?.dressing, ...this.waiting.value.dressing };
+    const told = stream.dressing;
+    const there = (wish: string | undefined, is: boolean): boolean => (wish === undefined ? is : wish !== "");
+    return { ...told, ...wished, logo: there(logo, told.logo), backdrop: there(backdrop, told.backdrop) };
   }
 
   look(told: Look): Look {

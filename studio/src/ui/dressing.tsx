@@ -6,7 +6,7 @@ import { useState } from "preact/hooks";
 import type { Look } from "../api/types";
 import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
-import { shrunkLogo } from "../media/logo";
+import { shrunkBackdrop, shrunkLogo } from "../media/upload";
 import { report } from "../state/toasts";
 import { Select } from "./fields";
 
@@ -19,7 +19,7 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
   const [title, setTitle] = useState(stream?.dressing.title ?? "");
   if (stream === null) return null;
   const { desk } = broadcast;
-  const { captions, background, logo } = desk.dressing(stream);
+  const { captions, background, logo, backdrop } = desk.dressing(stream);
   const choices = stream.mix.musicians.map(({ participant, name }) => ({ id: participant, label: name }));
   const looks = stream.dressing.looks.map((told) => desk.look(told));
   const look = looks.find((each) => each.participant === chosen) ?? looks[0];
@@ -62,34 +62,16 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
           {title.trim() === "" && shown !== "" ? "Take away" : "Show"}
         </button>
       </form>
-      <div class="backdrop">
-        <span>Logo</span>
-        {logo && (
-          <button class="button small" type="button" data-testid="logo-remove" onClick={() => desk.dress({ logo: "" })}>
-            Take away
-          </button>
-        )}
-        <label class="button small">
-          {logo ? "Another…" : "Choose…"}
-          <input
-            class="sr-only"
-            type="file"
-            accept="image/*"
-            data-testid="logo"
-            onChange={(event) => {
-              const file = event.currentTarget.files?.[0];
-              event.currentTarget.value = "";
-              if (file === undefined) return;
-              shrunkLogo(file).then(
-                (picture) => desk.dress({ logo: picture }),
-                (error: unknown) => report("use this picture as a logo", error),
-              );
-            }}
-          />
-        </label>
-      </div>
+      <Upload name="Logo" testid="logo" there={logo} shrink={shrunkLogo} onPicture={(logo) => desk.dress({ logo })} />
+      <Upload
+        name="Picture behind everything"
+        testid="backdrop"
+        there={backdrop}
+        shrink={shrunkBackdrop}
+        onPicture={(backdrop) => desk.dress({ backdrop })}
+      />
       <label class="backdrop">
-        <span>Background</span>
+        <span>Background colour</span>
         <input
           type="color"
           data-testid="background"
@@ -104,6 +86,42 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
         </>
       )}
     </details>
+  );
+}
+
+function Upload(props: {
+  name: string;
+  testid: string;
+  there: boolean;
+  shrink(file: Blob): Promise<string>;
+  /** An empty one takes it away. */
+  onPicture(picture: string): void;
+}): JSX.Element {
+  const { name, testid, there, shrink, onPicture } = props;
+  return (
+    <div class="backdrop">
+      <span>{name}</span>
+      {there && (
+        <button class="button small" type="button" data-testid={`${testid}-remove`} onClick={() => onPicture("")}>
+          Take away
+        </button>
+      )}
+      <label class="button small">
+        {there ? "Another…" : "Choose…"}
+        <input
+          class="sr-only"
+          type="file"
+          accept="image/*"
+          data-testid={testid}
+          onChange={(event) => {
+            const file = event.currentTarget.files?.[0];
+            event.currentTarget.value = "";
+            if (file === undefined) return;
+            shrink(file).then(onPicture, (error: unknown) => report("use this picture", error));
+          }}
+        />
+      </label>
+    </div>
   );
 }
 

@@ -35,8 +35,8 @@ async fn a_programme_is_directed_while_it_runs_by_who_may() {
 
     let dressed = json!({"dressing": {"captions": true, "title": " <b>Tonight</b> ", "background": "#0A0b0c"}});
     let changed = world.send(Method::PATCH, &path, &anna, Some(dressed)).await.json();
-    let expected =
-        json!({"captions": true, "title": "<b>Tonight</b>", "logo": false, "background": "#0a0b0c", "looks": []});
+    let expected = json!({"captions": true, "title": "<b>Tonight</b>", "logo": false, "background": "#0a0b0c", "backdrop": false,
+            "looks": []});
     assert_eq!(changed["dressing"], expected);
     let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"dressing": {"title": " "}}))).await.json();
     assert_eq!((&changed["dressing"]["title"], &changed["dressing"]["captions"]), (&Value::Null, &json!(true)));
@@ -85,13 +85,15 @@ async fn every_wrong_value_is_told_at_once_and_nothing_is_changed() {
         "/layout/tiles/3",
     ];
     assert_eq!(pointers(layout).await, expected);
-    let dressing = json!({"dressing": {"captions": 1, "title": "x".repeat(101), "background": "red", "logo": "R0lGODlh", "looks": [
+    let dressing = json!({"dressing": {"captions": 1, "title": "x".repeat(101), "background": "red", "logo": "R0lGODlh", "backdrop": "AAAA", "looks": [
         {"participant": nobody, "crop": [0.5, 0, 0.5, 0], "mirror": "x", "brightness": 1.1, "monochrome": 0, "blur": 1},
         {"participant": nobody, "crop": [0, 0, 0]},
     ]}});
     let of = |fields: &[&str]| fields.iter().map(|field| format!("/dressing/looks/0/{field}")).collect::<Vec<_>>();
     let mut expected =
-        ["/dressing/title", "/dressing/logo", "/dressing/background", "/dressing/captions"].map(str::to_owned).to_vec();
+        ["/dressing/title", "/dressing/logo", "/dressing/backdrop", "/dressing/background", "/dressing/captions"]
+            .map(str::to_owned)
+            .to_vec();
     expected.extend(of(&["blur", "crop", "mirror", "brightness", "monochrome", "participant"]));
     expected.extend(["/dressing/looks/1/crop".to_owned(), "/dressing/looks/1/participant".to_owned()]);
     assert_eq!(pointers(dressing).await, expected);

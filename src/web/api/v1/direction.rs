@@ -192,6 +192,10 @@ struct DressingBody {
     /// What is behind all pictures, `#rrggbb`.
     #[schema(value_type = Option<String>, example = "#1a2b3c")]
     background: Field<String>,
+    /// Base64 of a PNG or a JPEG of at most 45 KiB and 2048 x 2048 pixels, which fills the canvas behind all pictures; an empty one takes
+    /// it away.
+    #[schema(value_type = Option<String>)]
+    backdrop: Field<String>,
     /// Those to be changed, each once.
     #[schema(value_type = Option<Vec<LookBody>>)]
     looks: Field<Vec<Map<String, Value>>>,
@@ -345,7 +349,9 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
         Field::Missing => None,
         given @ (Field::Given(_) | Field::Wrong) => given.line(errors, "/dressing/title", 100).map(Some),
     };
-    let logo = body.logo.optional(errors, "/dressing/logo").and_then(|text| logo(text, errors));
+    let logo = body.logo.optional(errors, "/dressing/logo").and_then(|text| upload(text, "/dressing/logo", errors));
+    let backdrop = body.backdrop.optional(errors, "/dressing/backdrop");
+    let backdrop = backdrop.and_then(|text| upload(text, "/dressing/backdrop", errors));
     let background = body.background.optional(errors, "/dressing/background").and_then(|text| {
         let colour = colour(&text);
         if colour.is_none() {
@@ -358,7 +364,7 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
     if looks.len() > MOST_MUSICIANS {
         errors.add("/dressing/looks", format!("must be {MOST_MUSICIANS} at most"));
     }
-    let mut change = DressingChange { captions, title, logo, background, looks: Vec::new() };
+    let mut change = DressingChange { captions, title, logo, background, backdrop, looks: Vec::new() };
     for (index, asked) in looks.into_iter().take(MOST_MUSICIANS).enumerate() {
         let pointer = format!("/dressing/looks/{index}");
         let body: LookBody = read_object(asked, &pointer, errors);
@@ -391,7 +397,7 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
     change
 }
 
-fn logo(text: String, errors: &mut Errors) -> Option<Option<String>> {
+fn upload(text: String, pointer: &str, errors: &mut Errors) -> Option<Option<String>> {
     if text.is_empty() {
         return Some(None);
     }
@@ -402,7 +408,7 @@ fn logo(text: String, errors: &mut Errors) -> Option<Option<String>> {
     match wrong {
         None => Some(Some(text)),
         Some(detail) => {
-            errors.add("/dressing/logo", detail);
+            errors.add(pointer, detail);
             None
         }
     }
