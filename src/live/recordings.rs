@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::domain::retention::Rule;
+use crate::live::port::RecordingRow;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -67,6 +68,12 @@ impl Folder {
             megabytes(self.min_free_bytes)
         ))
     }
+}
+
+/// The file of a programme's n-th thumbnail, which the mixer writes beside its recording: the first after two seconds, then one each ten.
+pub fn thumbnail(folder: &Path, row: &RecordingRow, number: u32) -> Option<PathBuf> {
+    let recording = place(folder, &row.file).filter(|_| row.stem.is_none())?;
+    Some(folder.join(format!("{}-{number:05}.jpg", recording.file_stem()?.to_str()?)))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::live::port::RecordingRow;
 use crate::live::port::Store;
 use crate::live::port::StoreError;
 use crate::live::recordings::place;
+use crate::live::recordings::thumbnail;
 use crate::live::stream::now_ms;
 use crate::live::stream::size_of;
 use crate::model::id::RecordingId;
@@ -100,6 +101,12 @@ pub async fn delete(store: &dyn Store, folder: &Path, row: &RecordingRow) -> Res
                 warn!(recording = %row.id, %error, "a recording's file cannot be deleted");
                 return Ok(false);
             }
+        }
+    }
+    for number in 0.. {
+        let Some(thumbnail) = thumbnail(folder, row, number) else { break };
+        if tokio::fs::remove_file(thumbnail).await.is_err() {
+            break;
         }
     }
     store.delete_upload(row.id).await?;

@@ -23,6 +23,7 @@ use crate::mixer::programme::Programme;
 use crate::mixer::recorder::Recorder;
 use crate::mixer::stems::Stems;
 use crate::mixer::strip::Setting;
+use crate::mixer::thumbnails::Thumbnails;
 use crate::mixer::timing::SharedClock;
 use crate::mixer::usage;
 use crate::model::id::SourceId;
@@ -97,6 +98,7 @@ struct Show {
     closing: Vec<Recorder>,
     recorded_bytes: u64,
     stems: Stems,
+    thumbnails: Option<Thumbnails>,
     playout: Playout,
     late_packets: u64,
     stats_at: i64,
@@ -188,6 +190,7 @@ impl Show {
             closing: Vec::new(),
             recorded_bytes: 0,
             stems,
+            thumbnails: None,
             playout: Playout::default(),
             late_packets: 0,
             stats_at: monotonic() + SECOND,
@@ -312,6 +315,10 @@ impl Show {
         match Recorder::start(path, self.programme.pipelines()) {
             Ok((recorder, tap)) => {
                 self.recorder = Some(recorder);
+                let size = (self.spec.width, self.spec.height);
+                let thumbnails = Thumbnails::start(&self.programme, path, size, monotonic());
+                let without = |error: &Error| tracing::warn!(%error, "the recording has no thumbnails");
+                self.thumbnails = thumbnails.inspect_err(without).ok();
                 self.feed.set_tap(Some(tap));
             }
             Err(reason) => {
@@ -322,6 +329,7 @@ impl Show {
     }
 
     fn close_recording(&mut self) {
+        self.thumbnails = None;
         if let Some(mut recorder) = self.recorder.take() {
             self.feed.set_tap(None);
             recorder.close(Instant::now());
@@ -340,6 +348,9 @@ impl Show {
         self.follow_playout(now);
         self.watch_recordings();
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
+        if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now)) {
+            self.thumbnails = None;
+        }
         if now >= self.stats_at {
             self.stats_at += SECOND;
             self.outbox.report(Report::Stats(self.stats()));
@@ -385,6 +396,7 @@ impl Show {
         }
         if let Some(report) = self.recorder.as_ref().and_then(|recorder| recorder.poll(now)) {
             self.feed.set_tap(None);
+            self.thumbnails = None;
             self.recorded_bytes += self.recorder.take().map_or(0, |recorder| recorder.size());
             self.tell_recording(report);
         }

@@ -41,6 +41,7 @@ mod seat;
 mod stem;
 mod stems;
 mod strip;
+mod thumbnails;
 mod tiling;
 mod timing;
 mod upload;

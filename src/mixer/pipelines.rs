@@ -15,6 +15,7 @@ pub(super) enum Piece {
     Recording,
     Decoder(Codec),
     Canvas(CanvasFormat),
+    Thumbnails,
     /// The file that a stem becomes; stems themselves begin with it.
     StemFile,
     Stem(Codec),
@@ -60,7 +61,7 @@ impl Piece {
             CanvasFormat::Png,
             CanvasFormat::Rgba,
         ];
-        [Self::Programme, Self::Recording, Self::StemFile]
+        [Self::Programme, Self::Recording, Self::StemFile, Self::Thumbnails]
             .into_iter()
             .chain(CODECS.map(Self::Decoder))
             .chain(CODECS.map(Self::Stem))
@@ -81,6 +82,7 @@ impl Piece {
             Self::Decoder(Codec::Vp9) => blueprint!("vp9.txt", DECODER, ENDS),
             Self::Decoder(Codec::Av1) => blueprint!("av1.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
+            Self::Thumbnails => blueprint!("thumbnails.txt", &["width", "height"], &["in", "files"]),
             Self::StemFile => blueprint!("stem.txt", &[], &["mux", "file"]),
             Self::Stem(Codec::Opus) => blueprint!("stem-opus.txt", STEM, &["track"]),
             Self::Stem(Codec::Vp8) => blueprint!("stem-vp8.txt", STEM, &["in", "frames", "track"]),
@@ -139,7 +141,12 @@ impl Pipelines {
         let text = match piece {
             Piece::Programme => text.replace(ENCODER, stripped(self.text(Piece::Encoder(self.encoder))).trim()),
             Piece::Stem(_) => stripped(self.text(Piece::StemFile)) + &text,
-            Piece::Encoder(_) | Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) | Piece::StemFile => text,
+            Piece::Encoder(_)
+            | Piece::Recording
+            | Piece::Decoder(_)
+            | Piece::Canvas(_)
+            | Piece::StemFile
+            | Piece::Thumbnails => text,
         };
         fill(&text, holes)
             .map_err(|hole| Error::Build { what: piece.blueprint().file, reason: format!("nothing fills {{{hole}}}") })

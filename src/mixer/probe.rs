@@ -52,7 +52,12 @@ pub(super) fn probe(pipelines: &Pipelines) -> Probe {
         Piece::Encoder(_) => pipelines.is_own(*piece),
         // Without its encoder nothing can be said of it.
         Piece::Programme => encoders.iter().any(|tried| tried.encoder == pipelines.encoder() && works(tried)),
-        Piece::Recording | Piece::Decoder(_) | Piece::Canvas(_) | Piece::StemFile | Piece::Stem(_) => true,
+        Piece::Recording
+        | Piece::Decoder(_)
+        | Piece::Canvas(_)
+        | Piece::StemFile
+        | Piece::Stem(_)
+        | Piece::Thumbnails => true,
     });
     let faults = unknown(pipelines).chain(broken.filter_map(|piece| fault(pipelines, piece))).collect();
     Probe { framework: gst::version_string().to_string(), encoders, faults }
@@ -131,7 +136,8 @@ fn built(pipelines: &Pipelines, piece: Piece) -> Result<gst::Pipeline, String> {
         | Piece::Decoder(_)
         | Piece::Canvas(_)
         | Piece::StemFile
-        | Piece::Stem(_) => description,
+        | Piece::Stem(_)
+        | Piece::Thumbnails => description,
     };
     launch(piece.blueprint().file, &whole).map_err(|error| match error {
         // The advice that stands in the whole message is given once, by whoever reads these.

@@ -33,6 +33,7 @@ pub(super) struct Programme {
     beat: Beat,
     master: Bus,
     painter: Painter,
+    finished: gst::Pad,
     encoder: gst::Element,
     pipelines: Pipelines,
 }
@@ -79,13 +80,14 @@ impl Programme {
         let pictures: AppSrc = named(&pipeline, "pictures")?;
         let sounds: AppSrc = named(&pipeline, "sounds")?;
         let master = Bus::over(&exit_of(&sounds)?)?;
-        let painter = Painter::over(&exit_of(&pictures)?, spec.width, spec.height);
+        let finished = exit_of(&pictures)?;
+        let painter = Painter::over(&finished, spec.width, spec.height);
         let encoder = named(&pipeline, "encoder")?;
         let bus = bus_of(&pipeline)?;
         play("programme", &pipeline)?;
         let stage = Arc::new(Stage::default());
         let beat = Beat::start(&stage, pictures, sounds, spec.fps, base_time)?;
-        Ok(Self { pipeline, bus, clock, base_time, stage, beat, master, painter, encoder, pipelines })
+        Ok(Self { pipeline, bus, clock, base_time, stage, beat, master, painter, finished, encoder, pipelines })
     }
 
     /// Joins another pipeline to this one's clock, so that a running time means the same in both.
@@ -130,6 +132,11 @@ impl Programme {
     /// What is drawn over all pictures.
     pub(super) const fn painter(&self) -> &Painter {
         &self.painter
+    }
+
+    /// Where whole pictures leave; a probe that is added now sees what is drawn over them as well.
+    pub(super) const fn finished_pictures(&self) -> &gst::Pad {
+        &self.finished
     }
 
     /// The sound of all sources together.

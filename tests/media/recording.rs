@@ -9,12 +9,17 @@ use std::process::Command;
 use std::process::Stdio;
 
 use jamcast::mixer;
+use jamcast::model::media::Codec;
 use jamcast::proto::mixer::Report;
 
 use crate::gateway::Gateway;
 use crate::gateway::Heard;
 use crate::gateway::scene;
+use crate::gateway::source;
 use crate::gateway::turn;
+use crate::sender::RED;
+use crate::sender::play;
+use crate::sender::video;
 
 /// Length of the picture in seconds as ffprobe tells it; decoding the whole file must give no word of complaint.
 fn length_of(path: &Path) -> f64 {
@@ -189,4 +194,27 @@ fn a_disk_that_is_full_ends_the_recording_and_the_programme_misses_nothing() {
     let said =
         |report: &&Report| matches!(report, Report::RecordingFailed { reason, .. } if reason == "the disk is full");
     assert!(!mounts || reasons.iter().any(said), "{reasons:?}");
+}
+
+#[test]
+fn a_recording_has_small_pictures_of_what_was_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gateway = Gateway::start();
+    let camera = video(1, Codec::Vp8, [640, 360], 3000, |_| RED);
+    let mut wanted = scene(vec![source(1, Some(&camera), None, [0, 0, 640, 360])]);
+    wanted.recording = Some(folder.path().join("jam.mp4").to_str().expect("text").to_owned());
+    gateway.show(&wanted);
+    play(&mut gateway, &[&camera], 3000, |_, _| false);
+    gateway.finish().assert_gapless();
+    let picture = folder.path().join("jam-00000.jpg");
+    let decoded = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(&picture)
+        .args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
+        .output()
+        .expect("ffmpeg");
+    assert_eq!(decoded.stdout.len(), 320 * 180 * 3, "{}", String::from_utf8_lossy(&decoded.stderr));
+    let middle = &decoded.stdout[(90 * 320 + 160) * 3..][..3];
+    assert!(middle[0] > 200 && middle[1] < 60 && middle[2] < 60, "{middle:?} is not red");
+    assert!(!folder.path().join("jam-00001.jpg").exists(), "one each ten seconds");
 }

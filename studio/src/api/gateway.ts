@@ -105,7 +105,17 @@ export class Gateway {
 
   /** The file itself; `file_url` may be absolute or a path, and only its path is used, so the token stays at home. */
   recordingFile(recording: Recording, signal?: AbortSignal): Promise<Response> {
-    const { pathname, search } = new URL(recording.file_url, window.location.href);
+    return this.file(recording.file_url, signal);
+  }
+
+  /** A recording's picture; `null` if it has none. */
+  async poster(recording: Recording, signal: AbortSignal): Promise<Blob | null> {
+    if (recording.poster_url === null) return null;
+    return (await this.file(recording.poster_url, signal)).blob();
+  }
+
+  private file(url: string, signal?: AbortSignal): Promise<Response> {
+    const { pathname, search } = new URL(url, window.location.href);
     return this.send("GET", pathname + search, undefined, {}, signal);
   }
 

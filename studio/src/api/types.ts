@@ -221,6 +221,8 @@ export interface Recording {
   duration_ms?: number | null;
   size_bytes: number | null;
   failure: string | null;
+  /** A small picture of it, once there is one. */
+  poster_url: string | null;
   file_url: string;
 }
 

@@ -188,6 +188,11 @@ export class Broadcast {
     return (await this.gateway.invite(this.room, { name, role: "musician" })).studio_url;
   }
 
+  /** A picture of a recording that has one. */
+  poster(recording: Recording, signal: AbortSignal): Promise<Blob | null> {
+    return this.gateway.poster(recording, signal);
+  }
+
   saveRecording(recording: Recording, progress: (share: number) => void): Promise<void> {
     const open = (): Promise<Response> => this.gateway.recordingFile(recording);
     return save(fileName(recording.title, recording.part), recording.size_bytes ?? 0, open, progress);

@@ -2,7 +2,7 @@
 
 import { Fragment } from "preact";
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 import type { Recording } from "../api/types";
 import * as format from "../format";
@@ -54,6 +54,27 @@ function Stems({ broadcast, stems = [] }: { broadcast: Broadcast; stems?: Record
   );
 }
 
+/** The recording's picture, or a sign of a film while there is none. Pictures need the token, so they cannot be plain links. */
+function Poster({ broadcast, recording }: { broadcast: Broadcast; recording: Recording }): JSX.Element {
+  const [url, setUrl] = useState<string | null>(null);
+  useEffect(() => {
+    const leaving = new AbortController();
+    let made: string | null = null;
+    const show = (picture: Blob | null): void => {
+      if (picture === null || leaving.signal.aborted) return;
+      made = URL.createObjectURL(picture);
+      setUrl(made);
+    };
+    // Without its picture a recording is as good.
+    broadcast.poster(recording, leaving.signal).then(show, () => undefined);
+    return () => {
+      leaving.abort();
+      if (made !== null) URL.revokeObjectURL(made);
+    };
+  }, [recording.poster_url]);
+  return url === null ? <Film /> : <img class="poster" src={url} alt="" width="64" height="36" />;
+}
+
 function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recording: Recording }): JSX.Element {
   const [share, setShare] = useState<number | null>(null);
   const running = recording.ended_at === null && recording.failure === null;
@@ -78,7 +99,7 @@ function RecordingItem({ broadcast, recording }: { broadcast: Broadcast; recordi
     .map((fact) => fact?.replaceAll(" ", "\u00a0"));
   return (
     <li class="recording" data-testid="recording">
-      <Film />
+      <Poster broadcast={broadcast} recording={recording} />
       <span class="pick-text">
         <span class="pick-name">
           {recording.musician === null ? recording.title : `${recording.musician} (${recording.media})`}

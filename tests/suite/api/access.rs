@@ -61,6 +61,7 @@ async fn the_description_lists_every_route_and_is_the_committed_one() {
         "DELETE /api/v1/recordings/ID",
         "GET /api/v1/recordings/ID/file",
         "POST /api/v1/recordings/ID/upload",
+        "GET /api/v1/recordings/ID/thumbnails/{number}",
         "GET /api/v1/rooms",
         "POST /api/v1/rooms",
         "GET /api/v1/rooms/ID",

@@ -198,3 +198,28 @@ async fn markers_lie_in_the_recordings_of_their_time() {
     assert_eq!(wrong.problem(422, "invalid_fields"), ["/label", "/seconds_ago"]);
     assert_eq!(world.get(&path, &anna).await.json()["data"], json!([]));
 }
+
+#[tokio::test]
+async fn thumbnails_are_served_to_be_kept_and_go_with_their_recording() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let id = recording(&world, "one.mp4", b"0123456789").await;
+    let path = format!("/api/v1/recordings/{id}");
+    assert_eq!(world.get(&path, &anna).await.json()["poster_url"], json!(null));
+    let folder = world.folder.path().join("recordings");
+    for number in 0..3 {
+        std::fs::write(folder.join(format!("one-0000{number}.jpg")), format!("jpeg {number}")).expect("written");
+        let poster = world.get(&path, &anna).await.json()["poster_url"].clone();
+        assert_eq!(poster, format!("{path}/thumbnails/{}", number.min(1)));
+    }
+    let picture = world.get(&format!("{path}/thumbnails/2"), &anna).await;
+    assert_eq!((picture.status, picture.text().as_str()), (StatusCode::OK, "jpeg 2"));
+    assert_eq!(picture.header("content-type"), "image/jpeg");
+    assert_eq!(picture.header("cache-control"), "private, max-age=604800, immutable");
+    for number in ["3", "-1", "x", "4294967296"] {
+        world.get(&format!("{path}/thumbnails/{number}"), &anna).await.problem(404, "not_found");
+    }
+    world.gateway.store.finish_recording(id.parse().expect("an id"), 2, 10, None).await.expect("finished");
+    assert_eq!(world.send(Method::DELETE, &path, &anna, None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 0);
+}

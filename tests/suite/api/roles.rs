@@ -57,6 +57,7 @@ const TABLE: &str = "
     GET    /recordings                  401    200    200  200 200   | 200  200      200      200
     GET    /recordings/{recording}      401    200    200  404 200   | 200  404      404      404
     GET    /recordings/{recording}/file 401    200    200  404 200   | 200  404      404      404
+    GET    /recordings/{recording}/thumbnails/{number} 401 200 200 404 200 | 200 404 404 404
     PATCH  /recordings/{recording}      401    403    200  404 200   | 200  403      403      404
     POST   /recordings/{recording}/upload 401  403    409  404 409   | 409  403      403      404
     DELETE /recordings/{recording}      401    403    204  404 204   | 204  403      403      404
@@ -128,6 +129,7 @@ async fn recording(world: &World) -> String {
         kept: false,
     };
     std::fs::write(world.gateway.recordings.join(&row.file), b"mp4!").expect("a file");
+    std::fs::write(world.gateway.recordings.join("tonight-00000.jpg"), b"jpeg").expect("a file");
     world.gateway.store.create_recording(&row).await.expect("stored");
     row.id.to_string()
 }
@@ -177,7 +179,7 @@ async fn every_operation_answers_every_caller_as_the_table_says() {
             };
             let path = row.path.replace("{account}", &account).replace("{jams}", &jams);
             let path = path.replace("{stream}", &stream).replace("{recording}", &recording);
-            let path = path.replace("{destination}", &account);
+            let path = path.replace("{destination}", &account).replace("{number}", "0");
             let seen = status(&world, &row.method, &format!("/api/v1{path}"), &token, &body).await;
             assert_eq!(seen, row.statuses[column], "{} {} in column {column}", row.method, row.path);
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use axum::Json;
+use axum::extract::Path as AxumPath;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -22,6 +23,7 @@ use crate::live::port::RecordingRow;
 use crate::live::port::UploadRow;
 use crate::live::port::UploadState;
 use crate::live::recordings::place;
+use crate::live::recordings::thumbnail;
 use crate::live::retention;
 use crate::model::id::RecordingId;
 use crate::web::Gateway;
@@ -38,12 +40,16 @@ use crate::web::problem::Problem;
 /// Bytes read from the disk at once; larger than the default of 64 KiB, because recordings are read from end to end.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// A thumbnail is written once. It is for whoever may see the recording and for nobody's shared cache.
+const UNCHANGING: &str = "private, max-age=604800, immutable";
+
 pub(super) fn routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get, change, delete))
         .routes(routes!(file))
         .routes(routes!(upload))
+        .routes(routes!(picture))
 }
 
 /// Lists recordings, newest first.
@@ -196,7 +202,42 @@ async fn shown(gateway: &Gateway, row: RecordingRow) -> Result<view::Recording, 
     };
     let markers = gateway.store.markers(row.stream).await?;
     let upload = gateway.store.upload(row.id).await?;
-    Ok(view::Recording::new(row, size, &markers, upload))
+    let poster = poster(&gateway.recordings, &row).await;
+    Ok(view::Recording::new(row, size, &markers, upload, poster))
+}
+
+/// The number of the thumbnail that stands for the whole: after ten seconds everybody is usually there.
+async fn poster(folder: &Path, row: &RecordingRow) -> Option<u32> {
+    for number in [1, 0] {
+        if tokio::fs::try_exists(thumbnail(folder, row, number)?).await.unwrap_or(false) {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// A small picture of the programme: number 0 of its first seconds, and number n of second 10 n.
+#[utoipa::path(get, path = "/recordings/{id}/thumbnails/{number}", operation_id = "get_thumbnail", tag = "recordings",
+    params(("id" = String, Path), ("number" = u32, Path)), responses(
+    (status = 200, description = "320 pixels on its longer side", content_type = "image/jpeg"),
+    (status = "default", description = "any error", body = Problem, content_type = "application/problem+json"),
+))]
+async fn picture(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    AxumPath((id, number)): AxumPath<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (Ok(id), Ok(number)) = (id.parse::<RecordingId>(), number.parse::<u32>()) else { return Err(not_found()) };
+    let row = visible(&gateway, &caller, id).await?;
+    let path = thumbnail(&gateway.recordings, &row, number).ok_or_else(not_found)?;
+    let served = ServeFile::new(path).oneshot(request).await;
+    let mut response = served.expect("a file server has no other errors than its answers").into_response();
+    if response.status() == StatusCode::NOT_FOUND {
+        return Err(not_found());
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(UNCHANGING));
+    Ok(response)
 }
 
 /// A name people recognise in their downloads: of the title what every file system takes.

@@ -372,6 +372,8 @@ pub(super) struct Recording {
     markers: Vec<Place>,
     /// `null` while it is being written, and where nothing is uploaded.
     upload: Option<Upload>,
+    /// A picture that stands for the whole; the others are beside it, one each ten seconds.
+    poster_url: Option<String>,
     file_url: String,
 }
 
@@ -382,6 +384,7 @@ impl Recording {
         size_now: Option<i64>,
         markers: &[MarkerRow],
         upload: Option<UploadRow>,
+        poster: Option<u32>,
     ) -> Self {
         let zero = row.zero_at_ms.unwrap_or(i64::MAX);
         let inside =
@@ -408,6 +411,7 @@ impl Recording {
             failure: row.failure,
             keep: row.kept,
             upload: upload.map(Into::into),
+            poster_url: poster.map(|number| format!("/api/v1/recordings/{}/thumbnails/{number}", row.id)),
             file_url: format!("/api/v1/recordings/{}/file", row.id),
         }
     }
