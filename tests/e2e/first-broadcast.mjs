@@ -16,7 +16,7 @@ const SECONDS = Number(process.env.SECONDS_ON_AIR ?? 20);
 const OUT = resolve(process.env.OUT ?? "out");
 
 const LARGE = { width: 1280, height: 800 };
-const SMALL = { width: 320, height: 240 };
+const SMALL = { width: 360, height: 480 };
 
 /** Generous: the machine may be building at the same time. */
 const PATIENCE_MS = 30_000;
@@ -309,11 +309,12 @@ async function main() {
   for (const { state, text } of results.status.destinations) check(state === "live", `a destination is not live: ${text}`);
 
   step("stop");
-  for (const { page } of [host, musician]) await page.setViewportSize(LARGE);
   const recordingsBefore = await host.page.getByTestId("recording").count();
   await host.page.getByTestId("stop").click();
   await host.page.getByTestId("confirm-stop").click();
   await host.page.getByTestId("go-live").waitFor();
+  // Not before: a page that is laid out anew paints its flashes late.
+  for (const { page } of [host, musician]) await page.setViewportSize(LARGE);
   await host.page
     .waitForFunction((n) => document.querySelectorAll('[data-testid="recording"]').length > n, recordingsBefore, { timeout: 10_000 })
     .catch(() => check(false, "no recording appeared in the studio"));

@@ -110,13 +110,14 @@ async function goesOn(page, track, seconds = 3) {
   return (await pictures(page))[track] - before[track];
 }
 
-/** The delay table as the API tells it, once it has both paths between the two. */
-async function delays(url) {
+/** The delay table as the API tells it, once both paths between the two are in it and `settled`; in the end as it is. */
+async function delays(url, settled) {
   const { origin, hash } = new URL(url);
   const headers = { Authorization: `Bearer ${hash.replace("#token=", "")}` };
   for (const deadline = Date.now() + PATIENCE_MS; ; ) {
     const { participants, paths } = await (await fetch(`${origin}/api/v1/rooms/demo/delays`, { headers })).json();
-    if (paths.length === 2 && paths.every((path) => path.buffer_ms !== null)) return { participants, paths };
+    const known = paths.length === 2 && paths.every((path) => path.buffer_ms !== null);
+    if (known && (paths.every(settled) || Date.now() > deadline)) return { participants, paths };
     if (Date.now() > deadline) throw new Error(`the delay table is ${JSON.stringify(paths)}`);
     await new Promise((done) => setTimeout(done, 500));
   }
@@ -150,13 +151,15 @@ async function main() {
   await host.locator('[data-testid="tile"][data-sounds="true"]').waitFor();
 
   step("delays");
-  const { participants, paths } = await delays(HOST_URL);
+  // Two browsers that start on a small machine answer late at first.
+  const isFar = ({ delay_ms, buffer_ms }) => delay_ms - buffer_ms >= FAR_MS - 2 && delay_ms - buffer_ms <= FAR_MS + BUSY_MS;
+  const { participants, paths } = await delays(HOST_URL, isFar);
   results.delays = paths.map(({ from, delay_ms, buffer_ms, grade }) => ({
     from: participants.find(({ id }) => id === from)?.name, delay_ms, buffer_ms, grade,
   }));
-  for (const { from, to, delay_ms, buffer_ms } of paths) {
-    const network = delay_ms - buffer_ms;
-    check(network >= FAR_MS - 2 && network <= FAR_MS + BUSY_MS, `${from} is ${network} ms away from ${to}, not ${FAR_MS}`);
+  for (const path of paths) {
+    const { from, to, delay_ms, buffer_ms } = path;
+    check(isFar(path), `${from} is ${delay_ms - buffer_ms} ms away from ${to}, not ${FAR_MS}`);
     check(buffer_ms > 0, `${to} holds nothing back of ${from}`);
   }
   const chip = host.locator('[data-testid="tile"]').getByTestId("delay");

@@ -5,6 +5,7 @@
 //! buffer is known to nobody but the subscriber.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ const TOGETHER: Duration = Duration::from_millis(43);
 const APART: Duration = Duration::from_millis(68);
 /// Longer round trips are clocks that jumped or reports that were held back, not paths.
 const LONGEST: Duration = Duration::from_secs(10);
-/// What a new measurement weighs, as for TCP (RFC 6298 section 2): an eighth.
-const WEIGHT: u32 = 8;
+/// The least of so many measurements is the way: a busy machine answers late, and what the network holds up at times is what the
+/// receiver's jitter buffer makes up for, which is counted there.
+const LATEST: usize = 8;
 /// Paths told to somebody at once, all those of sixteen people. In larger rooms each is told its own only.
 const MOST_PATHS: usize = 16 * 15;
 
@@ -81,15 +83,33 @@ pub enum Leg {
     Recv,
 }
 
-/// The smoothed round trips of a participant's legs; `None` until they were measured.
+/// The latest round trips of one leg, oldest first.
+#[derive(Clone, Debug, Default)]
+struct Latest(VecDeque<Duration>);
+
+impl Latest {
+    fn note(&mut self, measured: Duration) {
+        if self.0.len() == LATEST {
+            self.0.pop_front();
+        }
+        self.0.push_back(measured);
+    }
+
+    /// `None` until it was measured.
+    fn least(&self) -> Option<Duration> {
+        self.0.iter().min().copied()
+    }
+}
+
+/// The round trips of a participant's legs.
 #[derive(Clone, Debug, Default)]
 struct RoundTrips {
-    send: Option<Duration>,
-    recv: Option<Duration>,
+    send: Latest,
+    recv: Latest,
 }
 
 impl RoundTrips {
-    fn of(&mut self, leg: Leg) -> &mut Option<Duration> {
+    fn of(&mut self, leg: Leg) -> &mut Latest {
         match leg {
             Leg::Send => &mut self.send,
             Leg::Recv => &mut self.recv,
@@ -99,7 +119,7 @@ impl RoundTrips {
     /// A gateway with ICE-lite sends no checks and measures nothing on the leg that it only receives on; the other leg leads to the
     /// same machine.
     fn up(&self) -> Option<Duration> {
-        self.send.or(self.recv)
+        self.send.least().or_else(|| self.recv.least())
     }
 }
 
@@ -120,8 +140,7 @@ impl Delays {
         if measured > LONGEST {
             return;
         }
-        let known = self.round_trips.entry(participant).or_default().of(leg);
-        *known = Some(known.map_or(measured, |known| (known * (WEIGHT - 1) + measured) / WEIGHT));
+        self.round_trips.entry(participant).or_default().of(leg).note(measured);
     }
 
     /// Notes what a receiver says that its jitter buffer holds back of a sender. An absurd one is left out.
@@ -139,7 +158,7 @@ impl Delays {
     /// Forgets a leg that takes another path from now on or is gone.
     pub fn forget_leg(&mut self, participant: ParticipantId, leg: Leg) {
         if let Some(round_trips) = self.round_trips.get_mut(&participant) {
-            *round_trips.of(leg) = None;
+            *round_trips.of(leg) = Latest::default();
         }
     }
 
@@ -152,7 +171,7 @@ impl Delays {
     /// The path from one participant to another; `None` until both legs were measured, and from anybody to itself.
     pub fn path(&self, from: ParticipantId, to: ParticipantId) -> Option<Path> {
         let (source, sink) = (self.round_trips.get(&from)?, self.round_trips.get(&to)?);
-        let network = source.up()? / 2 + self.processing + sink.recv? / 2;
+        let network = source.up()? / 2 + self.processing + sink.recv.least()? / 2;
         let buffer = self.buffers.get(&(from, to)).copied();
         (from != to).then(|| Path::new(from, to, network, buffer))
     }
