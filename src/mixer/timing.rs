@@ -35,6 +35,9 @@ const BELIEVABLE: i64 = SECOND;
 /// 36 years. A sender that leaps for hours gets this far from where it began; sums of a few such times still fit.
 const FAR: i64 = 1 << 60;
 
+/// Reports of which the median is believed: a browser on a busy machine stamps some of them 10 ms late.
+const REPORTS: usize = 5;
+
 /// A report that moves a track's media by more than this means that the sender's clock was set; reports wander by 5 ms.
 const CLOCK_SET: i64 = 100 * MILLISECOND;
 
@@ -119,6 +122,8 @@ pub(super) struct TrackClock {
     newest: Option<i64>,
     /// Arrival minus media time.
     arrival: Floor,
+    /// The latest offsets that were reported, oldest first, and their median.
+    reported: VecDeque<i64>,
     report: Option<Report>,
     place: Option<Place>,
     /// A picture's shift minus that of its sound, as their reports said last.
@@ -142,6 +147,7 @@ impl TrackClock {
             rate: i64::from(rate.max(1)),
             newest: None,
             arrival: Floor::default(),
+            reported: VecDeque::new(),
             report: None,
             place: None,
             behind_lead: None,
@@ -160,7 +166,16 @@ impl TrackClock {
             shared.era = shared.era.wrapping_add(1);
             shared.offset = Floor::default();
         }
-        self.report = Some(Report { offset, era: shared.era });
+        if self.report.is_some_and(|old| old.era != shared.era || (offset - old.offset).abs() > CLOCK_SET) {
+            self.reported.clear();
+        }
+        if self.reported.len() == REPORTS {
+            self.reported.pop_front();
+        }
+        self.reported.push_back(offset);
+        let mut sorted: Vec<i64> = self.reported.iter().copied().collect();
+        sorted.sort_unstable();
+        self.report = Some(Report { offset: sorted[(sorted.len() - 1) / 2], era: shared.era });
     }
 
     /// The monotonic time in nanoseconds at which the media of RTP time `rtp`, arrived at `arrival`, is due in the programme.
@@ -241,6 +256,7 @@ impl TrackClock {
         let ticks = i64::from(rtp);
         self.newest = Some(ticks);
         self.arrival = Floor::default();
+        self.reported.clear();
         self.report = None;
         self.place = None;
         self.behind_lead = None;
@@ -290,6 +306,8 @@ mod tests {
         congested: (i64, i64),
         /// True time of the first report, and from one to the next.
         reports: (i64, i64),
+        /// By how much every third report is stamped late.
+        stamped_late: i64,
         /// When the wall clock is set, and by how much.
         clock_set: (i64, i64),
         random: u64,
@@ -306,6 +324,7 @@ mod tests {
                 ppm: 0,
                 congested: (0, 0),
                 reports: (0, SECOND),
+                stamped_late: 0,
                 clock_set: (NEVER, 0),
                 random: 88_172_645_463_325_252,
             }
@@ -335,7 +354,8 @@ mod tests {
 
         fn ntp(&self, t: i64) -> u64 {
             let set = if t >= self.clock_set.0 { self.clock_set.1 } else { 0 };
-            let local = EPOCH + self.local(t) + set;
+            let late = if t / self.reports.1 % 3 == 1 { self.stamped_late } else { 0 };
+            let local = EPOCH + self.local(t) + set + late;
             let fraction = (i128::from(local % SECOND) << 32) / i128::from(SECOND);
             ((local / SECOND) as u64) << 32 | fraction as u64
         }
@@ -511,6 +531,14 @@ mod tests {
                 let late = moment.sound - t - 20 * MILLISECOND - PLAYOUT;
                 assert!(late.abs() < 62 * MILLISECOND, "{late} at {t}, set by {by} ms");
             }
+        }
+    }
+
+    #[test]
+    fn reports_that_are_stamped_late_now_and_then_move_no_picture() {
+        let audio = Sender { stamped_late: 12 * MILLISECOND, ..Sender::audio(20).reporting(0, 5 * SECOND) };
+        for moment in play(&audio, &Sender::video(60), 120) {
+            assert!(moment.apart() < 2 * MILLISECOND, "{} apart at {}", moment.apart(), moment.t);
         }
     }
 
