@@ -79,7 +79,7 @@ impl Compositor {
         Ok(Self { canvas, frames, scalers: BTreeMap::new() })
     }
 
-    /// The picture of all these at their places, The later of two at the same distance is the nearer one.
+    /// The picture of all these at their places on their background. The later of two at the same distance is the nearer one.
     pub(super) fn compose(&mut self, shown: &[Shown], background: &Background) -> Result<gst::Buffer, gst::FlowError> {
         let mut frame = self.frames.acquire_buffer(None)?;
         let buffer = frame.get_mut().ok_or(gst::FlowError::Error)?;

@@ -27,7 +27,7 @@ const EVERY: i64 = 10 * SECOND;
 /// The first comes soon, so that a short recording has one as well.
 const FIRST: i64 = 2 * SECOND;
 
-/// Twenty-four hours of pictures, about 100 MB.
+/// Twenty-four hours of pictures.
 const MOST: u32 = 8640;
 
 /// The longer side, pixels, even: what a list or a timeline shows.
