@@ -110,10 +110,10 @@ impl Programme {
         let video_times = times(video.index);
         let (columns, rows) = GRID;
         let scale = format!("scale={columns}:{rows}:flags=area");
-        let pictures = decode(
-            path,
-            &["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", &scale, "-pix_fmt", "gray", "-f", "rawvideo"],
-        )?;
+        // Every picture at its own time: rounded to a frame rate, two that a new mixer sent close together would be one too many.
+        let untouched = ["-fps_mode", "passthrough", "-enc_time_base", "-1"];
+        let grey = ["-vf", &scale, "-pix_fmt", "gray", "-f", "rawvideo"];
+        let pictures = decode(path, &[&["-map", "0:v:0"], &untouched[..], &grey].concat())?;
         let sound = decode(path, &["-map", "0:a:0", "-ac", "2", "-ar", "48000", "-f", "f32le"])?;
         Ok(Self {
             video_codec: video.codec_name.clone(),
