@@ -1,20 +1,18 @@
 //! One destination on air: its queue, its connection, its state.
 
+mod loss;
+mod wire;
+
 use std::hash::BuildHasher;
 use std::hash::RandomState;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use bytes::Buf;
-use bytes::Bytes;
 use metrics::counter;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
 use tokio::io::ReadHalf;
-use tokio::io::WriteHalf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +26,7 @@ use crate::domain::destination::Input as Seen;
 use crate::domain::destination::Loss;
 use crate::domain::destination::State;
 use crate::domain::platform::Platform;
+use crate::live::destination::wire::Wire;
 use crate::live::fanout::Item;
 use crate::live::fanout::Subscription;
 use crate::live::gauge::Gauge;
@@ -46,10 +45,7 @@ use crate::model::spec::RtmpEndpoint;
 use crate::proto::rtmp::publisher::Event;
 use crate::proto::rtmp::publisher::Input;
 use crate::proto::rtmp::publisher::Output;
-use crate::proto::rtmp::publisher::PublishError;
 use crate::proto::rtmp::publisher::Publisher;
-use crate::proto::rtmp::publisher::Refusal;
-use crate::proto::rtmp::publisher::WINDOW_ACK_SIZE;
 
 /// How often counters are published while nothing else happens.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -57,13 +53,6 @@ const REFRESH: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Time for the task to end after its goodbye.
 const STOP: Duration = Duration::from_secs(3);
-/// Bytes offered to the socket at once. Given a whole keyframe, the kernel would take it whole, and how fast the link is would show in
-/// steps of that size.
-const WRITE: usize = 4 * 1024;
-/// A server that stays silent over so many of its usual steps, of a window at least, has stopped.
-const UNANSWERED_STEPS: u64 = 2;
-/// And no silence shorter than this means anything.
-const SILENT: Duration = Duration::from_millis(1500);
 /// Servers say little to a publisher; a small buffer is enough.
 const READ_BUFFER: usize = 8 * 1024;
 
@@ -296,21 +285,13 @@ impl Actor {
         };
         let connection = match dialled {
             Ok(connection) => connection,
-            Err(error) => return End::Lost(dial_loss(&error)),
+            Err(error) => return End::Lost(loss::of_dial(&error)),
         };
         self.see(Seen::Dialled);
         let (endpoint, key) = self.ingest();
         let publisher = Publisher::new(now(), endpoint.clone(), key.clone(), self.programme.clone());
         let (reader, writer) = tokio::io::split(connection);
-        let mut wire = Wire {
-            publisher,
-            written: 0,
-            answered: None,
-            writer,
-            pending: Bytes::new(),
-            unflushed: false,
-            on_air: false,
-        };
+        let mut wire = Wire::new(publisher, writer);
         let end = self.pump(&mut wire, reader).await;
         if matches!(end, End::Stopped) {
             // A server that does not even take a goodbye finds out by itself.
@@ -353,16 +334,16 @@ impl Actor {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) => return End::Lost(closed()),
+                    Ok(0) => return End::Lost(loss::closed()),
                     Ok(length) => {
                         wire.publisher.handle(now(), Input::Received(&buffer[..length]));
                         self.note_acknowledged(wire);
                     }
-                    Err(error) => return End::Lost(broken(&error)),
+                    Err(error) => return End::Lost(loss::broken(&error)),
                 },
                 written = wire.write_some(), if wire.is_busy() => match written {
                     Ok(length) => self.take(wire, length),
-                    Err(error) => return End::Lost(broken(&error)),
+                    Err(error) => return End::Lost(loss::broken(&error)),
                 },
                 item = self.subscription.next(), if wire.on_air && !wire.is_busy() => match item {
                     Some(Item::Config(config)) => wire.publisher.handle(now(), Input::Config(&config)),
@@ -384,7 +365,7 @@ impl Actor {
     /// Moves the next bytes of the publisher to the wire, then acts on its events.
     fn drain(&mut self, wire: &mut Wire) -> Option<End> {
         if let Some(error) = wire.publisher.failure() {
-            return Some(End::Lost(publish_loss(error)));
+            return Some(End::Lost(loss::of_publish(error)));
         }
         while wire.pending.is_empty() {
             match wire.publisher.poll_output()? {
@@ -398,7 +379,7 @@ impl Actor {
                     self.see(Seen::Accepted);
                     self.subscription.start();
                 }
-                Output::Event(Event::Failed(error)) => return Some(End::Lost(publish_loss(error))),
+                Output::Event(Event::Failed(error)) => return Some(End::Lost(loss::of_publish(error))),
             }
         }
         None
@@ -436,12 +417,7 @@ impl Actor {
     /// Notes what the server says it has.
     fn note_acknowledged(&mut self, wire: &mut Wire) {
         let Some(seen) = wire.publisher.acknowledged() else { return };
-        let before =
-            wire.answered.unwrap_or(Answered { bytes: 0, written: 0, step: WINDOW_ACK_SIZE.into(), at: now() });
-        if before.bytes < seen.bytes {
-            let step = before.step.max(seen.bytes - before.bytes);
-            wire.answered = Some(Answered { bytes: seen.bytes, written: wire.written, step, at: now() });
-        }
+        wire.note_answer(seen.bytes);
         self.gauge.acknowledged(Some(Acknowledged { bytes: seen.bytes, lag_bytes: seen.lag_bytes }));
         self.snapshot.send_if_modified(|snapshot| {
             snapshot.bytes_acknowledged = Some(seen.bytes);
@@ -451,7 +427,6 @@ impl Actor {
 
     /// Notes that the socket took bytes.
     fn take(&mut self, wire: &mut Wire, length: usize) {
-        wire.written += length as u64;
         self.gauge.took(length, wire.pending.len());
         if length > 0 {
             self.snapshot.send_if_modified(|snapshot| {
@@ -544,112 +519,8 @@ impl Actor {
     }
 }
 
-/// How things stood when the server acknowledged more than before.
-#[derive(Clone, Copy)]
-struct Answered {
-    /// That it has received.
-    bytes: u64,
-    written: u64,
-    /// The most bytes between two of its answers: some servers have a window of their own.
-    step: u64,
-    at: Instant,
-}
-
-/// The way out: one message at a time, so that frames wait in the queue, where they can be dropped.
-struct Wire {
-    publisher: Publisher,
-    /// Bytes written so far.
-    written: u64,
-    answered: Option<Answered>,
-    writer: WriteHalf<Box<dyn Connection>>,
-    pending: Bytes,
-    /// TLS keeps records of its own until it is flushed.
-    unflushed: bool,
-    on_air: bool,
-}
-
-impl Wire {
-    /// A server that acknowledged before has been silent for longer than its steps explain.
-    fn is_left_unanswered(&self) -> bool {
-        self.answered.is_some_and(|answered| {
-            self.written - answered.written > UNANSWERED_STEPS * answered.step
-                && now().saturating_duration_since(answered.at) > SILENT
-        })
-    }
-
-    const fn is_busy(&self) -> bool {
-        !self.pending.is_empty() || self.unflushed
-    }
-
-    /// Writes some bytes, or flushes when none are left; says how many were written. Safe to cancel.
-    async fn write_some(&mut self) -> io::Result<usize> {
-        if self.pending.is_empty() {
-            self.writer.flush().await?;
-            self.unflushed = false;
-            return Ok(0);
-        }
-        let piece = &self.pending[..self.pending.len().min(WRITE)];
-        let length = self.writer.write(piece).await?;
-        if length == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.pending.advance(length);
-        self.unflushed = true;
-        Ok(length)
-    }
-
-    async fn say_goodbye(&mut self) -> io::Result<()> {
-        self.publisher.handle(now(), Input::Close);
-        loop {
-            while self.is_busy() {
-                self.write_some().await?;
-            }
-            match self.publisher.poll_output() {
-                Some(Output::Send(bytes)) => self.pending = bytes,
-                Some(Output::Event(_)) => {}
-                None => return self.writer.shutdown().await,
-            }
-        }
-    }
-}
-
 fn on_air_hint(platform: &str) -> Option<&'static str> {
     Platform::named(platform)?.hints.on_air.as_ref().map(|hint| hint.text.as_str())
-}
-
-fn closed() -> Loss {
-    Loss::Closed { reason: "the server closed the connection".to_owned() }
-}
-
-fn broken(error: &io::Error) -> Loss {
-    let kind = error.kind();
-    if matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof) {
-        closed()
-    } else {
-        Loss::Broken { reason: format!("the connection broke: {kind}") }
-    }
-}
-
-fn dial_loss(error: &DialError) -> Loss {
-    let reason = error.to_string();
-    match error {
-        DialError::Forbidden { .. } => Loss::Refused { reason },
-        DialError::Resolve { .. } | DialError::Connect { .. } | DialError::Tls { .. } | DialError::TimedOut { .. } => {
-            Loss::Broken { reason }
-        }
-    }
-}
-
-fn publish_loss(error: PublishError) -> Loss {
-    let reason = error.to_string();
-    match error {
-        PublishError::PublishRefused(Refusal::BadName) => Loss::NameTaken { reason },
-        PublishError::PublishRefused(Refusal::Denied | Refusal::Other) | PublishError::ConnectRefused(_) => {
-            Loss::Refused { reason }
-        }
-        PublishError::Ended => Loss::Closed { reason },
-        PublishError::NotRtmp | PublishError::NoAnswer(_) => Loss::Broken { reason },
-    }
 }
 
 const fn state_of(state: &State) -> DestinationState {
