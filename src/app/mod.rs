@@ -43,6 +43,7 @@ use crate::driver::rtc;
 use crate::driver::store::Db;
 use crate::driver::vault::Keyring;
 use crate::live::canvas::Canvases;
+use crate::live::hls::Shelves;
 use crate::live::port::Identity;
 use crate::live::port::Ports;
 use crate::live::recordings::Folder;
@@ -98,6 +99,7 @@ pub async fn serve(mut config: Config) -> Result<()> {
     let ports = Ports {
         rooms: rooms.clone(),
         canvases: canvases.clone(),
+        shelves: Shelves::default(),
         mixers: Arc::new(mixers),
         dial: dial.clone(),
         vault: vault.clone(),

@@ -5,6 +5,7 @@ pub mod destination;
 mod direction;
 pub mod fanout;
 mod gauge;
+pub mod hls;
 mod placement;
 pub mod port;
 pub mod recordings;

@@ -340,6 +340,8 @@ pub struct StreamRow {
     pub record: bool,
     /// Whether the musicians' own tracks are recorded beside the programme.
     pub stems: bool,
+    /// Whether anybody may watch it over HLS.
+    pub hls: bool,
     pub idempotency_key: Option<String>,
     pub state: StreamState,
     pub reason: Option<String>,
@@ -480,6 +482,7 @@ impl Faulty for StoreError {
 pub struct Ports {
     pub rooms: crate::live::rooms::Rooms,
     pub canvases: crate::live::canvas::Canvases,
+    pub shelves: crate::live::hls::Shelves,
     pub mixers: Arc<dyn Mixers>,
     pub dial: Arc<dyn Dial>,
     pub vault: Arc<dyn Vault>,

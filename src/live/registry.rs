@@ -23,6 +23,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::domain::lifecycle::Limits;
+use crate::live::hls::Shelf;
 use crate::live::port::BackupRow;
 use crate::live::port::DestinationRow;
 use crate::live::port::Page;
@@ -69,6 +70,8 @@ pub struct NewStream {
     pub record: bool,
     /// Whether the musicians' own tracks are recorded beside the programme.
     pub stems: bool,
+    /// Whether anybody may watch it over HLS.
+    pub hls: bool,
     pub idempotency_key: Option<String>,
 }
 
@@ -156,6 +159,7 @@ impl Registry {
             destinations,
             record: new.record,
             stems: new.stems,
+            hls: new.hls,
             idempotency_key: new.idempotency_key,
             state: StreamState::Created,
             reason: None,
@@ -292,6 +296,11 @@ impl Registry {
         }
     }
 
+    /// What anybody may fetch of a stream that offers it over HLS and runs, or ran a moment ago.
+    pub fn hls(&self, id: StreamId) -> Option<Arc<Shelf>> {
+        self.inner.ports.shelves.of(id)
+    }
+
     /// The stream that sends to this destination now, if there is one.
     pub fn sending_to(&self, destination: DestinationId) -> Option<StreamId> {
         let sends = |snapshot: StreamSnapshot| {
@@ -338,7 +347,8 @@ impl Registry {
             && row.programme == asked.programme
             && row.destinations == asked.destinations
             && row.record == asked.record
-            && row.stems == asked.stems;
+            && row.stems == asked.stems
+            && row.hls == asked.hls;
         if same { self.get(row.id).await } else { Err(StreamError::KeyReused) }
     }
 

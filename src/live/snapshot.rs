@@ -98,6 +98,9 @@ pub struct StreamSnapshot {
     pub record: bool,
     /// Whether the musicians' own tracks are recorded beside the programme.
     pub stems: bool,
+    /// Where anybody may watch it over HLS, on this gateway: a playlist from its first seconds until a minute after its end. `null` unless it
+    /// was asked for.
+    pub hls_url: Option<String>,
     pub state: StreamState,
     /// Why it failed, or what is wrong while it runs.
     pub reason: Option<String>,

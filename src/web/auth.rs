@@ -125,6 +125,15 @@ pub async fn limit_creations(State(gateway): State<Gateway>, caller: Caller, req
     }
 }
 
+/// The layer of what anybody may fetch. What is left of the budget is not told: the answer may be another viewer's as well.
+pub async fn limit_viewers(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let address = caller_address(request.extensions());
+    match gateway.limits.viewers.check(limits::network_of(address)) {
+        Ok(_) => next.run(request).await,
+        Err(exhausted) => too_many(exhausted),
+    }
+}
+
 fn too_many(exhausted: Exhausted) -> Response {
     let mut response = exhausted.into_problem().into_response();
     exhausted.budget().write(response.headers_mut());

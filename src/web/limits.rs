@@ -51,13 +51,15 @@ pub struct Config {
     pub read_max: u32,
     /// Requests without a valid token from one address in a window; what guessing tokens is allowed to cost us.
     pub anonymous_max: u32,
+    /// Playlists and segments fetched from one address in a window. A viewer fetches one a second.
+    pub viewer_max: u32,
     /// Event streams open at once for one user. A studio has one; every host of a room counts as its owner.
     pub events_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window_ms: 60_000, max: 10, read_max: 600, anonymous_max: 60, events_max: 32 }
+        Self { window_ms: 60_000, max: 10, read_max: 600, anonymous_max: 60, viewer_max: 1200, events_max: 32 }
     }
 }
 
@@ -66,6 +68,7 @@ pub struct Limits {
     pub creations: Class<UserId>,
     pub requests: Class<UserId>,
     pub anonymous: Class<IpAddr>,
+    pub viewers: Class<IpAddr>,
     events: Places<UserId>,
 }
 
@@ -76,6 +79,7 @@ impl Limits {
             creations: Class::new("stream_creations", config.max, window),
             requests: Class::new("requests", config.read_max, window),
             anonymous: Class::new("anonymous", config.anonymous_max, window),
+            viewers: Class::new("viewers", config.viewer_max, window),
             events: Places::new("jamcast_http_event_streams", MAX_EVENT_STREAMS, config.events_max),
         }
     }

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod canvas;
 pub mod config;
 pub mod extract;
+pub mod hls;
 pub mod ice;
 pub mod limits;
 pub mod listener;
@@ -105,6 +106,7 @@ pub fn router(gateway: &Gateway) -> Router {
         .merge(description(&openapi))
         .merge(ops::probes(gateway))
         .merge(rooms(gateway))
+        .merge(hls::routes(gateway))
         .fallback_service(get(studio::serve).layer(CompressionLayer::new()));
     let routes = match gateway.config.metrics_listen {
         None => routes.merge(ops::metrics_router(gateway)),

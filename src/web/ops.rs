@@ -36,6 +36,11 @@ pub fn describe() {
     );
     metrics::describe_counter!("jamcast_http_rate_limited_total", "HTTP requests refused with 429, by class");
     metrics::describe_counter!("jamcast_http_panics_total", "Panics in HTTP handlers; each is a bug");
+    metrics::describe_counter!(
+        "jamcast_hls_bytes_total",
+        metrics::Unit::Bytes,
+        "Playlists and segments answered to viewers, bytes"
+    );
     metrics::describe_gauge!("jamcast_http_event_streams", "Open streams of server-sent events");
 }
 

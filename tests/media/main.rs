@@ -6,6 +6,7 @@ mod dressing;
 mod encoder;
 mod eyes;
 mod gateway;
+mod hls;
 mod picture;
 mod recording;
 mod sender;

@@ -14,6 +14,7 @@ use jamcast::driver::publish;
 use jamcast::driver::publish::Dialer;
 use jamcast::driver::store::Db;
 use jamcast::live::canvas::Canvases;
+use jamcast::live::hls::Shelves;
 use jamcast::live::port::DestinationRow;
 use jamcast::live::port::MixerError;
 use jamcast::live::port::MixerLink;
@@ -143,6 +144,7 @@ async fn world() -> World {
     let ports = Ports {
         rooms: Rooms::new(vec![empty_rooms()]),
         canvases: Canvases::default(),
+        shelves: Shelves::default(),
         mixers: Arc::new(Players { ladder, told: Arc::clone(&told), killed: Arc::clone(&killed) }),
         dial: Arc::new(Dialer::new(publish::Config::default(), Arc::new(|_, _| true)).expect("a dialler")),
         vault: Arc::new(OpenVault),
@@ -163,6 +165,7 @@ async fn world() -> World {
         destinations: vec![destination],
         record: false,
         stems: false,
+        hls: false,
         idempotency_key: None,
     };
     let stream = registry.create(&anna, asked).await.expect("created").id;

@@ -112,6 +112,7 @@ fn stream(owner: &str, created_at_ms: i64) -> StreamRow {
         destinations: vec![DestinationId::generate(), DestinationId::generate()],
         record: true,
         stems: false,
+        hls: false,
         idempotency_key: None,
         state: StreamState::Created,
         reason: None,
@@ -229,6 +230,7 @@ async fn a_stream_is_kept_with_everything_it_was_asked_to_be() {
                 destinations: vec![],
                 record: false,
                 stems: true,
+                hls: true,
                 outcome: Some(outcome()),
                 ..stream("ann", 5)
             };

@@ -2,6 +2,7 @@
 
 mod canvas;
 mod direction;
+mod hls;
 mod reach;
 mod recording;
 
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jamcast::domain::layout;
 use jamcast::live::canvas::Canvases;
+use jamcast::live::hls::Shelves;
 use jamcast::live::port::Connection;
 use jamcast::live::port::DestinationRow;
 use jamcast::live::port::Dial;
@@ -428,6 +430,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     let ports = Ports {
         rooms: Rooms::new(vec![commands]),
         canvases: canvases.clone(),
+        shelves: Shelves::default(),
         mixers: Arc::new(FakeMixers { born: born_in, queue, start }),
         dial,
         vault: Arc::new(OpenVault),
@@ -447,6 +450,7 @@ fn ask(name: &str) -> NewStream {
         destinations: Vec::new(),
         record: false,
         stems: false,
+        hls: false,
         idempotency_key: None,
     }
 }

@@ -191,6 +191,7 @@ impl Store for Db {
             .bind(destinations)
             .bind(stream.record)
             .bind(stream.stems)
+            .bind(stream.hls)
             .bind(&stream.idempotency_key)
             .bind(state_name(stream.state))
             .bind(&stream.reason)

@@ -18,6 +18,7 @@ pub(super) fn migrations() -> Migrator {
         migration(5, "stems", include_str!("../../../migrations/0005_stems.sql")),
         migration(6, "markers", include_str!("../../../migrations/0006_markers.sql")),
         migration(7, "uploads", include_str!("../../../migrations/0007_uploads.sql")),
+        migration(8, "hls", include_str!("../../../migrations/0008_hls.sql")),
     ])
 }
 
@@ -62,8 +63,8 @@ table!(
 table!(
     streams,
     "streams",
-    "id, owner, room, title, programme, destinations, record, stems, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms, outcome",
-    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15",
+    "id, owner, room, title, programme, destinations, record, stems, hls, idempotency_key, state, reason, created_at_ms, started_at_ms, ended_at_ms, outcome",
+    "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16",
     BY_IDEMPOTENCY_KEY where "owner = $1 AND idempotency_key = $2"
 );
 table!(

@@ -43,6 +43,7 @@ use crate::live::canvas::View;
 use crate::live::destination;
 use crate::live::destination::Destination;
 use crate::live::fanout::Fanout;
+use crate::live::hls::Stocker;
 use crate::live::port::Ports;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
@@ -163,6 +164,7 @@ pub struct Stream {
     /// Frames that did not continue the timeline.
     unfit_frames: u64,
     fanout: Fanout,
+    hls: Option<Stocker>,
     keyframe_wanted: Arc<Notify>,
     /// Set while a wish for a keyframe waits for its turn.
     keyframe_wish: bool,
@@ -242,6 +244,7 @@ impl Stream {
             roster: Roster::default(),
             composer: Composer::default(),
             reports: SenderReports::new(),
+            hls: row.hls.then(|| ports.shelves.open(row.id, &row.programme)),
             child: Child::None,
             generation: 0,
             files: Files::default(),
@@ -280,6 +283,9 @@ impl Stream {
             Err(_) => self.bury(),
         };
         info!(state = ?last.state, reason = last.reason, "stream is over");
+        if let Some(hls) = self.hls.take() {
+            self.reach.tracker.spawn(self.shutdown.clone().run_until_cancelled_owned(hls.finish()));
+        }
         self.ledger.outcome(Outcome { stats: last.stats.clone(), destinations: last.destinations.clone() });
         self.ledger.close().await;
         // Only now, so that whoever sees the end here finds it in the store as well.
@@ -465,6 +471,9 @@ impl Stream {
 
     fn drop_mixer(&mut self, recording_failure: &str) {
         self.child = Child::None;
+        if let Some(hls) = &mut self.hls {
+            hls.interrupt();
+        }
         self.finish_files(Some(recording_failure));
     }
 
@@ -488,7 +497,12 @@ impl Stream {
             }
             ChildEvent::Told => {}
             ChildEvent::Said(FromMixer::Frame(frame)) => self.on_frame(&frame),
-            ChildEvent::Said(FromMixer::Config(config)) => self.fanout.set_config(config),
+            ChildEvent::Said(FromMixer::Config(config)) => {
+                if let Some(hls) = &mut self.hls {
+                    hls.set_config(&config);
+                }
+                self.fanout.set_config(config);
+            }
             ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
             ChildEvent::Gone => self.lose_mixer("its process ended"),
         }
@@ -508,6 +522,9 @@ impl Stream {
         }
         self.meter.count(frame);
         self.fanout.push(frame);
+        if let Some(hls) = &mut self.hls {
+            self.keyframe_wish |= hls.take(frame, now_ms());
+        }
         if frame.kind == MediaKind::Video {
             self.mixer_trouble = None;
             self.advance(Input::Frame);

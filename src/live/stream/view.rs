@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::domain::lifecycle::Outcome;
 use crate::domain::lifecycle::State;
+use crate::live::hls;
 use crate::live::port::StreamRow;
 use crate::live::snapshot::DestinationSnapshot;
 use crate::live::snapshot::DressingSnapshot;
@@ -103,6 +104,7 @@ pub(crate) fn snapshot_of(row: &StreamRow, destinations: Vec<DestinationSnapshot
         programme: row.programme.clone(),
         record: row.record,
         stems: row.stems,
+        hls_url: row.hls.then(|| hls::url(row.id)),
         state: row.state,
         reason: row.reason.clone(),
         created_at_ms: row.created_at_ms,

@@ -38,6 +38,8 @@ export interface StreamSnapshot {
   title: string;
   programme: { width: number; height: number; fps: number; video_kbps: number; audio_kbps: number };
   record: boolean;
+  /** Where anybody may watch it, on this gateway; `null` unless it was asked for. */
+  hls_url: string | null;
   state: StreamState;
   reason: string | null;
   created_at_ms: number;
@@ -242,6 +244,8 @@ export interface NewStream {
   record: boolean;
   /** Whether every musician's own tracks are recorded beside the programme. */
   stems: boolean;
+  /** Whether anybody may watch it over HLS. */
+  hls: boolean;
   /** What all destinations take unless given. */
   programme?: { tier: string };
 }

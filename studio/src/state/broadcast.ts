@@ -27,6 +27,8 @@ export class Broadcast {
   readonly title = signal("");
   readonly record = signal(true);
   readonly stems = signal(false);
+  /** Whether anybody may watch the next broadcast over HLS. */
+  readonly hls = signal(false);
   /** The room's running stream, or the one that ended last while this page was open. */
   readonly stream: Signal<StreamSnapshot | null> = signal(null);
   readonly running = computed(() => this.stream.value !== null && isRunning(this.stream.value.state));
@@ -101,6 +103,7 @@ export class Broadcast {
         destinations: [...this.picked.value].filter((id) => known.has(id)),
         record: this.record.value,
         stems: this.record.value && this.stems.value,
+        hls: this.hls.value,
         ...(this.tier.value !== null && { programme: { tier: this.tier.value } }),
       });
       this.follow(await this.startOrForget(stream.id));

@@ -16,6 +16,7 @@ import { Mixer } from "./mixer";
 import { useElapsed } from "./on-air";
 import { ReachChange } from "./reach-change";
 import { Recordings } from "./recordings";
+import { WatchLink } from "./watch-link";
 
 export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
   return (
@@ -44,8 +45,9 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
   const errors = broadcast.fieldErrors.value;
   const picked = broadcast.picked.value.size;
   const record = broadcast.record.value;
-  const pointless = picked === 0 && !record;
-  const reason = pointless ? "Choose a destination, or record." : null;
+  const hls = broadcast.hls.value;
+  const pointless = picked === 0 && !record && !hls;
+  const reason = pointless ? "Choose a destination, or record, or open a watch link." : null;
   const last = broadcast.stream.value;
   const general = [...errors].find(([field]) => !["title"].includes(field) && !field.startsWith("destinations"));
   return (
@@ -86,9 +88,9 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
         </button>
         <p id="go-live-reason" class="go-live-note quiet">
           {reason ??
-            (picked === 0
+            (picked === 0 && !hls
               ? "Records only; nobody outside sees it."
-              : `To ${format.count(picked, "destination")}${record ? ", and recorded" : ""}.`)}
+              : `To ${[picked > 0 && format.count(picked, "destination"), hls && "whoever has the watch link"].filter(Boolean).join(" and ")}${record ? ", and recorded" : ""}.`)}
         </p>
         <FieldError text={general?.[1]} />
         <Select
@@ -109,6 +111,19 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
           <span class="switch-track" aria-hidden="true" />
           <span>
             Record <span class="quiet">keeps an MP4 of the programme</span>
+          </span>
+        </label>
+        <label class="switch">
+          <input
+            type="checkbox"
+            role="switch"
+            data-testid="hls"
+            checked={hls}
+            onChange={(event) => (broadcast.hls.value = event.currentTarget.checked)}
+          />
+          <span class="switch-track" aria-hidden="true" />
+          <span>
+            Watch link <span class="quiet">lets anybody who has it watch over HLS, some seconds late</span>
           </span>
         </label>
         {record && (
@@ -195,8 +210,11 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
         {stream.destinations.map((destination) => (
           <Reach key={destination.id} destination={destination} />
         ))}
-        {stream.destinations.length === 0 && <li class="quiet">Recording only: this goes to nobody outside.</li>}
+        {stream.destinations.length === 0 && stream.hls_url === null && (
+          <li class="quiet">Recording only: this goes to nobody outside.</li>
+        )}
       </ul>
+      {stream.hls_url !== null && <WatchLink url={new URL(stream.hls_url, location.origin).href} />}
       <ReachChange broadcast={broadcast} stream={stream} />
       {asking && (
         <Dialog title="Stop the broadcast?" onClose={() => setAsking(false)} testid="stop-dialog">

@@ -5,7 +5,8 @@ import { useState } from "preact/hooks";
 
 import { Problem } from "../api/problem";
 import type { Broadcast } from "../state/broadcast";
-import { report, tell, warn } from "../state/toasts";
+import { report } from "../state/toasts";
+import { copyLink } from "./copy-link";
 import { Dialog } from "./dialog";
 import { TextField } from "./fields";
 import { Copy, Invite as InviteIcon } from "./icons";
@@ -23,7 +24,7 @@ export function Invite({ broadcast, onClose }: { broadcast: Broadcast; onClose()
     try {
       const made = await broadcast.invite(name.trim());
       setLink(made);
-      await copy(made);
+      await copyLink(made);
     } catch (error) {
       if (error instanceof Problem) setErrors(error.byField());
       report("make the invitation", error);
@@ -60,20 +61,11 @@ export function Invite({ broadcast, onClose }: { broadcast: Broadcast; onClose()
               onFocus={(event) => event.currentTarget.select()}
             />
           </label>
-          <button class="button" type="button" onClick={() => void copy(link)}>
+          <button class="button" type="button" onClick={() => void copyLink(link)}>
             <Copy /> Copy
           </button>
         </div>
       )}
     </Dialog>
   );
-}
-
-async function copy(text: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(text);
-    tell("The link is in your clipboard.");
-  } catch {
-    warn("The link could not be copied.", "Select it and copy it by hand.");
-  }
 }

@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod direction;
 mod files;
+mod hls;
 mod limits;
 mod resources;
 mod roles;

@@ -17,6 +17,7 @@ use jamcast::driver::identity::Tokens;
 use jamcast::driver::store::Db;
 use jamcast::driver::vault::Keyring;
 use jamcast::live::canvas::Canvases;
+use jamcast::live::hls::Shelves;
 use jamcast::live::port::Connection;
 use jamcast::live::port::Dial;
 use jamcast::live::port::DialError;
@@ -113,6 +114,7 @@ impl World {
         let ports = Ports {
             rooms: rooms.clone(),
             canvases: Canvases::default(),
+            shelves: Shelves::default(),
             mixers: Arc::new(SilentMixers::default()),
             dial: dial.clone(),
             vault: vault.clone(),

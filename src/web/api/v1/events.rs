@@ -165,6 +165,7 @@ mod tests {
             programme: ProgrammeSpec::default(),
             record: false,
             stems: false,
+            hls_url: None,
             state: StreamState::Live,
             reason: None,
             created_at_ms: 0,

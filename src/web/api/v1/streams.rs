@@ -159,6 +159,7 @@ async fn validate(
     if stems && !record {
         errors.add("/stems", "are recorded beside the programme: set record to true as well");
     }
+    let hls = fields.hls.optional(&mut errors, "/hls").unwrap_or(false);
     let mut room = fields.room.parsed(&mut errors, "/room");
     if let Some(id) = &room {
         let row = gateway.store.room(id).await?;
@@ -188,14 +189,14 @@ async fn validate(
             None => errors.add(pointer, "there is no such destination, or it is not yours"),
         }
     }
-    if names.is_empty() && !record {
-        errors.add("/destinations", "name at least one destination, or set record to true");
+    if names.is_empty() && !record && !hls {
+        errors.add("/destinations", "name at least one destination, or set record or hls to true");
     }
     let programme = programme::choose(fields.programme, &gateway.tiers, &rows, &mut errors);
     errors.check()?;
     let (room, title) = (room.expect("checked"), title.expect("checked"));
     let destinations = rows.into_iter().map(|row| row.id).collect();
-    Ok(NewStream { room, title, programme, destinations, record, stems, idempotency_key: None })
+    Ok(NewStream { room, title, programme, destinations, record, stems, hls, idempotency_key: None })
 }
 
 /// The key of the header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07); its quotes are optional here.

@@ -128,6 +128,9 @@ pub(super) struct NewStreamBody {
     /// Whether every musician's tracks are recorded as well, each as it came into a file of its own; needs `record`.
     #[schema(value_type = Option<bool>)]
     pub(super) stems: Field<bool>,
+    /// Whether anybody may watch it over HLS, without a token; nobody may unless asked for. The stream says where (`hls_url`).
+    #[schema(value_type = Option<bool>)]
+    pub(super) hls: Field<bool>,
     /// Picture, sound and rates; what all destinations take unless given.
     #[schema(value_type = Option<ProgrammeBody>)]
     pub(super) programme: Field<Map<String, Value>>,
