@@ -9,7 +9,7 @@ const OFFER = [
   "a=mid:0",
   "a=msid:band 1111",
   "a=rtpmap:111 opus/48000/2",
-  "a=fmtp:111 minptime=10;useinbandfec=0",
+  "a=fmtp:111 minptime=10;useinbandfec=1",
   "a=rtpmap:63 red/48000/2",
   "a=fmtp:63 111/111",
   "a=ssrc:5 cname:x",
@@ -26,9 +26,9 @@ describe("music mode", () => {
   it("asks for stereo at a transparent rate and keeps what was there", () => {
     const line = withMusicMode(OFFER).match(/a=fmtp:111 (.*)/)?.[1]?.trim().split(";") ?? [];
     expect(line).toEqual(
-      expect.arrayContaining(["minptime=10", "stereo=1", "sprop-stereo=1", "maxaveragebitrate=256000", "usedtx=0", "useinbandfec=1"]),
+      expect.arrayContaining(["minptime=10", "stereo=1", "sprop-stereo=1", "maxaveragebitrate=256000", "usedtx=0", "useinbandfec=0"]),
     );
-    expect(line).not.toContain("useinbandfec=0");
+    expect(line).not.toContain("useinbandfec=1");
   });
 
   it("touches no other codec and no other section", () => {

@@ -52,9 +52,9 @@ export function sent(page) {
       const stats = await pc.getStats();
       for (const report of stats.values()) {
         if (report.type !== "outbound-rtp") continue;
-        const { kind, rid, frameHeight: height, framesSent: frames, scalabilityMode: mode } = report;
+        const { kind, rid, timestamp: at, frameHeight: height, framesSent: frames, scalabilityMode: mode } = report;
         const { bytesSent: bytes, packetsSent: packets, totalEncodeTime: encoding } = report;
-        streams.push({ kind, rid, height, frames, mode, codec: stats.get(report.codecId)?.mimeType, bytes, packets, encoding });
+        streams.push({ kind, rid, at, height, frames, mode, codec: stats.get(report.codecId)?.mimeType, bytes, packets, encoding });
       }
     }
     return streams;

@@ -46,7 +46,6 @@ use crate::driver::rtc::repetition;
 use crate::driver::rtc::repetition::Repetitions;
 use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
-use crate::driver::rtc::sdp::MUSIC;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -69,6 +68,9 @@ const H264: [(u8, &str); 3] = [
     (106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c01f"),
 ];
 
+/// What is asked of Opus comes into our descriptions afterwards ([`for_music`](crate::driver::rtc::sdp::for_music)). `rtc` 0.21.1 takes
+/// what a codec is registered with for what it has to be: of an offer that says anything else it takes redundant audio alone.
+const OPUS: &str = "";
 /// The VP9 profile taken: 8 bits, 4:2:0 (RFC 9628 section 6).
 const VP9: &str = "profile-id=0";
 /// The AV1 profile taken: 4:2:0 (RTP Payload Format For AV1 section 7.2). Level 3.1 is 720p; senders may send more.
@@ -199,7 +201,7 @@ fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry,
 /// nothing unless the dependency descriptor says how they belong together, which is not forwarded yet. No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
 fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     if kind == RtpCodecKind::Audio {
-        return vec![parameters(Codec::Opus, 111, MUSIC), redundant_audio()];
+        return vec![parameters(Codec::Opus, 111, OPUS), redundant_audio()];
     }
     let mut codecs = vec![parameters(Codec::Vp8, 96, ""), parameters(Codec::Vp9, 98, VP9)];
     codecs.extend(H264.map(|(payload_type, profile)| parameters(Codec::H264, payload_type, profile)));
@@ -216,7 +218,7 @@ pub(super) fn preferences(codec: Codec) -> Vec<RTCRtpCodecParameters> {
 /// The codec as an encoding of ours names it.
 pub(super) fn codec(codec: Codec) -> RTCRtpCodec {
     match codec {
-        Codec::Opus => parameters(codec, 0, MUSIC),
+        Codec::Opus => parameters(codec, 0, OPUS),
         Codec::Vp8 => parameters(codec, 0, ""),
         Codec::Vp9 => parameters(codec, 0, VP9),
         Codec::Av1 => parameters(codec, 0, AV1),

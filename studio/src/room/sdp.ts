@@ -1,12 +1,17 @@
 /** What SDP says that the WebRTC API cannot: music-grade Opus, and sound that never waits for the picture. */
 
-/** RFC 7587 section 6.1: stereo both ways, a rate at which Opus is transparent for music, and no gaps in quiet passages. */
+/**
+ * RFC 7587 section 6.1: stereo both ways, a rate at which Opus is transparent for music, and no gaps in quiet passages.
+ *
+ * And no error correction in its own packets: Opus has that for speech alone, and codes whatever it is given as speech, at half the
+ * rate, as soon as some of it is lost. What is lost comes again in redundant audio instead.
+ */
 const MUSIC: ReadonlyMap<string, string> = new Map([
   ["stereo", "1"],
   ["sprop-stereo", "1"],
   ["maxaveragebitrate", "256000"],
   ["usedtx", "0"],
-  ["useinbandfec", "1"],
+  ["useinbandfec", "0"],
 ]);
 
 /** Asks for music-mode Opus in every audio section, whichever payload type carries it. */

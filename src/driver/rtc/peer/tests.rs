@@ -26,6 +26,7 @@ use crate::driver::rtc::peer::MAX_HELD;
 use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::peer::Source;
 use crate::driver::rtc::peer::round_trip::clock;
+use crate::driver::rtc::sdp;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -285,4 +286,28 @@ fn sound_goes_twice_where_it_is_lost_and_comes_out_once_each() {
     let last: &Vec<_> = got.last().expect("packets came");
     let [(111, old, was, true), (111, new, is, false)] = last[..] else { panic!("{last:?}") };
     assert_eq!((old + 1, old, new), (new, u16::from(was), u16::from(is)));
+}
+
+#[test]
+fn the_answer_has_the_offers_order_of_plain_and_redundant_sound_whatever_else_the_offer_asks_for() {
+    let start = Instant::now();
+    for opus in
+        ["minptime=10", "minptime=10;useinbandfec=1", "stereo=0;usedtx=1;useinbandfec=1;maxaveragebitrate=20000"]
+    {
+        let (mut near, mut far) = (peer(start, 1), peer(start, 2));
+        near.1.open_lane(Codec::Opus, "stream").expect("a lane");
+        let offer = near.1.offer(start, false).expect("an offer");
+        let offer = offer.replace(&format!("a=fmtp:111 {}\r\n", sdp::MUSIC), &format!("a=fmtp:111 {opus}\r\n"));
+        assert!(offer.contains(" 111 63\r\n") && offer.contains(&format!("a=fmtp:111 {opus}\r\n")), "{offer}");
+        // Browsers send redundant sound if it comes first in the answer.
+        for formats in ["111 63", "63 111", "111 63"] {
+            let answer = far.1.answer(start, &offer.replace(" 111 63\r\n", &format!(" {formats}\r\n")), |_| None);
+            let answer = answer.expect("an answer");
+            let media = answer.lines().find(|line| line.starts_with("m=audio")).expect("an m-line");
+            assert!(media.ends_with(&format!(" {formats}")), "{media} to {formats} with {opus}");
+            assert!(answer.contains("a=fmtp:63 111/111\r\n"), "{answer}");
+            assert!(answer.contains(&format!("a=fmtp:111 {}\r\n", sdp::MUSIC)), "{answer}");
+            assert!(far.1.red() == Some(63) && far.1.encoding(111).is_some());
+        }
+    }
 }
