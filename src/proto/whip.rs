@@ -8,11 +8,11 @@ pub const SDP_TYPE: &str = "application/sdp";
 /// The media type of ICE fragments (RFC 8840 section 9.1).
 pub const FRAGMENT_TYPE: &str = "application/trickle-ice-sdpfrag";
 
-/// The longest body taken, in bytes; a browser's offer with every codec and 16 m-lines stays under 30 KiB.
-pub const MAX_BODY: usize = 64 << 10;
+/// The longest body taken, in bytes; a browser's offer with every codec and 64 m-lines stays under 120 KiB.
+pub const MAX_BODY: usize = 128 << 10;
 
-/// The most m-lines of an offer looked at; a band's interface with a camera needs two.
-const MAX_TRACKS: usize = 16;
+/// The most m-lines of an offer looked at: a player of a whole room has one for each track in it.
+const MAX_TRACKS: usize = 64;
 
 /// The most candidates in one fragment; a machine with many interfaces gathers about twenty.
 const MAX_CANDIDATES: usize = 64;

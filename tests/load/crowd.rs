@@ -44,7 +44,9 @@ const AUDIO: Flow = Flow { every: Duration::from_millis(20), packets: 1, bytes: 
 const CAMERA: Flow = Flow { every: Duration::from_micros(33_333), packets: 3, bytes: 840, clock_rate: 90_000 };
 
 /// Streams that the gateway sends over one WHEP connection.
-const M_LINES: usize = 16;
+const M_LINES: usize = 64;
+/// Voices that go out to everybody; these do not say how loud they are, so those who came first have the places.
+const VOICES: usize = 16;
 
 /// Before anything counts: keyframes are asked for and caches fill.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -84,12 +86,18 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Voices and cameras that each one receives: as many as the others send, and no more than fit. They are the oldest ones, since
+    /// Voices and cameras that each one asks for: as many as the others send, and no more than fit. They are the oldest ones, since
     /// WHEP cannot leave out one's own.
-    fn received(self) -> (usize, usize) {
+    fn asked(self) -> (usize, usize) {
         let others = self.participants - 1;
         let cameras = self.cameras.min(others).min(M_LINES);
         (others.min(M_LINES - cameras), cameras)
+    }
+
+    /// And of how many it receives anything.
+    fn received(self) -> (usize, usize) {
+        let (voices, cameras) = self.asked();
+        (voices.min(VOICES), cameras)
     }
 }
 
@@ -172,6 +180,7 @@ impl Site {
             ("JAMCAST__RTC__WORKERS", "1"),
             ("JAMCAST__RTC__MAX_PARTICIPANTS", "256"),
             ("JAMCAST__RTC__MAX_TRACKS", "128"),
+            ("JAMCAST__RTC__MAX_VOICES", "16"),
         ];
         let mut gateway = Gateway::start_with(program, folder, &settings).await?;
         gateway.take_api_token(program, folder).await?;
@@ -262,7 +271,7 @@ impl Crowd {
                 musicians.push(Musician { peer, sent, _playing: playing });
             }
             let token = site.gateway.token_for(&room, "Ears", "viewer").await?;
-            let (voices, cameras) = shape.received();
+            let (voices, cameras) = shape.asked();
             for _ in 0..shape.participants {
                 let mut peer = Peer::at(Arc::new(With(crowd.ears.clone())), &address, Picture::Vp8, &token).await?;
                 for (kind, count) in [(RtpCodecKind::Audio, voices), (RtpCodecKind::Video, cameras)] {
@@ -434,7 +443,8 @@ mod tests {
         let shape = Shape { rooms: 20, participants: 6, cameras: 6 };
         assert_eq!(shape.to_string().parse(), Ok(shape));
         assert_eq!(shape.received(), (5, 5));
-        assert_eq!(Shape { rooms: 1, participants: 50, cameras: 3 }.received(), (13, 3));
+        let full = Shape { rooms: 1, participants: 50, cameras: 3 };
+        assert_eq!((full.asked(), full.received()), ((49, 3), (16, 3)));
         for wrong in ["", "1x50", "0x6x6", "1x1x0", "1x4x5", "1x4x-1", "1x2x2x2"] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
         }

@@ -18,6 +18,10 @@ const MOST_LEVELS: usize = 16;
 pub(super) struct Loudness(Option<u8>);
 
 impl Loudness {
+    pub(super) const fn loudest(self) -> Option<u8> {
+        self.0
+    }
+
     pub(super) const fn note(&mut self, below_overload: u8) {
         self.0 = match self.0 {
             Some(loudest) if loudest <= below_overload => Some(loudest),
@@ -27,10 +31,11 @@ impl Loudness {
 }
 
 impl Room {
-    /// Who is to be told which levels, loudest first. Silence is told once, when it begins.
+    /// Who is to be told which levels, loudest first. Silence is told once, when it begins. The loudest get the places of the voices.
     ///
     /// What is held back has no level, and who is isolated has one for hosts only.
     pub fn levels(&mut self) -> Vec<(ParticipantId, Arc<[ProducerLevel]>)> {
+        self.choose_voices();
         let mut for_hosts = Vec::new();
         let mut for_all = Vec::new();
         for producer in &mut self.producers {

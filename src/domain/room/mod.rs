@@ -19,6 +19,7 @@ mod rungs;
 pub mod selector;
 mod source;
 pub mod transit;
+mod voices;
 mod vp9;
 pub mod window;
 pub mod words;
@@ -64,6 +65,8 @@ const RECODE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Limits {
     pub participants: usize,
     pub tracks_per_participant: usize,
+    /// Voices that go out to everybody.
+    pub voices: usize,
 }
 
 /// One room. What it decides comes out of [`Room::poll_notice`] and [`Room::poll_release`].

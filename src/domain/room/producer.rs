@@ -28,6 +28,7 @@ use crate::domain::room::red::Repeater;
 use crate::domain::room::selector::Layers;
 use crate::domain::room::selector::Part;
 use crate::domain::room::source::Source;
+use crate::domain::room::voices::Presence;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::words::ProducerInfo;
 use crate::domain::room::words::TapTrack;
@@ -65,6 +66,7 @@ pub struct Producer {
     /// Only hosts get it, and no tap.
     pub(super) isolated: bool,
     pub(super) loudness: Loudness,
+    pub(super) presence: Presence,
     pub(super) mid: String,
     pub(super) sources: Vec<Source>,
     /// What goes to the taps, while there are any.
@@ -126,6 +128,7 @@ impl Producer {
             muted: false,
             isolated: false,
             loudness: Loudness::default(),
+            presence: Presence::default(),
             mid,
             sources: Vec::new(),
             tap: None,
@@ -138,6 +141,11 @@ impl Producer {
     /// Whether nothing goes out to anybody, by its owner's wish or the host's.
     pub const fn is_held(&self) -> bool {
         self.info.paused || self.muted
+    }
+
+    /// Whether listeners go without it, because others are louder.
+    pub const fn rests(&self) -> bool {
+        self.presence.rests()
     }
 
     /// Whether taps get it.

@@ -162,7 +162,8 @@ impl Room {
     /// Bits of sound per second that go out to each receiving peer now.
     fn sound(&self, now: Instant) -> BTreeMap<u64, u64> {
         let mut sound = BTreeMap::new();
-        let audible = |producer: &&Producer| producer.info.kind == MediaKind::Audio && !producer.is_held();
+        let audible =
+            |producer: &&Producer| producer.info.kind == MediaKind::Audio && !producer.is_held() && !producer.rests();
         for producer in self.producers.iter().filter(audible) {
             let bits: u64 = producer.sources.iter().map(|source| source.meter.rate(now)).sum();
             for consumer in producer.consumers.iter().filter(|consumer| !consumer.is_held()) {

@@ -29,7 +29,7 @@ const VP8: Encoding = Encoding { codec: Codec::Vp8, payload_type: 96 };
 const OUTLET: Outlet = Outlet { peer: 1, lane: 0 };
 
 fn room() -> Room {
-    Room::new(Limits { participants: 3, tracks_per_participant: 2 }, 0)
+    Room::new(Limits { participants: 3, tracks_per_participant: 2, voices: 16 }, 0)
 }
 
 fn user(name: &str) -> UserId {
@@ -111,7 +111,7 @@ fn limits_hold_and_coming_back_is_not_coming_twice() {
 
 #[test]
 fn an_audience_never_locks_the_band_out() {
-    let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2 }, 0);
+    let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2, voices: 16 }, 0);
     let mut viewers = 0;
     let full = loop {
         let viewer = Newcomer {

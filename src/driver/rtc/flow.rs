@@ -284,7 +284,8 @@ impl Host {
         // Consumers that switched layers together share the payload rewritten for them.
         let mut shifted = (Shift::default(), media.payload().clone());
         let mut twice = Twice::default();
-        for consumer in &mut producer.consumers {
+        let listeners = if producer.rests() { &mut [] } else { &mut producer.consumers[..] };
+        for consumer in listeners {
             let outlet = consumer.outlet;
             let Some(line) = self.lines.get_mut(&outlet.peer).filter(|line| line.peer.is_open(outlet.lane)) else {
                 continue;

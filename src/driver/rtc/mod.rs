@@ -81,6 +81,8 @@ pub struct Config {
     pub max_participants: usize,
     /// Most tracks a participant may send.
     pub max_tracks: usize,
+    /// Voices of a room that go out to everybody; where more play, the loudest.
+    pub max_voices: usize,
 }
 
 impl Default for Config {
@@ -96,13 +98,18 @@ impl Default for Config {
             ice_lite: false,
             max_participants: 64,
             max_tracks: 8,
+            max_voices: 16,
         }
     }
 }
 
 impl Config {
     fn limits(&self) -> Limits {
-        Limits { participants: self.max_participants, tracks_per_participant: self.max_tracks }
+        Limits {
+            participants: self.max_participants,
+            tracks_per_participant: self.max_tracks,
+            voices: self.max_voices.max(1),
+        }
     }
 
     fn worker_count(&self) -> usize {

@@ -138,7 +138,7 @@ fn enter(room: &mut Room, name: &str, role: RoomRole) -> ParticipantId {
 }
 
 fn room() -> Room {
-    Room::new(Limits { participants: 64, tracks_per_participant: 2 }, 0)
+    Room::new(Limits { participants: 64, tracks_per_participant: 2, voices: 16 }, 0)
 }
 
 fn told(room: &mut Room, to: ParticipantId) -> Option<Arc<[Path]>> {

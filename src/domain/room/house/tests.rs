@@ -41,7 +41,7 @@ fn enter(room: &mut Room, name: &str, role: RoomRole) -> ParticipantId {
 
 /// Everybody but Anna consumes her microphone, each at the lane of their number.
 fn band() -> Band {
-    let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2 }, 0);
+    let mut room = Room::new(Limits { participants: 8, tracks_per_participant: 2, voices: 16 }, 0);
     let host = enter(&mut room, "Hilda", RoomRole::Host);
     let anna = enter(&mut room, "Anna", RoomRole::Musician);
     let ben = enter(&mut room, "Ben", RoomRole::Musician);

@@ -31,7 +31,7 @@ struct Jam {
 
 impl Jam {
     fn new(listeners: u64) -> Self {
-        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2 }, 0);
+        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2, voices: 16 }, 0);
         let enter = |room: &mut Room| {
             let participant = ParticipantId::generate();
             let user = format!("user-{participant}").parse().expect("a user");

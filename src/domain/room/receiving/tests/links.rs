@@ -74,7 +74,7 @@ struct Heard {
 
 impl Evening {
     fn new(link: Link) -> Self {
-        let mut room = Room::new(Limits { participants: 4, tracks_per_participant: 2 }, 0);
+        let mut room = Room::new(Limits { participants: 4, tracks_per_participant: 2, voices: 16 }, 0);
         let enter = |room: &mut Room| {
             let participant = ParticipantId::generate();
             let user = format!("user-{participant}").parse().expect("a user");

@@ -43,7 +43,7 @@ struct Stage {
 
 impl Stage {
     fn new(key_mode: bool, listeners: u64) -> Self {
-        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2 }, 0);
+        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2, voices: 16 }, 0);
         let enter = |room: &mut Room| {
             let participant = ParticipantId::generate();
             let user = format!("user-{participant}").parse().expect("a user");
