@@ -31,6 +31,7 @@ use crate::domain::room::source::Source;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::words::ProducerInfo;
 use crate::domain::room::words::TapTrack;
+use crate::domain::room::words::TrackSource;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::TrackId;
@@ -138,6 +139,11 @@ impl Producer {
     /// Whether nothing goes out to anybody, by its owner's wish or the host's.
     pub const fn is_held(&self) -> bool {
         self.info.paused || self.muted
+    }
+
+    /// Whether it is the room's own broadcast.
+    pub(super) fn is_programme(&self) -> bool {
+        self.info.source == TrackSource::Programme
     }
 
     /// Whether taps get it.
@@ -287,6 +293,10 @@ impl Producer {
 
     /// Somebody needs a keyframe of what comes from `ssrc`, or of whatever comes.
     pub(super) fn plead(&mut self, now: Instant, ssrc: Option<u32>) -> (Plea, Option<KeyframeRequest>) {
+        if self.is_programme() {
+            // Its keyframes come by the clock: one more would cost all destinations what it is made of.
+            return (Plea::Coalesced, None);
+        }
         let participant = self.info.participant;
         let is_video = self.encoding.codec != Codec::Opus;
         let found = self.sources.iter_mut().find(|source| ssrc.is_none_or(|ssrc| source.ssrc == ssrc));
