@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -36,6 +37,7 @@ use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::id::TrackId;
+use crate::model::media::EncodedFrame;
 use crate::proto::mixer::TappedPacket;
 
 /// Commands waiting at one worker. A worker drains hundreds per millisecond, so a full queue means it is wedged; then callers get
@@ -180,10 +182,23 @@ pub enum Request {
         track: TrackId,
         tile: Size,
     },
+    /// A frame of the room's broadcast, for the hosts who watch it. One that is lost on the way is lost to them.
+    Screen {
+        frame: ProgrammeFrame,
+    },
+    /// The broadcast is over.
+    EndScreening,
     /// A tap's plea for a keyframe; coalesced like everybody's.
     Keyframe {
         track: TrackId,
     },
+}
+
+/// A frame of a programme as it goes out to those who watch it in the room.
+#[derive(Clone, Debug)]
+pub enum ProgrammeFrame {
+    /// H.264, with the configuration that it is to be decoded by.
+    Picture { frame: EncodedFrame, avc: Bytes },
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, RoomError>>;

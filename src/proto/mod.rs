@@ -2,6 +2,7 @@
 
 pub mod amf;
 pub mod av1;
+pub mod avc;
 pub mod canvas;
 pub mod flv;
 pub mod hls;

@@ -323,6 +323,37 @@ describe("hearing and seeing", () => {
     expect(room.view.participants).toEqual([]);
   });
 
+  it("gets the programme while it is watched, and only then", async () => {
+    const room = makeRoom();
+    const programme = { ...picture, id: "prd_9", participant: "par_nobody", source: "programme" as const };
+    const socket = await enter(room, { producers: [programme] });
+    socket.answers.set("close", () => ({}));
+    socket.push({ method: "offer", data: { offer_id: 1, sdp: "1:video" } });
+    await settle();
+    expect(socket.asked("consume")).toEqual([]);
+    room.watchProgramme(true);
+    await settle();
+    expect(socket.asked("consume")).toEqual([{ producer_id: "prd_9" }]);
+    expect(room.view.programme).not.toBeNull();
+    expect(room.view.participants).toEqual([]);
+    // Who changes their mind while it is asked for has it closed once it is there.
+    room.watchProgramme(false);
+    expect(room.view.programme).toBeNull();
+    room.watchProgramme(true);
+    room.watchProgramme(false);
+    await settle();
+    expect(socket.asked("close")).toEqual([{ consumer_id: "con_prd_9" }, { consumer_id: "con_prd_9" }]);
+    expect(room.view.programme).toBeNull();
+    // The next broadcast is another.
+    room.watchProgramme(true);
+    await settle();
+    socket.push({ method: "producer_removed", data: { producer_id: "prd_9" } });
+    expect(room.view.programme).toBeNull();
+    socket.push({ method: "producer_added", data: { producer: { ...programme, id: "prd_10" } } });
+    await settle();
+    expect(socket.asked("consume").at(-1)).toEqual({ producer_id: "prd_10" });
+  });
+
   it("never consumes itself", async () => {
     const room = makeRoom();
     const socket = await enter(room);

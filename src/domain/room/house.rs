@@ -146,12 +146,14 @@ impl Room {
         }
         heir.role = RoomRole::Host;
         self.decided(to);
+        self.show_programme_to(to);
         // An admin stays one: it gives the role, but does not have it to lose.
         let giver = self.participants.iter_mut().find(|p| Some(p.id) == by && rank == RoomRole::Host);
         if let Some(giver) = giver {
             giver.role = RoomRole::Musician;
             let giver = giver.id;
             self.decided(giver);
+            self.hide_programme_from(giver);
         }
         // Who hears the isolated depends on who is host.
         let isolated: Vec<_> = self.participants.iter().filter(|p| p.isolated).map(|p| p.id).collect();

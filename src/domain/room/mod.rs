@@ -13,6 +13,7 @@ mod level;
 mod meter;
 pub mod picture;
 pub mod producer;
+pub mod programme;
 mod receiving;
 pub mod red;
 mod rungs;
@@ -38,6 +39,7 @@ use crate::domain::room::producer::Consumer;
 use crate::domain::room::producer::Encoding;
 use crate::domain::room::producer::Outlet;
 use crate::domain::room::producer::Producer;
+use crate::domain::room::programme::Screening;
 use crate::domain::room::words::Joined;
 use crate::domain::room::words::Newcomer;
 use crate::domain::room::words::Notice;
@@ -86,6 +88,7 @@ pub struct Room {
     /// Of the peers that get video.
     downlinks: BTreeMap<u64, Downlink>,
     is_tapped: bool,
+    screening: Option<Screening>,
 }
 
 /// An outlet whose consumer is gone, with the forwarder that goes on in it.
@@ -120,6 +123,7 @@ impl Room {
             delays: Delays::default(),
             downlinks: BTreeMap::new(),
             is_tapped: false,
+            screening: None,
         }
     }
 
@@ -153,7 +157,9 @@ impl Room {
     /// [`RoomError::NotJoined`].
     pub fn look_around(&self, participant: ParticipantId) -> Result<Joined, RoomError> {
         let others = self.participants.iter().filter(|other| other.id != participant);
-        let producers = self.producers.iter().filter(|p| p.info.participant != participant);
+        let is_host = self.is_host(participant);
+        let is_seen = |p: &&Producer| p.info.participant != participant && (is_host || !p.is_programme());
+        let producers = self.producers.iter().filter(is_seen);
         Ok(Joined {
             you: self.participant(participant).ok_or(RoomError::NotJoined)?.clone(),
             participants: others.cloned().collect(),
@@ -287,11 +293,12 @@ impl Room {
     /// What a consumer of this producer has to be able to receive, and whose it is.
     ///
     /// # Errors
-    /// [`RoomError::UnknownProducer`], also for one's own.
+    /// [`RoomError::UnknownProducer`], also for one's own, and of the programme for all but hosts.
     pub fn consumable(&self, participant: ParticipantId, id: ProducerId) -> Result<(Codec, ParticipantId), RoomError> {
         self.producers
             .iter()
             .find(|p| p.info.id == id && p.info.participant != participant)
+            .filter(|p| !p.is_programme() || self.is_host(participant))
             .map(|p| (p.encoding.codec, p.info.participant))
             .ok_or(RoomError::UnknownProducer)
     }
@@ -317,6 +324,9 @@ impl Room {
         let is_host = self.is_host(consumer.participant);
         let producer = self.producers.iter_mut().find(|p| p.info.id == id).ok_or(RoomError::UnknownProducer)?;
         consumer.withheld = producer.isolated && !is_host;
+        if producer.is_programme() {
+            consumer.priority = programme::PRIORITY;
+        }
         producer.add(consumer);
         Ok(())
     }
@@ -431,7 +441,8 @@ impl Room {
     /// Requests to send now: for consumers that wait at an outlet for which `is_open` holds, and those deferred or lost.
     pub fn keyframes_due(&mut self, now: Instant, is_open: impl Fn(Outlet) -> bool) -> Vec<KeyframeRequest> {
         let mut due = Vec::new();
-        for producer in self.producers.iter_mut().filter(|p| p.info.kind == MediaKind::Video && !p.is_held()) {
+        let is_asked = |p: &&mut Producer| p.info.kind == MediaKind::Video && !p.is_held() && !p.is_programme();
+        for producer in self.producers.iter_mut().filter(is_asked) {
             due.extend(producer.requests_due(now, &is_open));
         }
         due
@@ -498,7 +509,8 @@ impl Room {
 
     fn available_to(&self, participant: ParticipantId) -> impl Iterator<Item = &Producer> {
         let is_host = self.is_host(participant);
-        self.producers.iter().filter(move |p| p.info.participant != participant && (is_host || !p.isolated))
+        let all = self.producers.iter().filter(|p| !p.is_programme());
+        all.filter(move |p| p.info.participant != participant && (is_host || !p.isolated))
     }
 
     fn own_consumer(&mut self, participant: ParticipantId, id: ConsumerId) -> Result<&mut Consumer, RoomError> {
@@ -515,6 +527,9 @@ impl Room {
         for consumer in producer.consumers {
             self.notices.push_back((consumer.participant, Notice::ConsumerClosed(consumer.id)));
             self.released.push_back(consumer.release(producer.encoding.codec));
+        }
+        if producer.info.source == TrackSource::Programme {
+            return self.tell_hosts(&Notice::ProducerRemoved(id));
         }
         self.tell_others(producer.info.participant, &Notice::ProducerRemoved(id));
         self.roster_changed = true;

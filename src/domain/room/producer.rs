@@ -32,6 +32,7 @@ use crate::domain::room::voices::Presence;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::words::ProducerInfo;
 use crate::domain::room::words::TapTrack;
+use crate::domain::room::words::TrackSource;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::TrackId;
@@ -146,6 +147,11 @@ impl Producer {
     /// Whether listeners go without it, because others are louder.
     pub const fn rests(&self) -> bool {
         self.presence.rests()
+    }
+
+    /// Whether it is the room's own broadcast.
+    pub(super) fn is_programme(&self) -> bool {
+        self.info.source == TrackSource::Programme
     }
 
     /// Whether taps get it.
@@ -295,6 +301,10 @@ impl Producer {
 
     /// Somebody needs a keyframe of what comes from `ssrc`, or of whatever comes.
     pub(super) fn plead(&mut self, now: Instant, ssrc: Option<u32>) -> (Plea, Option<KeyframeRequest>) {
+        if self.is_programme() {
+            // Its keyframes come by the clock: one more would cost all destinations what it is made of.
+            return (Plea::Coalesced, None);
+        }
         let participant = self.info.participant;
         let is_video = self.encoding.codec != Codec::Opus;
         let found = self.sources.iter_mut().find(|source| ssrc.is_none_or(|ssrc| source.ssrc == ssrc));

@@ -110,6 +110,8 @@ pub enum TrackSource {
     Microphone,
     Camera,
     Screen,
+    /// The room's broadcast, which comes from no participant.
+    Programme,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

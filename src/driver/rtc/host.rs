@@ -18,6 +18,7 @@ use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::media::Media;
 use crate::driver::rtc::peer::Heard;
+use crate::driver::rtc::programme::Packetiser;
 use crate::driver::rtc::seat::Line;
 use crate::driver::rtc::seat::Seat;
 use crate::live::rooms::Change;
@@ -72,6 +73,7 @@ pub(super) struct Hosted {
     pub(super) room: Room,
     pub(super) seats: HashMap<ParticipantId, Seat>,
     pub(super) taps: Vec<TapEnd>,
+    pub(super) packetiser: Packetiser,
 }
 
 /// Our end of a tap.
@@ -183,6 +185,8 @@ impl Host {
             Request::Delays { reply } => {
                 let _gone = reply.send(Ok(self.delay_table(room)));
             }
+            Request::Screen { frame } => self.screen(now, room, &frame),
+            Request::EndScreening => self.room(room).end_screening(),
             Request::SetTapTile { track, tile } => self.room(room).set_tap_tile(track, tile),
             Request::Keyframe { track } => {
                 let plea = self.room(room).plead_for_track(now, track);
@@ -212,7 +216,8 @@ impl Host {
         }
         let key = self.take_key();
         let room = Room::new(self.config.limits(), self.next_track);
-        self.rooms.insert(key, Hosted { name: name.clone(), room, seats: HashMap::new(), taps: Vec::new() });
+        let (seats, taps, packetiser) = (HashMap::new(), Vec::new(), Packetiser::default());
+        self.rooms.insert(key, Hosted { name: name.clone(), room, seats, taps, packetiser });
         self.names.insert(name.clone(), key);
         key
     }
@@ -229,6 +234,7 @@ impl Host {
             self.send_trains(now, room);
             self.request_keyframes_due(now, room);
             self.close_expired(now, room);
+            self.room(room).end_stale_screening(now);
             if hints {
                 self.tell_levels(room);
             }
@@ -298,6 +304,8 @@ fn refuse(request: Request) {
         Request::Leave { .. }
         | Request::Keyframe { .. }
         | Request::SetTapTile { .. }
+        | Request::Screen { .. }
+        | Request::EndScreening
         | Request::Join { .. }
         | Request::Tap { .. } => true,
         Request::Publish { reply, .. } | Request::Subscribe { reply, .. } => reply.send(Err(error)).is_ok(),

@@ -19,6 +19,7 @@ mod path;
 mod peer;
 mod pleas;
 mod presence;
+mod programme;
 mod repetition;
 mod sdp;
 mod seat;

@@ -8,7 +8,10 @@ use std::net::UdpSocket;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::Bytes;
 use bytes::BytesMut;
+use rtc::rtp::codec::h264::H264Packet;
+use rtc::rtp::packetizer::Depacketizer;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +24,7 @@ use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::tcp::streams::Streams;
 use crate::driver::rtc::worker::Worker;
@@ -28,6 +32,7 @@ use crate::live::rooms::Command;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
 use crate::live::rooms::Newcomer;
+use crate::live::rooms::ProgrammeFrame;
 use crate::live::rooms::Reply;
 use crate::live::rooms::Request;
 use crate::live::rooms::RoomError;
@@ -38,6 +43,8 @@ use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::media::Codec;
+use crate::model::media::EncodedFrame;
+use crate::model::media::MediaKind;
 use crate::model::role::RoomRole;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -61,6 +68,7 @@ struct Client {
     address: SocketAddr,
     peer: Peer,
     events: mpsc::Receiver<Event>,
+    heard: Vec<Heard>,
 }
 
 const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
@@ -77,14 +85,13 @@ impl Stage {
 
     /// A participant who sends sound, and is connected after a while; the number it has here.
     fn enter(&mut self, room: &str) -> usize {
+        self.enter_as(room, RoomRole::Musician)
+    }
+
+    fn enter_as(&mut self, room: &str, role: RoomRole) -> usize {
         let room: RoomId = room.parse().expect("a slug");
         let participant = ParticipantId::generate();
-        let newcomer = Newcomer {
-            participant,
-            user: "anna".parse().expect("a user"),
-            name: "Anna".to_owned(),
-            role: RoomRole::Musician,
-        };
+        let newcomer = Newcomer { participant, user: "anna".parse().expect("a user"), name: "Anna".to_owned(), role };
         let (sender, events) = mpsc::channel(64);
         let joined: Result<Joined, _> =
             self.ask(&room, |reply| Request::Join { newcomer, events: sender, reply }).expect("answered at once");
@@ -93,8 +100,33 @@ impl Stage {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut peer = Peer::new(self.now, &engine(address), Transport::Recv).expect("a peer");
         peer.open_lane(Codec::Opus, "stream").expect("a lane");
-        self.clients.push(Client { room, participant, address, peer, events });
+        self.clients.push(Client { room, participant, address, peer, events, heard: Vec::new() });
         self.clients.len() - 1
+    }
+
+    /// Has a client consume a producer on a second connection, which is a client of its own here.
+    fn consume(&mut self, client: usize, producer: ProducerId) -> usize {
+        let Client { participant, room, .. } = &self.clients[client];
+        let (participant, room) = (*participant, room.clone());
+        let consumed = self.ask(&room, |reply| Request::Consume { participant, producer, reply });
+        consumed.expect("answered at once").expect("a consumer");
+        let mut told = self.told(client).into_iter();
+        let offer = told
+            .find_map(|event| if let Event::Offer { offer_id, sdp } = event { Some((offer_id, sdp)) } else { None });
+        let (offer_id, offer) = offer.expect("an offer");
+        let address = SocketAddr::from(([127, 0, 0, 1], 2000 + u16::try_from(self.clients.len()).expect("few")));
+        let mut peer = Peer::new(self.now, &engine(address), Transport::Send).expect("a peer");
+        let answer = peer.answer(self.now, &offer, |_| None).expect("an answer");
+        let (_, events) = mpsc::channel(1);
+        self.clients.push(Client { room: room.clone(), participant, address, peer, events, heard: Vec::new() });
+        let taken = self.ask(&room, |reply| Request::Answer { participant, offer_id, answer, reply });
+        taken.expect("answered at once").expect("acceptable");
+        self.clients.len() - 1
+    }
+
+    fn tell(&mut self, room: &str, request: Request) {
+        let (now, command) = (self.now, Command { room: room.parse().expect("a slug"), request });
+        self.host.contained(now, |host| host.handle(now, command));
     }
 
     fn publish(&mut self, client: usize, restart_ice: bool) {
@@ -123,7 +155,7 @@ impl Stage {
                 if client.peer.poll_timeout().is_some_and(|at| at <= now) {
                     client.peer.handle_timeout(now);
                 }
-                client.peer.poll(now, &mut Vec::new());
+                client.peer.poll(now, &mut client.heard);
                 while let Some((_, datagram)) = client.peer.poll_transmit() {
                     if !self.silent {
                         self.host
@@ -315,6 +347,71 @@ fn who_sends_without_trouble_loses_only_the_transport_that_did_not_connect() {
     assert!(stage.told(ben).contains(&Event::TransportFailed(Transport::Recv)));
     let again = stage.ask(&room, |reply| Request::Consume { participant, producer, reply });
     assert!(again.expect("answered").is_ok(), "he may change his mind");
+}
+
+/// Of x264 at 1280x720: the configuration, and where in it the parameter sets are.
+const AVC: &[u8] = b"\x01\x64\0\x1f\xff\xe1\0\x1d\x67\x64\0\x1f\xac\xb4\x02\x80\x2d\xd8\x0b\x50\x10\x10\x14\0\0\x03\0\x04\0\0\x03\0\xf2\x3c\x60\xca\x80\x01\0\x04\x68\xef\x3c\xb0";
+
+/// Picture `n` of a programme with one each step and a keyframe each ten, and what a decoder is to get of it.
+fn picture(n: u64) -> (ProgrammeFrame, Vec<u8>) {
+    let key = n.is_multiple_of(10);
+    let (kind_of_unit, length) = if key { (0x65, 9_000) } else { (0x41, 700) };
+    let unit: Vec<u8> = std::iter::once(kind_of_unit).chain((1..length).map(|i| (i * 7 + n) as u8 | 1)).collect();
+    let pts_us = n * 20_000;
+    let data = Bytes::from([&(unit.len() as u32).to_be_bytes(), &unit[..]].concat());
+    let frame = EncodedFrame { kind: MediaKind::Video, pts_us, dts_us: pts_us, key, data };
+    let sets: &[&[u8]] = if key { &[&AVC[8..37], &AVC[40..]] } else { &[] };
+    let units = sets.iter().copied().chain([&unit[..]]);
+    let decoded = units.flat_map(|unit| [&[0, 0, 0, 1], unit].concat()).collect();
+    (ProgrammeFrame::Picture { frame, avc: Bytes::from_static(AVC) }, decoded)
+}
+
+#[test]
+fn a_host_watches_the_programme_picture_by_picture_and_within_a_second() {
+    let mut stage = Stage::new();
+    let (anna, ben) = (stage.enter_as("jam", RoomRole::Host), stage.enter("jam"));
+    stage.publish(anna, false);
+    stage.run(SECOND);
+    stage.told(anna);
+    stage.told(ben);
+    stage.tell("jam", Request::Screen { frame: picture(0).0 });
+    let told = stage.told(anna);
+    let [Event::ProducerAdded(programme)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(programme.source, TrackSource::Programme);
+    let viewer = stage.consume(anna, programme.id);
+    let mut shown = None;
+    for n in 1..100 {
+        stage.tell("jam", Request::Screen { frame: picture(n).0 });
+        stage.run(STEP);
+        let is_there = stage.clients[viewer].heard.iter().any(|heard| matches!(heard, Heard::Media(_)));
+        shown = shown.or(is_there.then_some(n));
+    }
+    stage.run(STEP);
+    let shown = shown.expect("a picture");
+    assert!(shown < 50, "{shown} pictures of 20 ms passed before the first");
+    // It begins with a keyframe, and from there on every picture comes whole, in order and with its time.
+    let (mut depacketiser, mut pictures, mut decoded) = (H264Packet::default(), Vec::new(), Vec::new());
+    for heard in &stage.clients[viewer].heard {
+        let Heard::Media(media) = heard else { continue };
+        decoded.extend(depacketiser.depacketize(media.payload()).expect("H.264"));
+        if media.marker() {
+            pictures.push((media.timestamp(), std::mem::take(&mut decoded)));
+        }
+    }
+    let first = (0..100).find(|n| picture(*n).1 == pictures[0].1).expect("one of them");
+    assert!(first.is_multiple_of(10) && first <= shown, "{first} was the first");
+    let expected: Vec<Vec<u8>> = (first..100).map(|n| picture(n).1).collect();
+    assert_eq!(
+        pictures.iter().map(|(_, picture)| picture.len()).collect::<Vec<_>>(),
+        expected.iter().map(Vec::len).collect::<Vec<_>>()
+    );
+    assert!(pictures.iter().map(|(_, picture)| picture).eq(&expected));
+    assert!(pictures.windows(2).all(|pair| pair[1].0.wrapping_sub(pair[0].0) == 1800), "20 ms of 90 kHz");
+    assert_eq!(stage.told(ben), [], "a musician hears nothing of it");
+
+    stage.tell("jam", Request::EndScreening);
+    let told = stage.told(anna);
+    assert!(told.contains(&Event::ProducerRemoved(programme.id)), "{told:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod reach;
 mod recording;
 mod room;
 mod scene;
+mod screening;
 mod steering;
 mod tapping;
 mod timeline;
@@ -68,6 +69,7 @@ use crate::live::stream::reach::Order;
 use crate::live::stream::reach::Reach;
 use crate::live::stream::recording::Files;
 use crate::live::stream::scene::Composer;
+use crate::live::stream::screening::Screening;
 use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
@@ -165,6 +167,7 @@ pub struct Stream {
     unfit_frames: u64,
     fanout: Fanout,
     hls: Option<Stocker>,
+    screening: Screening,
     keyframe_wanted: Arc<Notify>,
     /// Set while a wish for a keyframe waits for its turn.
     keyframe_wish: bool,
@@ -244,6 +247,7 @@ impl Stream {
             roster: Roster::default(),
             composer: Composer::default(),
             reports: SenderReports::new(),
+            screening: Screening::default(),
             hls: row.hls.then(|| ports.shelves.open(row.id, &row.programme)),
             child: Child::None,
             generation: 0,
@@ -283,6 +287,7 @@ impl Stream {
             Err(_) => self.bury(),
         };
         info!(state = ?last.state, reason = last.reason, "stream is over");
+        self.end_screening();
         if let Some(hls) = self.hls.take() {
             self.reach.tracker.spawn(self.shutdown.clone().run_until_cancelled_owned(hls.finish()));
         }
@@ -501,6 +506,7 @@ impl Stream {
                 if let Some(hls) = &mut self.hls {
                     hls.set_config(&config);
                 }
+                self.screening.set_config(&config);
                 self.fanout.set_config(config);
             }
             ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
@@ -522,6 +528,7 @@ impl Stream {
         }
         self.meter.count(frame);
         self.fanout.push(frame);
+        self.screen(frame);
         if let Some(hls) = &mut self.hls {
             self.keyframe_wish |= hls.take(frame, now_ms());
         }

@@ -194,7 +194,8 @@ pub(super) fn musicians(roster: &Roster) -> u32 {
 fn seat_kind(source: TrackSource) -> SeatKind {
     match source {
         TrackSource::Microphone | TrackSource::Camera => SeatKind::Person,
-        TrackSource::Screen => SeatKind::Screen,
+        // No tap ever has the programme.
+        TrackSource::Screen | TrackSource::Programme => SeatKind::Screen,
     }
 }
 

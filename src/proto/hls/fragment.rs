@@ -5,13 +5,11 @@ use std::num::NonZeroU32;
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
-use shiguredo_mp4::Decode;
 use shiguredo_mp4::Encode;
 use shiguredo_mp4::SampleFlags;
 use shiguredo_mp4::TrackKind;
 use shiguredo_mp4::bitstream::aac;
 use shiguredo_mp4::bitstream::h264;
-use shiguredo_mp4::boxes::AvccBox;
 use shiguredo_mp4::boxes::MfhdBox;
 use shiguredo_mp4::boxes::MoofBox;
 use shiguredo_mp4::boxes::SampleEntry;
@@ -25,6 +23,7 @@ use shiguredo_mp4::mux::Sample;
 
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
+use crate::proto::avc;
 
 /// Ticks a second of the picture's track, as RTP has them.
 const VIDEO_RATE: u32 = 90_000;
@@ -195,11 +194,7 @@ const fn ticks(micros: u64, rate: u32) -> u64 {
 }
 
 fn video_entry(record: &[u8]) -> Result<SampleEntry, shiguredo_mp4::Error> {
-    let mut boxed = BytesMut::with_capacity(8 + record.len());
-    boxed.put_u32(u32::try_from(8 + record.len()).unwrap_or(u32::MAX));
-    boxed.put_slice(b"avcC");
-    boxed.put_slice(record);
-    let (record, _) = AvccBox::decode(&boxed)?;
+    let record = avc::configuration(record)?;
     let length_size = h264::LengthSize::from_length_size_minus_one(record.length_size_minus_one.get())?;
     let config = h264::H264SampleEntryConfig { length_size };
     Ok(SampleEntry::Avc1(h264::build_avc1_box(&record.sps_list, &record.pps_list, &config)?))

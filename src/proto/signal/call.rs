@@ -178,6 +178,9 @@ impl Ask {
             }
             "produce" => {
                 let Produce { mid, source } = fields(data)?;
+                if source == Source::Programme {
+                    return Err(Failure::new("bad_data", "data: the programme is produced by the gateway alone"));
+                }
                 Self::Produce { mid, source }
             }
             "consume" => {

@@ -52,6 +52,8 @@ pub enum Source {
     Microphone,
     Camera,
     Screen,
+    /// The room's broadcast, for its hosts. Nobody can produce it.
+    Programme,
 }
 
 /// Exactly one track: one that is sent, or one that is received.

@@ -151,6 +151,7 @@ async fn ask_room(seat: &Seat, ask: Ask) -> Result<Answer, RoomError> {
                 Source::Microphone => TrackSource::Microphone,
                 Source::Camera => TrackSource::Camera,
                 Source::Screen => TrackSource::Screen,
+                Source::Programme => TrackSource::Programme,
             };
             let producer_id =
                 seat.ask(|participant, reply| Request::Produce { participant, mid, source, reply }).await?;
@@ -264,6 +265,7 @@ const fn source(source: TrackSource) -> Source {
         TrackSource::Microphone => Source::Microphone,
         TrackSource::Camera => Source::Camera,
         TrackSource::Screen => Source::Screen,
+        TrackSource::Programme => Source::Programme,
     }
 }
 

@@ -23,7 +23,8 @@ export interface ProducerInfo {
   id: string;
   participant: string;
   kind: MediaKind;
-  source: TrackSource;
+  /** The programme is the room's own broadcast, of no participant; only hosts hear of it. */
+  source: TrackSource | "programme";
   paused: boolean;
 }
 

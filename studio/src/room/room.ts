@@ -27,6 +27,8 @@ export interface RoomView {
   /** Everybody else. */
   participants: Participant[];
   state: RoomState;
+  /** The picture of the room's broadcast, while we watch it. */
+  programme: MediaStream | null;
   links: Links;
 }
 
@@ -78,6 +80,7 @@ export class Room {
   private readonly tables = new Set<(paths: readonly Path[]) => void>();
   private readonly troubles = new Set<(message: string) => void>();
   private visit: Visit | null = null;
+  private watchesProgramme = false;
   private phase: Phase = { name: "outside" };
   private identity: Pick<RoomView, "room" | "self"> = { room: null, self: null };
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -99,6 +102,7 @@ export class Room {
       ...this.identity,
       participants: this.visit?.participants() ?? [],
       state: this.visit?.state ?? OPEN,
+      programme: this.visit?.programme() ?? null,
       links: this.visit?.links ?? NO_LINKS,
     };
   }
@@ -181,6 +185,12 @@ export class Room {
     this.visit?.tellTile(producer);
   }
 
+  /** Whether a host gets the room's broadcast, also after a reconnect. */
+  watchProgramme(wanted: boolean): void {
+    this.watchesProgramme = wanted;
+    this.visit?.watchProgramme(wanted);
+  }
+
   async leave(): Promise<void> {
     clearTimeout(this.retryTimer);
     const visit = this.visit;
@@ -247,6 +257,7 @@ export class Room {
       removed: (reason) => this.ifCurrent(visit, () => this.end({ name: "removed", reason })),
       trouble: (message) => this.ifCurrent(visit, () => this.troubles.forEach((listener) => listener(message))),
     }, this.tiles);
+    visit.watchProgramme(this.watchesProgramme);
     return visit;
   }
 

@@ -69,6 +69,7 @@ export class Visit {
   /** Consumer by producer. */
   private readonly consumers = new Map<string, string>();
   private readonly tiles: ReadonlyMap<string, Tile>;
+  private watchesProgramme = false;
   /** Pushes that came before the answer to `join`. */
   private early: Push[] = [];
 
@@ -132,6 +133,22 @@ export class Visit {
     if (this.over || consumer === undefined || tile === undefined) return;
     // A consumer that goes meanwhile needs no size, and without one it comes in the largest.
     this.signalling.request("set_tile", { consumer_id: consumer, ...tile }).catch(() => undefined);
+  }
+
+  /** Whether we get the room's broadcast, as far as there is one and we are host. */
+  watchProgramme(wanted: boolean): void {
+    this.watchesProgramme = wanted;
+    for (const { id } of this.programmes()) {
+      const consumer = this.consumers.get(id);
+      if (wanted && consumer === undefined) this.consume(id);
+      else if (!wanted && consumer !== undefined) this.closeConsumer(consumer);
+    }
+  }
+
+  /** The picture of the room's broadcast, while we watch it and it is there. */
+  programme(): MediaStream | null {
+    const picture = this.programmes().find(({ kind }) => kind === "video");
+    return picture === undefined ? null : this.streamOf(picture.id);
   }
 
   async leave(): Promise<void> {
@@ -310,19 +327,36 @@ export class Visit {
     this.producers.set(producer.id, producer);
     // Who comes back consumes it already.
     if (this.consumers.has(producer.id)) return;
+    if (producer.source !== "programme" || this.watchesProgramme) this.consume(producer.id);
+  }
+
+  private consume(producer: string): void {
     this.signalling
-      .request("consume", { producer_id: producer.id })
+      .request("consume", { producer_id: producer })
       .then(({ consumer }) => {
-        if (!this.producers.has(producer.id)) return;
-        this.consumers.set(producer.id, consumer.id);
+        const known = this.producers.get(producer);
+        if (known === undefined) return;
+        this.consumers.set(producer, consumer.id);
         this.recv?.add(consumer);
-        this.tellTile(producer.id);
+        this.tellTile(producer);
+        // Whoever changes their mind twice in a moment has asked for it twice.
+        if (known.source === "programme" && !this.watchesProgramme) this.closeConsumer(consumer.id);
         this.events.changed();
       })
       .catch((error: unknown) => {
         // A producer may go while we ask for it; then it is in nobody's list any more.
-        if (this.producers.has(producer.id)) this.report(error);
+        if (this.producers.has(producer)) this.report(error);
       });
+  }
+
+  private closeConsumer(consumer: string): void {
+    this.dropConsumer(consumer);
+    this.signalling.request("close", { consumer_id: consumer }).catch(() => undefined);
+    this.events.changed();
+  }
+
+  private programmes(): ProducerInfo[] {
+    return [...this.producers.values()].filter(({ source }) => source === "programme");
   }
 
   private forget(producer: string): void {

@@ -92,6 +92,11 @@ export class Studio {
     this.room.setTile(producer, size);
   }
 
+  /** Whether we get the broadcast of this room as viewers see it. */
+  watchProgramme(wanted: boolean): void {
+    this.room.watchProgramme(wanted);
+  }
+
   async leave(): Promise<void> {
     this.leaveQuietly();
     this.inputs.close();

@@ -6,6 +6,7 @@ import { useState } from "preact/hooks";
 import type { DestinationSnapshot, DestinationState, StreamSnapshot, Tier } from "../api/types";
 import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
+import type { Studio } from "../state/studio";
 import { CanvasSection } from "./canvas";
 import { Destinations } from "./destinations";
 import { Dialog } from "./dialog";
@@ -14,11 +15,12 @@ import { Close, Warning } from "./icons";
 import { LayoutPicker } from "./layout-picker";
 import { Mixer } from "./mixer";
 import { useElapsed } from "./on-air";
+import { Preview } from "./preview";
 import { ReachChange } from "./reach-change";
 import { Recordings } from "./recordings";
 import { WatchLink } from "./watch-link";
 
-export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; onClose(): void }): JSX.Element {
+export function BroadcastPanel({ studio, broadcast, onClose }: { studio: Studio; broadcast: Broadcast; onClose(): void }): JSX.Element {
   return (
     <aside id="broadcast" class="panel" aria-label="Broadcast" data-testid="broadcast-panel">
       <header class="panel-head">
@@ -28,6 +30,7 @@ export function BroadcastPanel({ broadcast, onClose }: { broadcast: Broadcast; o
         </button>
       </header>
       {broadcast.running.value ? <Running broadcast={broadcast} /> : <Prepare broadcast={broadcast} />}
+      {broadcast.running.value && studio.isHost && <Preview studio={studio} broadcast={broadcast} />}
       {broadcast.running.value && <LayoutPicker broadcast={broadcast} />}
       {broadcast.running.value && <Mixer broadcast={broadcast} />}
       <CanvasSection canvas={broadcast.canvas} />

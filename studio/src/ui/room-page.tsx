@@ -81,7 +81,7 @@ export function RoomPage({ studio }: { studio: Studio }): JSX.Element {
           <span class="sr-only narrow-only">Leave</span>
         </button>
       </nav>
-      {showsPanel && <BroadcastPanel broadcast={broadcast} onClose={() => setPanel(false)} />}
+      {showsPanel && <BroadcastPanel studio={studio} broadcast={broadcast} onClose={() => setPanel(false)} />}
       {dialog === "invite" && broadcast !== null && <Invite broadcast={broadcast} onClose={() => setDialog(null)} />}
       {dialog === "delays" && <DelayTable studio={studio} onClose={() => setDialog(null)} />}
       {dialog === "devices" && (

@@ -14,6 +14,7 @@ use jamcast::live::rooms::ConsumerInfo;
 use jamcast::live::rooms::Event;
 use jamcast::live::rooms::Joined;
 use jamcast::live::rooms::Kept;
+use jamcast::live::rooms::Newcomer;
 use jamcast::live::rooms::ParticipantInfo;
 use jamcast::live::rooms::Request;
 use jamcast::live::rooms::RoomError;
@@ -177,15 +178,7 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
         match request {
             Request::Join { newcomer, events, reply } => {
                 heard.note(format!("join {} {:?}", newcomer.name, newcomer.role));
-                let joined = if newcomer.name == "late" {
-                    Err(RoomError::RoomFull(2))
-                } else {
-                    heard.events.lock().unwrap().insert(newcomer.participant, events);
-                    heard.names.lock().unwrap().insert(newcomer.participant, newcomer.name.clone());
-                    let you = ParticipantInfo::new(newcomer.participant, newcomer.name, newcomer.role);
-                    Ok(found(you, None))
-                };
-                let _ = reply.send(joined);
+                let _ = reply.send(admitted(newcomer, events, &heard));
             }
             Request::Rejoin { participant, events, reply } => {
                 heard.note("rejoin");
@@ -257,11 +250,24 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
                 heard.note(format!("jitter buffers {:?}", reported.iter().map(|(_, delay)| delay).collect::<Vec<_>>()));
                 let _ = reply.send(Ok(()));
             }
-            Request::Tap { .. } | Request::Delays { .. } | Request::Keyframe { .. } | Request::SetTapTile { .. } => {
-                heard.note("not for signalling")
-            }
+            Request::Tap { .. }
+            | Request::Delays { .. }
+            | Request::Keyframe { .. }
+            | Request::SetTapTile { .. }
+            | Request::Screen { .. }
+            | Request::EndScreening => heard.note("not for signalling"),
         }
     }
+}
+
+/// Everybody but who is called *late* finds an empty room.
+fn admitted(newcomer: Newcomer, events: mpsc::Sender<Event>, heard: &Heard) -> Result<Joined, RoomError> {
+    if newcomer.name == "late" {
+        return Err(RoomError::RoomFull(2));
+    }
+    heard.events.lock().unwrap().insert(newcomer.participant, events);
+    heard.names.lock().unwrap().insert(newcomer.participant, newcomer.name.clone());
+    Ok(found(ParticipantInfo::new(newcomer.participant, newcomer.name, newcomer.role), None))
 }
 
 fn found(you: ParticipantInfo, kept: Option<Kept>) -> Joined {

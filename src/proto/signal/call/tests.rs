@@ -44,6 +44,7 @@ fn what_is_wrong_is_named() {
         r#""connect","data":{"transport":"recv","sdp":"v=0"}"#,
         r#""connect","data":{"transport":"sideways","sdp":"v=0"}"#,
         r#""produce","data":{"mid":"0","source":"kazoo"}"#,
+        r#""produce","data":{"mid":"0","source":"programme"}"#,
         r#""pause","data":{}"#,
         r#""pause","data":{"track":"x"}"#,
         r#""leave","data":{"reason":"bored"}"#,
