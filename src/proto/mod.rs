@@ -4,6 +4,7 @@ pub mod amf;
 pub mod av1;
 pub mod canvas;
 pub mod flv;
+pub mod h264;
 pub mod hls;
 pub mod mixer;
 pub mod picture;
