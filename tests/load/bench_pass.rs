@@ -32,7 +32,6 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use crate::bench_canvas;
 use crate::demo::say;
 use crate::gateway::Gateway;
-use crate::gateway::ROOM;
 use crate::metronome::Voice;
 use crate::metronome::ticking;
 use crate::musician::track;
@@ -42,6 +41,8 @@ use crate::peer::Peer;
 use crate::peer::Picture;
 use crate::peer::VIDEO;
 use crate::rig::cpu_of;
+
+const ROOM: &str = "bench";
 
 const FPS: u32 = 30;
 /// Pictures that are sent round and round: two keyframe intervals, so that nobody has to ask.
@@ -113,6 +114,7 @@ async fn measure(program: &Path, seconds: u64, wanted: &str, pictures: &Media, s
     let settings = [("JAMCAST__PUBLISH__ALLOWED_HOSTS", "127.0.0.1")];
     let mut gateway = Gateway::start_with(program, folder.path(), &settings).await?;
     gateway.take_api_token(program, folder.path()).await?;
+    gateway.make_room(ROOM).await?;
     let sent = Sent::default();
     let received = Received::default();
     let mut tasks = JoinSet::new();
