@@ -10,6 +10,7 @@ pub mod dressing;
 pub mod layout;
 pub mod lifecycle;
 pub mod network;
+pub mod passthrough;
 pub mod platform;
 pub mod policy;
 pub mod retention;

@@ -236,6 +236,8 @@ mod tests {
     use proptest::prelude::*;
     use url::Url;
 
+    use crate::model::spec::Passthrough;
+
     use super::*;
 
     fn platform(name: &str) -> &'static Platform {
@@ -287,6 +289,7 @@ mod tests {
                 video_kbps: 9000,
                 audio_kbps: 512,
                 keyframe_interval_s: 9,
+                passthrough: Passthrough::Off,
             };
         });
         assert_eq!(all.len(), 5, "every breach is told at once");
@@ -334,6 +337,7 @@ mod tests {
         ) {
             let wish = ProgrammeSpec {
                 width: width * 2, height: height * 2, fps, video_kbps, audio_kbps, keyframe_interval_s,
+                passthrough: Passthrough::Auto,
             };
             let platforms: Vec<_> = chosen.iter().map(|index| &Platform::all()[*index]).collect();
             let fitted = fit(&wish, &platforms);

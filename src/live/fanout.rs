@@ -56,7 +56,7 @@ pub struct QueueView {
 /// How a queue stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Newest minus oldest queued time.
+    /// Newest minus oldest queued time of pictures or of sounds: one of them may go ahead of the other without waiting for anything.
     pub age: Duration,
     /// Bytes of the queued frames.
     pub bytes: u64,
@@ -202,7 +202,7 @@ impl Queue {
     fn backlog(&self) -> Backlog {
         let inner = lock(&self.inner);
         Backlog {
-            age: Duration::from_micros(inner.age_us(None)),
+            age: Duration::from_micros(inner.longest_us()),
             bytes: inner.bytes as u64,
             dropped_frames: inner.dropped_frames,
         }
@@ -267,11 +267,20 @@ impl Inner {
         })
     }
 
-    /// Newest time of all minus oldest of this kind, or of all.
-    fn age_us(&self, kind: Option<MediaKind>) -> u64 {
+    /// Newest time of all minus oldest of this kind.
+    fn age_us(&self, kind: MediaKind) -> u64 {
         let newest = self.frames().map(|frame| frame.dts_us).max();
-        let oldest = self.frames().find(|frame| kind.is_none_or(|kind| frame.kind == kind)).map(|frame| frame.dts_us);
+        let oldest = self.frames().find(|frame| frame.kind == kind).map(|frame| frame.dts_us);
         newest.zip(oldest).map_or(0, |(newest, oldest)| newest.saturating_sub(oldest))
+    }
+
+    fn longest_us(&self) -> u64 {
+        let length = |kind| {
+            let mut times = self.frames().filter(|frame| frame.kind == kind).map(|frame| frame.dts_us);
+            let oldest = times.next().unwrap_or(0);
+            times.next_back().map_or(0, |newest| newest.saturating_sub(oldest))
+        };
+        length(MediaKind::Video).max(length(MediaKind::Audio))
     }
 
     fn is_full(&self) -> bool {
@@ -280,10 +289,10 @@ impl Inner {
 
     /// Restores the bounds: pictures go first, and whole groups of them; then the oldest sound; configurations never.
     fn trim(&mut self) {
-        if self.age_us(Some(MediaKind::Video)) > MAX_VIDEO_AGE_US || self.is_full() {
+        if self.age_us(MediaKind::Video) > MAX_VIDEO_AGE_US || self.is_full() {
             self.drop_pictures();
         }
-        if self.age_us(Some(MediaKind::Audio)) > MAX_AUDIO_AGE_US || self.is_full() {
+        if self.age_us(MediaKind::Audio) > MAX_AUDIO_AGE_US || self.is_full() {
             let newest = self.frames().map(|frame| frame.dts_us).max().unwrap_or(0);
             self.drop_frames(|_, frame| frame.kind == MediaKind::Audio && frame.dts_us + KEPT_AUDIO_US < newest);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -31,10 +32,22 @@ const RATE: u64 = 48_000;
 pub(super) struct Stage {
     pub seats: Seats,
     background: Mutex<Background>,
+    course: Mutex<Course>,
     /// Frames that were not composed, because the encoder was too far behind.
     overruns: AtomicU64,
     over: AtomicBool,
 }
+
+/// Which frames are composed, by their numbers.
+#[derive(Debug, Default)]
+struct Course {
+    next: u64,
+    /// None from this one on, while pictures go to the audience as they come.
+    until: Option<u64>,
+}
+
+/// At most so many seconds of frames are composed late, when pictures are composed again after none were.
+const MOST_LATE_S: u64 = 1;
 
 /// The running beat. It ends when it is dropped.
 #[derive(Debug)]
@@ -60,6 +73,7 @@ impl Default for Stage {
         Self {
             seats: Seats::default(),
             background: Mutex::default(),
+            course: Mutex::default(),
             overruns: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
@@ -74,6 +88,37 @@ impl Stage {
 
     pub(super) fn overruns(&self) -> u64 {
         self.overruns.load(Ordering::Relaxed)
+    }
+
+    /// No frame is composed for `due` or later. The running time of the last one before; `None` if a later one is composed already.
+    pub(super) fn stop_before(&self, due: i64, fps: u32) -> Option<i64> {
+        let mut course = self.course();
+        let until = nearest(due, fps);
+        if course.next > until || until == 0 || course.until.is_some() {
+            return None;
+        }
+        course.until = Some(until);
+        Some(time_of(until - 1, fps).cast_signed())
+    }
+
+    /// Frames are composed again, from the one on that begins at `time`.
+    pub(super) fn compose_from(&self, time: i64, fps: u32) {
+        *self.course() = Course { next: nearest(time, fps), until: None };
+    }
+
+    /// The next frame to be composed, up to number `newest`.
+    fn next(&self, newest: u64, fps: u64) -> Option<u64> {
+        let mut course = self.course();
+        let next = course.next.max(newest.saturating_sub(MOST_LATE_S * fps));
+        if next > newest || course.until.is_some_and(|until| next >= until) {
+            return None;
+        }
+        course.next = next + 1;
+        Some(next)
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn background(&self) -> Background {
@@ -134,7 +179,7 @@ impl Drummer {
         // The pipeline's bus says why an encoder takes no more.
         for n in 0.. {
             let time = n * SECOND.unsigned_abs() / self.fps;
-            if !self.waits_until(self.begin + time.cast_signed() + PATIENCE) || self.strike(n, time).is_err() {
+            if !self.waits_until(self.begin + time.cast_signed() + PATIENCE) || self.strike(n).is_err() {
                 return;
             }
         }
@@ -154,13 +199,15 @@ impl Drummer {
         }
     }
 
-    fn strike(&mut self, n: u64, time: u64) -> Result<(), gst::FlowError> {
-        let end = (n + 1) * SECOND.unsigned_abs() / self.fps;
-        if self.pictures.current_level_buffers() < self.pictures.max_buffers() {
-            let picture = self.picture(time, end)?;
-            self.pictures.push_buffer(picture)?;
-        } else {
-            self.stage.overruns.fetch_add(1, Ordering::Relaxed);
+    fn strike(&mut self, n: u64) -> Result<(), gst::FlowError> {
+        while let Some(next) = self.stage.next(n, self.fps) {
+            if self.pictures.current_level_buffers() < self.pictures.max_buffers() {
+                let second = SECOND.unsigned_abs();
+                let picture = self.picture(next * second / self.fps, (next + 1) * second / self.fps)?;
+                self.pictures.push_buffer(picture)?;
+            } else {
+                self.stage.overruns.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
         self.sounds.push_buffer(sound).map(drop)
@@ -185,9 +232,69 @@ impl Drummer {
     }
 }
 
+/// The running time of the frame that follows a picture of running time `last` and is nearest to a frame's time behind it.
+pub(super) fn after(last: i64, fps: u32) -> i64 {
+    time_of(nearest(last, fps) + 1, fps).cast_signed()
+}
+
+/// The number of the frame that is nearest to a running time.
+fn nearest(time: i64, fps: u32) -> u64 {
+    let (time, fps) = (u128::from(time.max(0).unsigned_abs()), u128::from(fps.max(1)));
+    let second = u128::from(SECOND.unsigned_abs());
+    ((time * fps + second / 2) / second) as u64
+}
+
+fn time_of(number: u64, fps: u32) -> u64 {
+    number * SECOND.unsigned_abs() / u64::from(fps.max(1))
+}
+
 fn stamp(buffer: &mut gst::Buffer, begin: u64, end: u64) -> Result<(), gst::FlowError> {
     let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
     buffer.set_pts(gst::ClockTime::from_nseconds(begin));
     buffer.set_duration(gst::ClockTime::from_nseconds(end - begin));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = SECOND / 30;
+
+    fn composed(stage: &Stage, newest: u64) -> Vec<u64> {
+        std::iter::from_fn(|| stage.next(newest, 30)).collect()
+    }
+
+    #[test]
+    fn frames_are_composed_up_to_a_picture_that_takes_over_and_from_the_one_on_that_follows_its_last() {
+        let stage = Stage::default();
+        assert_eq!(composed(&stage, 0), [0]);
+        assert_eq!(composed(&stage, 1), [1]);
+        // A picture of the time of frame 4, a little early.
+        assert_eq!(stage.stop_before(4 * FRAME - 5_000_000, 30), Some(3 * SECOND / 30));
+        assert_eq!(composed(&stage, 2), [2]);
+        assert_eq!(composed(&stage, 9), [3]);
+        assert_eq!(stage.stop_before(20 * FRAME, 30), None, "it has stopped already");
+        let again = after(10 * FRAME + 15_000_000, 30);
+        assert_eq!(again, 11 * SECOND / 30);
+        stage.compose_from(again, 30);
+        assert_eq!(composed(&stage, 13), [11, 12, 13], "those that are late as well");
+        assert_eq!(composed(&stage, 13), [0; 0]);
+    }
+
+    #[test]
+    fn a_picture_that_comes_after_its_frame_was_composed_does_not_take_over() {
+        let stage = Stage::default();
+        assert_eq!(composed(&stage, 7).len(), 8);
+        assert_eq!(stage.stop_before(7 * FRAME, 30), None);
+        assert_eq!(composed(&stage, 8), [8]);
+        assert_eq!(stage.stop_before(9 * FRAME, 30), Some(8 * SECOND / 30));
+    }
+
+    #[test]
+    fn what_is_too_late_is_not_composed_any_more() {
+        let stage = Stage::default();
+        stage.compose_from(0, 30);
+        assert_eq!(composed(&stage, 300).first(), Some(&270));
+    }
 }

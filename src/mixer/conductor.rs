@@ -15,6 +15,7 @@ use crate::mixer::feed::Feed;
 use crate::mixer::input::Input;
 use crate::mixer::monotonic;
 use crate::mixer::outbox::Outbox;
+use crate::mixer::passage::Limits;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::playout;
 use crate::mixer::playout::Playout;
@@ -93,6 +94,8 @@ struct Show {
     /// The newest sender report of each track, for inputs that are built later: a picture that is placed again, or one whose report
     /// came before its scene.
     reports: BTreeMap<TrackId, (u64, u32)>,
+    /// Whose picture may go out as it comes.
+    passed: Option<SourceId>,
     recording: Option<String>,
     recorder: Option<Recorder>,
     closing: Vec<Recorder>,
@@ -185,6 +188,7 @@ impl Show {
             canvases: Vec::new(),
             clocks: BTreeMap::new(),
             reports: BTreeMap::new(),
+            passed: None,
             recording: None,
             recorder: None,
             closing: Vec::new(),
@@ -209,8 +213,17 @@ impl Show {
                 }
                 self.stems.sender_report(*track, *ntp, *rtp);
             }
-            Control::ForceKeyframe => self.programme.force_keyframe(),
-            Control::SetBitrate { video_kbps } => self.programme.set_bitrate((*video_kbps).max(1)),
+            Control::ForceKeyframe => {
+                let now = monotonic();
+                if !self.inputs.iter_mut().any(|input| input.force_keyframe(now, &self.programme)) {
+                    self.programme.force_keyframe();
+                }
+            }
+            Control::SetBitrate { video_kbps } => {
+                self.spec.video_kbps = (*video_kbps).max(1);
+                self.programme.set_bitrate(self.spec.video_kbps);
+                self.let_pass(monotonic());
+            }
             // The conductor takes these itself, the last two before a programme plays.
             Control::Scene { .. } | Control::Finish | Control::Pipelines { .. } | Control::Probe => {}
         }
@@ -262,9 +275,19 @@ impl Show {
             }
         }
         self.place_canvases(scene, now);
+        self.passed = scene.passthrough;
+        self.let_pass(now);
         self.record(scene.recording.as_deref());
         self.stems.reconcile(&scene.stems, &self.reports, &self.outbox);
         Ok(())
+    }
+
+    /// Lets a picture that is the whole programme pass, if it keeps to the programme's limits.
+    fn let_pass(&mut self, now: i64) {
+        for input in &mut self.inputs {
+            let may = self.passed == Some(input.source());
+            input.may_pass(may.then(|| Limits::from(&self.spec)), now, &self.programme);
+        }
     }
 
     fn place_canvases(&mut self, scene: &Scene, now: i64) {
@@ -391,7 +414,8 @@ impl Show {
         if let Some(report) = self.recorder.as_mut().and_then(Recorder::news) {
             self.outbox.report(report);
         }
-        if self.recorder.as_ref().is_some_and(Recorder::wants_keyframe) {
+        let begins = self.recorder.as_ref().is_some_and(Recorder::wants_keyframe);
+        if begins || self.feed.wants_keyframe() {
             self.programme.force_keyframe();
         }
         if let Some(report) = self.recorder.as_ref().and_then(|recorder| recorder.poll(now)) {

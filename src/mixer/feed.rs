@@ -13,6 +13,7 @@ use crate::mixer::recorder::Tap;
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::proto::h264;
 use crate::proto::mixer::FromMixer;
 
 /// Frames kept until both encoders have said how they are to be decoded: the second one starts within a few frames.
@@ -24,6 +25,12 @@ const AAC_DELAY_US: u64 = 33_333;
 
 /// The same for the limiter's look ahead.
 const LIMITER_DELAY_US: u64 = limiter::DELAY as u64 * 1_000_000 / 48_000;
+
+/// Times of the encoder's frames are found by up to so much, for what rounding does to them.
+const NEAR_US: u64 = 2_000;
+
+/// An encoder's last frame before it rests is not waited for any longer than this: it had to leave one out.
+const LAST_FRAME_US: u64 = 300_000;
 
 /// Shared by the two encoders' threads and the conductor.
 #[derive(Debug)]
@@ -37,10 +44,33 @@ struct Inner {
     avc: Option<Bytes>,
     aac: Option<Bytes>,
     announced: Option<CodecConfig>,
+    /// Another configuration was announced before it.
+    changed: bool,
     pending: Vec<EncodedFrame>,
     tap: Option<Tap>,
     video_frames: u64,
     audio_frames: u64,
+    /// Time of the encoder's newest frame.
+    encoded_us: u64,
+    pictures: Pictures,
+    keyframe_wanted: bool,
+}
+
+/// Where the programme's pictures come from.
+#[derive(Debug, Default)]
+enum Pictures {
+    #[default]
+    Encoder,
+    /// From a source, after the encoder's last one.
+    Changing {
+        last_us: u64,
+        held: Vec<(EncodedFrame, Bytes)>,
+    },
+    Source,
+    /// From the encoder again, with its first keyframe from this time on.
+    Returning {
+        from_us: u64,
+    },
 }
 
 impl Feed {
@@ -55,19 +85,81 @@ impl Feed {
             return;
         };
         let mut inner = self.lock();
+        if kind == MediaKind::Video && !inner.is_due(&frame) {
+            return;
+        }
         let configuration = configuration_of(sample);
         match kind {
-            MediaKind::Video => {
-                inner.video_frames += 1;
-                inner.avc = configuration.or(inner.avc.take());
-            }
-            MediaKind::Audio => {
-                inner.audio_frames += 1;
-                inner.aac = configuration.or(inner.aac.take());
-            }
+            MediaKind::Video => inner.avc = configuration.or(inner.avc.take()),
+            MediaKind::Audio => inner.aac = configuration.or(inner.aac.take()),
         }
         if let Some(tap) = &mut inner.tap {
             tap.take(&frame, sample);
+        }
+        let end = frame.pts_us + NEAR_US;
+        self.send(&mut inner, frame);
+        if kind == MediaKind::Video
+            && let Pictures::Changing { last_us, .. } = inner.pictures
+            && end >= last_us
+        {
+            self.change(&mut inner);
+        }
+    }
+
+    /// From now on pictures come from a source, after that of the encoder that has this time.
+    pub(super) fn change_after(&self, last_us: u64) {
+        let mut inner = self.lock();
+        inner.pictures = Pictures::Changing { last_us, held: Vec::new() };
+        if inner.encoded_us + NEAR_US >= last_us {
+            self.change(&mut inner);
+        }
+    }
+
+    /// From now on pictures come from the encoder, from this time on.
+    pub(super) fn return_at(&self, from_us: u64) {
+        let mut inner = self.lock();
+        self.change(&mut inner);
+        inner.pictures = Pictures::Returning { from_us };
+    }
+
+    /// Takes a source's picture; of a keyframe `avc` says how it is decoded.
+    pub(super) fn pass(&self, frame: EncodedFrame, avc: &Bytes) {
+        let mut inner = self.lock();
+        let overdue = match &mut inner.pictures {
+            Pictures::Changing { held, last_us } => {
+                let overdue = frame.pts_us > *last_us + LAST_FRAME_US;
+                held.push((frame, avc.clone()));
+                overdue
+            }
+            Pictures::Encoder | Pictures::Source | Pictures::Returning { .. } => {
+                inner.avc = Some(avc.clone());
+                self.send(&mut inner, frame);
+                false
+            }
+        };
+        if overdue {
+            self.change(&mut inner);
+        }
+    }
+
+    /// Whether the encoder has to be asked for the keyframe to return with; asks once.
+    pub(super) fn wants_keyframe(&self) -> bool {
+        std::mem::take(&mut self.lock().keyframe_wanted)
+    }
+
+    fn change(&self, inner: &mut Inner) {
+        if let Pictures::Changing { held, .. } = std::mem::replace(&mut inner.pictures, Pictures::Source) {
+            for (frame, avc) in held {
+                inner.avc = Some(avc);
+                self.send(inner, frame);
+            }
+        }
+    }
+
+    fn send(&self, inner: &mut Inner, frame: EncodedFrame) {
+        match frame.kind {
+            MediaKind::Video => inner.video_frames += 1,
+            MediaKind::Audio => inner.audio_frames += 1,
         }
         if inner.pending.len() < PENDING {
             inner.pending.push(frame);
@@ -75,10 +167,13 @@ impl Feed {
         let Some((avc, aac)) = inner.avc.clone().zip(inner.aac.clone()) else { return };
         let config = CodecConfig { avc, aac };
         if inner.announced.as_ref() != Some(&config) {
+            inner.changed |= inner.announced.is_some();
             inner.announced = Some(config.clone());
-            self.outbox.push(FromMixer::Config(config));
+            self.outbox.push(FromMixer::Config(config.clone()));
         }
+        let changed = inner.changed;
         for frame in inner.pending.drain(..) {
+            let frame = if changed { with_parameters(frame, &config.avc) } else { frame };
             self.outbox.push(FromMixer::Frame(frame));
         }
     }
@@ -96,6 +191,38 @@ impl Feed {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Whether a frame of the encoder's is the programme's next picture.
+    fn is_due(&mut self, frame: &EncodedFrame) -> bool {
+        self.encoded_us = frame.pts_us;
+        match &self.pictures {
+            Pictures::Encoder | Pictures::Changing { .. } => true,
+            Pictures::Source => false,
+            Pictures::Returning { from_us } if frame.pts_us + NEAR_US < *from_us => false,
+            Pictures::Returning { .. } => {
+                if frame.key {
+                    self.pictures = Pictures::Encoder;
+                } else {
+                    self.keyframe_wanted = true;
+                }
+                frame.key
+            }
+        }
+    }
+}
+
+/// The frame, after its parameter sets if it is a keyframe. Not every reader of a stream takes the new ones that are told beside it:
+/// ffmpeg's parser goes on with the first, unless it finds others on its way.
+fn with_parameters(frame: EncodedFrame, avc: &[u8]) -> EncodedFrame {
+    match h264::in_band(avc) {
+        Some(mut data) if frame.kind == MediaKind::Video && frame.key => {
+            data.extend_from_slice(&frame.data);
+            EncodedFrame { data: data.into(), ..frame }
+        }
+        Some(_) | None => frame,
     }
 }
 

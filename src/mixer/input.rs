@@ -14,6 +14,9 @@ use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
 use crate::mixer::packet::payload;
 use crate::mixer::packet::renumbered;
+use crate::mixer::passage::Limits;
+use crate::mixer::passage::Outlet;
+use crate::mixer::passage::Passage;
 use crate::mixer::playout::Playout;
 use crate::mixer::programme::Programme;
 use crate::mixer::reorder::Next;
@@ -29,6 +32,7 @@ use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::model::scene::SourceTrack;
 use crate::proto::av1::Depacketizer;
+use crate::proto::h264::Unit;
 use crate::proto::mixer::Report;
 use crate::proto::mixer::SourceState;
 use crate::proto::mixer::TappedPacket;
@@ -76,6 +80,16 @@ pub(super) struct Input {
     refused_late: Option<i64>,
     /// Of AV1, whose packets are put together here.
     units: Option<Depacketizer<gst::ClockTime>>,
+    /// Of a picture that is the whole programme.
+    passage: Option<Passage>,
+    /// What is decoded before is late because it had not been decoded in time: nothing is learnt from that.
+    caught_up_at: i64,
+}
+
+/// The ways of a picture that may pass by its decoder.
+struct Ways<'a> {
+    programme: &'a Programme,
+    decoder: Option<&'a Decoder>,
 }
 
 #[derive(Debug)]
@@ -117,6 +131,8 @@ impl Input {
             begun_at: None,
             refused_late: None,
             units: (track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS)),
+            passage: None,
+            caught_up_at: now,
         };
         input.tell(outbox);
         input
@@ -148,6 +164,23 @@ impl Input {
         if let Decoding::Running(decoder) = &self.decoding {
             decoder.adjust(purpose);
         }
+    }
+
+    /// Its pictures may go to the audience as they come, within these limits; `None` has them composed.
+    pub(super) fn may_pass(&mut self, limits: Option<Limits>, now: i64, programme: &Programme) {
+        if self.track.codec != Codec::H264 {
+            return;
+        }
+        let mut ways = Ways { programme, decoder: self.decoding.decoder() };
+        match &mut self.passage {
+            Some(passage) => passage.want(limits, programme.since_begin(now), &mut ways),
+            None => self.passage = limits.map(Passage::new),
+        }
+    }
+
+    /// A keyframe is wanted of the programme. `false` if its encoder makes it.
+    pub(super) fn force_keyframe(&mut self, now: i64, programme: &Programme) -> bool {
+        self.passage.as_mut().is_some_and(|passage| passage.force_keyframe(programme.since_begin(now)))
     }
 
     pub(super) fn sender_report(&mut self, shared: &mut SharedClock, ntp: u64, rtp: u32) {
@@ -182,6 +215,8 @@ impl Input {
             Decoding::Running(decoder) => decoder.lateness(),
             Decoding::Failed { .. } => None,
         };
+        let passed = self.passage.as_mut().and_then(Passage::take_lateness);
+        let ready = ready.filter(|_| now >= self.caught_up_at).max(passed);
         let missed = self.refused_late.take();
         if self.begun_at.is_none_or(|at| now - at <= YOUNG) {
             return;
@@ -198,12 +233,16 @@ impl Input {
     pub(super) fn advance(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {
         self.rebuild(now, programme, outbox);
         self.decode(now, programme);
+        self.move_passage_on(now, programme, outbox);
         self.watch(now, programme, outbox);
         self.ask_for_keyframe(now, outbox);
     }
 
     /// Leaves the programme.
-    pub(super) fn stop(self, programme: &Programme) {
+    pub(super) fn stop(mut self, programme: &Programme) {
+        if let Some(passage) = &mut self.passage {
+            passage.end(&mut Ways { programme, decoder: None });
+        }
         if let Decoding::Running(decoder) = self.decoding {
             decoder.stop(programme);
         }
@@ -222,6 +261,9 @@ impl Input {
                 self.decoding = Decoding::Running(decoder);
                 if let Some(units) = &mut self.units {
                     units.lost();
+                }
+                if let Some(passage) = &mut self.passage {
+                    passage.decode_anew();
                 }
                 self.pieces = 0;
                 self.progressed_at = now;
@@ -269,24 +311,26 @@ impl Input {
         {
             units.lost();
         }
+        if missing > 0
+            && let Some(running) = programme.running_time(due)
+            && self.kind() == MediaKind::Video
+        {
+            let since = running.nseconds().cast_signed();
+            self.keyframe = Keyframe::Wanted { since, asked_at: self.keyframe.asked_at() };
+        }
+        if let Some(passage) = &mut self.passage {
+            let mut ways = Ways { programme, decoder: self.decoding.decoder() };
+            passage.packet(programme.since_begin(now), packet, programme.since_begin(due), missing > 0, &mut ways);
+            return;
+        }
         let Decoding::Running(decoder) = &self.decoding else { return };
         let Some(running) = programme.running_time(due) else { return };
-        if missing > 0 {
-            match self.kind() {
-                MediaKind::Video => {
-                    self.keyframe = Keyframe::Wanted {
-                        since: running.nseconds().cast_signed(),
-                        asked_at: self.keyframe.asked_at(),
-                    };
-                }
-                MediaKind::Audio => {
-                    if let Some((start, length)) = last_due.and_then(|last| hole(last, due, missing))
-                        && let Some(start) = programme.running_time(start)
-                    {
-                        decoder.gap(start, gst::ClockTime::from_nseconds(length));
-                    }
-                }
-            }
+        if missing > 0
+            && self.kind() == MediaKind::Audio
+            && let Some((start, length)) = last_due.and_then(|last| hole(last, due, missing))
+            && let Some(start) = programme.running_time(start)
+        {
+            decoder.gap(start, gst::ClockTime::from_nseconds(length));
         }
         match (&mut self.units, Header::read(&packet)) {
             (Some(units), Some(Header { timestamp, marker, .. })) => {
@@ -295,6 +339,26 @@ impl Input {
                 }
             }
             (_, _) => decoder.packet(packet, running, missing > 0),
+        }
+    }
+
+    fn move_passage_on(&mut self, now: i64, programme: &Programme, outbox: &Outbox) {
+        let Some(passage) = &mut self.passage else { return };
+        let decoder = self.decoding.decoder();
+        let decoded = decoder.map_or(0, Decoder::newest);
+        if passage.advance(programme.since_begin(now), decoded, &mut Ways { programme, decoder }) {
+            outbox.report(Report::KeyframeWanted { track: self.track.track });
+        }
+        if passage.is_passing() {
+            // It lives, although nothing of it is decoded.
+            self.progressed_at = now;
+            self.keyframe = Keyframe::Held;
+        }
+        if !passage.is_watching() {
+            self.caught_up_at = now + SECOND;
+        }
+        if !passage.is_needed() {
+            self.passage = None;
         }
     }
 
@@ -355,6 +419,37 @@ impl Input {
 
     const fn kind(&self) -> MediaKind {
         self.track.codec.kind()
+    }
+}
+
+impl Decoding {
+    const fn decoder(&self) -> Option<&Decoder> {
+        match self {
+            Self::Running(decoder) => Some(decoder),
+            Self::Failed { .. } => None,
+        }
+    }
+}
+
+impl Outlet for Ways<'_> {
+    fn stop_composing_at(&mut self, due: i64) -> bool {
+        self.programme.stop_composing_at(due)
+    }
+
+    fn compose_after(&mut self, last: i64) {
+        self.programme.compose_after(last);
+    }
+
+    fn pass(&mut self, unit: Unit<i64>, record: &Bytes) {
+        self.programme.pass(unit, record);
+    }
+
+    fn decode(&mut self, packet: Bytes, due: i64, discontinued: bool) {
+        if let Some(decoder) = self.decoder
+            && let Ok(due) = u64::try_from(due)
+        {
+            decoder.packet(packet, gst::ClockTime::from_nseconds(due), discontinued);
+        }
     }
 }
 

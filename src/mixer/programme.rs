@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_app::AppSinkCallbacks;
 use gstreamer_app::AppSrc;
+use gstreamer_video::UpstreamForceKeyUnitEvent;
 
+use crate::mixer::beat;
 use crate::mixer::beat::Beat;
 use crate::mixer::beat::Stage;
 use crate::mixer::error::Error;
@@ -18,9 +21,11 @@ use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::seat::PictureSeat;
 use crate::mixer::seat::SoundSeat;
+use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
 use crate::model::spec::ProgrammeSpec;
+use crate::proto::h264::Unit;
 
 /// The running main pipeline. Dropping it without [`Programme::stop`] leaves threads behind.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(super) struct Programme {
     painter: Painter,
     finished: gst::Pad,
     encoder: gst::Element,
+    feed: Arc<Feed>,
+    fps: u32,
     pipelines: Pipelines,
 }
 
@@ -87,7 +94,22 @@ impl Programme {
         play("programme", &pipeline)?;
         let stage = Arc::new(Stage::default());
         let beat = Beat::start(&stage, pictures, sounds, spec.fps, base_time)?;
-        Ok(Self { pipeline, bus, clock, base_time, stage, beat, master, painter, finished, encoder, pipelines })
+        let (feed, fps) = (Arc::clone(feed), spec.fps);
+        Ok(Self {
+            pipeline,
+            bus,
+            clock,
+            base_time,
+            stage,
+            beat,
+            master,
+            painter,
+            finished,
+            encoder,
+            feed,
+            fps,
+            pipelines,
+        })
     }
 
     /// Joins another pipeline to this one's clock, so that a running time means the same in both.
@@ -146,13 +168,50 @@ impl Programme {
 
     /// The next encoded video frame becomes a keyframe with its headers.
     pub(super) fn force_keyframe(&self) {
-        let request =
-            gst::Structure::builder("GstForceKeyUnit").field("all-headers", true).field("count", 0u32).build();
-        let sent =
-            self.encoder.static_pad("src").is_some_and(|pad| pad.send_event(gst::event::CustomUpstream::new(request)));
+        self.force_keyframe_at(None);
+    }
+
+    /// The same of the first one from this running time on.
+    fn force_keyframe_at(&self, running: Option<gst::ClockTime>) {
+        let request = UpstreamForceKeyUnitEvent::builder().all_headers(true).running_time(running).build();
+        let sent = self.encoder.static_pad("src").is_some_and(|pad| pad.send_event(request));
         if !sent {
             tracing::warn!("the encoder did not take the request for a keyframe");
         }
+    }
+
+    /// A monotonic time in nanoseconds as running time, which is less than nothing before the programme began.
+    pub(super) fn since_begin(&self, monotonic: i64) -> i64 {
+        monotonic - self.base_time.nseconds().cast_signed()
+    }
+
+    /// Composes no picture for the running time `due` or later: a source's pictures take over there. `false` if it is too late for that.
+    pub(super) fn stop_composing_at(&self, due: i64) -> bool {
+        let last = self.stage.stop_before(due, self.fps);
+        if let Some(last) = last {
+            self.feed.change_after(self.micros(last));
+        }
+        last.is_some()
+    }
+
+    /// Composes pictures again, behind a source's last one, with a keyframe at first.
+    pub(super) fn compose_after(&self, last: i64) {
+        let from = beat::after(last, self.fps);
+        self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
+        self.feed.return_at(self.micros(from));
+        self.stage.compose_from(from, self.fps);
+    }
+
+    /// Passes a source's picture on in place of one of the encoder's.
+    pub(super) fn pass(&self, unit: Unit<i64>, avc: &Bytes) {
+        let pts_us = self.micros(unit.due);
+        let Unit { key, data, .. } = unit;
+        self.feed.pass(EncodedFrame { kind: MediaKind::Video, pts_us, dts_us: pts_us, key, data }, avc);
+    }
+
+    /// A running time in microseconds of the monotonic clock.
+    fn micros(&self, running: i64) -> u64 {
+        (self.base_time.nseconds().cast_signed() + running).max(0).unsigned_abs() / 1000
     }
 
     /// New video bitrate in kbit/s; takes effect within 2 s.

@@ -20,6 +20,9 @@ pub struct Scene {
     pub recording: Option<String>,
     /// Tracks that are recorded as they come, each into a file of its own; all of them and the recording have the same zero.
     pub stems: Vec<Stem>,
+    /// Whose picture may be the programme's as it comes, for as long as it fits: nothing is beside or over it.
+    #[serde(default)]
+    pub passthrough: Option<SourceId>,
 }
 
 /// A track as it came from its musician, in a file.

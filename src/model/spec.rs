@@ -21,12 +21,33 @@ pub struct ProgrammeSpec {
     pub audio_kbps: u32,
     /// Seconds between keyframes.
     pub keyframe_interval_s: u32,
+    #[serde(default)]
+    pub passthrough: Passthrough,
+}
+
+/// Whether a picture that is the whole programme may go to the audience as it came, neither decoded nor encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Passthrough {
+    /// Everything is composed and encoded: one size, one rate, one encoder from beginning to end.
+    #[default]
+    Off,
+    /// H.264 of the programme's size is passed through while nothing is beside or over it.
+    Auto,
 }
 
 impl Default for ProgrammeSpec {
     /// 720p30 at 2.5 Mbit/s: what every platform takes and one core can mix.
     fn default() -> Self {
-        Self { width: 1280, height: 720, fps: 30, video_kbps: 2500, audio_kbps: 160, keyframe_interval_s: 2 }
+        Self {
+            width: 1280,
+            height: 720,
+            fps: 30,
+            video_kbps: 2500,
+            audio_kbps: 160,
+            keyframe_interval_s: 2,
+            passthrough: Passthrough::Off,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod av1;
 pub mod avc;
 pub mod canvas;
 pub mod flv;
+pub mod h264;
 pub mod hls;
 pub mod mixer;
 pub mod picture;

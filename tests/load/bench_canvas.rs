@@ -107,7 +107,7 @@ fn scene(canvas: bool) -> Scene {
 }
 
 /// Raw pictures to be encoded: a zoom into a fractal with camera noise, as the mixer's own bench has it.
-fn motif(file: &Path) -> Result<()> {
+pub(crate) fn motif(file: &Path) -> Result<()> {
     let picture = format!("mandelbrot=s={WIDTH}x{HEIGHT}:r={FPS}:start_scale=3,noise=alls=6:allf=t,format=yuv420p");
     let status = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &picture])

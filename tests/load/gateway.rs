@@ -136,16 +136,28 @@ impl Gateway {
 
     /// Kills the gateway's mixers as a crash would, and says how many there were.
     pub(crate) fn kill_mixers(&self) -> Result<usize> {
-        let mut killed = 0;
+        let mixers = self.mixers()?;
+        for pid in &mixers {
+            kill_process(Pid::from_raw(*pid).context("a process has a number")?, Signal::KILL)?;
+        }
+        Ok(mixers.len())
+    }
+
+    /// The process of the only mixer.
+    pub(crate) fn mixer(&self) -> Result<u32> {
+        let mixers = self.mixers()?;
+        let [mixer] = mixers[..] else { bail!("{} mixers", mixers.len()) };
+        Ok(mixer.unsigned_abs())
+    }
+
+    fn mixers(&self) -> Result<Vec<i32>> {
+        let mut mixers = Vec::new();
         // A child is listed with the thread that started it.
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
             let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
-            for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-                kill_process(pid, Signal::KILL)?;
-                killed += 1;
-            }
+            mixers.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
-        Ok(killed)
+        Ok(mixers)
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {

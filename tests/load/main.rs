@@ -2,6 +2,7 @@
 
 mod bench_canvas;
 mod bench_mixer;
+mod bench_pass;
 mod bench_sfu;
 mod churn;
 mod crowd;
@@ -84,6 +85,15 @@ enum Task {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// CPU of gateway and mixer for a picture that is passed through to RTMP, and its delay; takes a release build.
+    BenchPassthrough {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured with and without.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// CPU and memory of the SFU with more and more listeners and the delay it adds, with Janus beside it; takes a release build.
     BenchSfu {
         /// The `jamcast` binary.
@@ -152,6 +162,10 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchCanvas { gateway, seconds } => {
             tokio::task::spawn_blocking(move || bench_canvas::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchPassthrough { gateway, seconds } => {
+            bench_pass::run(&gateway, seconds).await?;
             Ok(true)
         }
         Task::BenchSfu { gateway, listeners } => {

@@ -138,7 +138,7 @@ fn filled(first: u8, length: usize) -> Bytes {
 }
 
 /// Ticks that come late are made up for, so that the rate holds on a busy machine.
-fn ticking(period: Duration) -> tokio::time::Interval {
+pub(crate) fn ticking(period: Duration) -> tokio::time::Interval {
     let mut clock = tokio::time::interval(period);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     clock

@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_app::AppSrc;
+use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
 
 use crate::gateway::Heard;
@@ -48,13 +49,18 @@ impl Sound {
 }
 
 pub(crate) fn look(heard: &Heard) -> Vec<Picture> {
-    let codec_data = gst::Buffer::from_slice(heard.config.clone().expect("a configuration").avc);
+    look_at(&heard.video, heard.config.as_ref().expect("a configuration"))
+}
+
+/// The same of some frames from a keyframe on.
+pub(crate) fn look_at(frames: &[EncodedFrame], config: &CodecConfig) -> Vec<Picture> {
+    let codec_data = gst::Buffer::from_slice(config.avc.clone());
     let caps = gst::Caps::builder("video/x-h264")
         .field("stream-format", "avc")
         .field("alignment", "au")
         .field("codec_data", codec_data)
         .build();
-    decode(&caps, "avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420", &heard.video)
+    decode(&caps, "avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=I420", frames)
         .into_iter()
         .map(|(pts_us, data)| Picture { pts_us, data })
         .collect()

@@ -41,6 +41,8 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(crate) struct Heard {
     pub(crate) config: Option<CodecConfig>,
     pub(crate) configs: usize,
+    /// Each configuration, and from which picture on it holds.
+    pub(crate) changes: Vec<(usize, CodecConfig)>,
     pub(crate) video: Vec<EncodedFrame>,
     pub(crate) audio: Vec<EncodedFrame>,
     pub(crate) reports: Vec<Report>,
@@ -201,6 +203,8 @@ fn listen(mut socket: UnixStream, ear: &Ear) {
         while let Some(message) = FromMixer::decode(&mut input).expect("well formed") {
             match message {
                 FromMixer::Config(config) => {
+                    let from = heard.video.len();
+                    heard.changes.push((from, config.clone()));
                     heard.config = Some(config);
                     heard.configs += 1;
                 }

@@ -7,6 +7,7 @@ mod encoder;
 mod eyes;
 mod gateway;
 mod hls;
+mod passthrough;
 mod picture;
 mod recording;
 mod sender;

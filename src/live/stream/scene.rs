@@ -7,6 +7,7 @@ use crate::domain::desk;
 use crate::domain::desk::Desk;
 use crate::domain::layout::Attention;
 use crate::domain::layout::Pick;
+use crate::domain::passthrough;
 use crate::live::rooms::ParticipantInfo;
 use crate::live::rooms::Roster;
 use crate::live::rooms::Size;
@@ -123,7 +124,9 @@ impl Composer {
             background: staging.dressing.background,
             backdrop: staging.dressing.backdrop.clone(),
         };
-        Scene { programme: programme.clone(), master, dressing, sources, recording, stems: Vec::new() }
+        let programme = programme.clone();
+        let scene = Scene { programme, master, dressing, sources, recording, stems: Vec::new(), passthrough: None };
+        Scene { passthrough: passthrough::candidate(&scene), ..scene }
     }
 
     fn canvas_source(&mut self, painter: Option<&str>, placement: Option<Placement>) -> Option<Source> {

@@ -377,9 +377,14 @@ async fn a_programme_is_asked_for_by_the_name_of_a_tier() {
     };
     let small = ask(json!({"tier": "480p30", "audio_kbps": 96})).await.json();
     let expected = json!({
-        "width": 854, "height": 480, "fps": 30, "video_kbps": 1200, "audio_kbps": 96, "keyframe_interval_s": 2
+        "width": 854, "height": 480, "fps": 30, "video_kbps": 1200, "audio_kbps": 96, "keyframe_interval_s": 2,
+        "passthrough": "off"
     });
     assert_eq!(small["programme"], expected);
+    let passed = ask(json!({"passthrough": "auto"})).await.json();
+    assert_eq!(passed["programme"]["passthrough"], "auto");
+    let unknown = ask(json!({"passthrough": "maybe"})).await.json();
+    assert_eq!(unknown["errors"][0]["pointer"], "/programme/passthrough");
     let unknown = ask(json!({"tier": "8k"})).await.json();
     assert_eq!(unknown["errors"][0]["pointer"], "/programme/tier");
     assert!(unknown["errors"][0]["detail"].as_str().expect("words").contains("720p30"), "{unknown}");

@@ -7,6 +7,7 @@ use crate::domain::platform;
 use crate::domain::platform::Platform;
 use crate::domain::tier::Tiers;
 use crate::live::port::DestinationRow;
+use crate::model::spec::Passthrough;
 use crate::model::spec::ProgrammeSpec;
 use crate::web::api::v1::view::ProgrammeBody;
 use crate::web::extract::Errors;
@@ -37,6 +38,15 @@ pub(super) fn choose(
         },
         None => fitting,
     };
+    let passthrough = match body.passthrough.optional(errors, "/programme/passthrough").as_deref() {
+        None => fitting.passthrough,
+        Some("auto") => Passthrough::Auto,
+        Some("off") => Passthrough::Off,
+        Some(_) => {
+            errors.add("/programme/passthrough", "must be one of auto, off");
+            fitting.passthrough
+        }
+    };
     let mut number = |field: Field<u32>, name: &str, default: u32, min: u32, max: u32, even: bool| {
         let pointer = format!("/programme/{name}");
         let Some(value) = field.optional(errors, &pointer) else { return default };
@@ -61,6 +71,7 @@ pub(super) fn choose(
             10,
             false,
         ),
+        passthrough,
     };
     for row in destinations {
         let Some(platform) = Platform::named(&row.platform) else { continue };

@@ -162,6 +162,10 @@ pub(super) struct ProgrammeBody {
     /// Seconds between keyframes, 1 to 10.
     #[schema(value_type = Option<u32>, example = 2)]
     pub(super) keyframe_interval_s: Field<u32>,
+    /// `auto`: a picture in H.264 that is the whole programme, of its size and rates, goes out as it comes, which costs next to nothing;
+    /// `off`, unless asked for: everything is composed and encoded.
+    #[schema(value_type = Option<String>, example = "off")]
+    pub(super) passthrough: Field<String>,
 }
 
 #[derive(Serialize, ToSchema)]
