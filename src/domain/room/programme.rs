@@ -133,7 +133,7 @@ mod tests {
 
     /// A room with a host, a musician and the programme's picture.
     fn screening() -> (Room, Instant, [ParticipantId; 2], ProducerInfo) {
-        let mut room = Room::new(Limits { participants: 4, tracks_per_participant: 2 }, 0);
+        let mut room = Room::new(Limits { participants: 4, tracks_per_participant: 2, voices: 16 }, 0);
         let people = [enter(&mut room, "anna", RoomRole::Host), enter(&mut room, "ben", RoomRole::Musician)];
         notices(&mut room);
         room.poll_roster();
