@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(offered_tracks(&OFFER.replace("a=mid:1\r\n", "")), Err(SdpError::NoMid));
         assert_eq!(offered_tracks(&OFFER.replace("a=bundle-only\r\n", "")).unwrap().len(), 1);
         assert_eq!(offered_tracks("hello"), Err(SdpError::NotSdp));
-        let crowd = format!("v=0\r\n{}", "m=audio 9 x 0\r\n".repeat(17));
+        let crowd = format!("v=0\r\n{}", "m=audio 9 x 0\r\n".repeat(MAX_TRACKS + 1));
         assert_eq!(offered_tracks(&crowd), Err(SdpError::TooManyTracks));
     }
 
