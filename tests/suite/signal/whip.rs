@@ -2,6 +2,7 @@
 
 use jamcast::live::rooms::Event;
 use jamcast::live::rooms::Transport;
+use jamcast::proto::whip::MAX_BODY;
 use jamcast::web::problem::Problem;
 use jamcast::web::whip;
 use jamcast::web::ws;
@@ -128,7 +129,7 @@ async fn every_refusal_has_its_status_and_code() {
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     assert_eq!(problem(refused).await, (401, "token_missing".into()));
     let recvonly = OFFER.replace("sendonly", "recvonly");
-    let huge = format!("{OFFER}{}", "x".repeat(64 << 10));
+    let huge = format!("{OFFER}{}", "x".repeat(MAX_BODY));
     for (token, offer, status, code) in [
         ("wrong", OFFER, 401, "token_invalid"),
         ("expired", OFFER, 401, "token_expired"),
