@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 const BEAT: Duration = Duration::from_millis(10);
-/// A task that waited this long for the processor has seen the machine stand still; on a quiet one it waits for a millisecond.
+/// A task that waited this long for the processor has seen the machine stand still: what it measures by the clock is not the code.
 const STARVED: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 3;
 
