@@ -13,17 +13,18 @@ describe("how the camera is sent", () => {
     const store = storage();
     const setting = new CameraSetting(store, ALL);
     expect(setting.form.value).toBe("sizes");
-    expect(setting.choices.map((each) => each.id)).toEqual(["sizes", "layers"]);
+    expect(setting.choices.map((each) => each.id)).toEqual(["sizes", "layers", "layers-av1"]);
     setting.choose("layers");
     expect(new CameraSetting(store, ALL).form.value).toBe("layers");
     new CameraSetting(store, ALL).choose("anything");
     expect(new CameraSetting(store, ALL).form.value).toBe("sizes");
   });
 
-  it("is in sizes in a browser that knows no layers, whatever was chosen in another", () => {
-    const store = storage(new Map([["jamcast.camera.form", "layers"]]));
-    const setting = new CameraSetting(store, (form) => form === "sizes");
+  it("is in sizes in a browser that knows no such layers, whatever was chosen in another", () => {
+    const store = storage(new Map([["jamcast.camera.form", "layers-av1"]]));
+    const setting = new CameraSetting(store, (form) => form !== "layers-av1");
     expect(setting.form.value).toBe("sizes");
-    expect(setting.choices).toEqual([]);
+    expect(setting.choices.map((each) => each.id)).toEqual(["sizes", "layers"]);
+    expect(new CameraSetting(store, (form) => form === "sizes").choices).toEqual([]);
   });
 });

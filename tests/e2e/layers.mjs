@@ -1,5 +1,5 @@
 // A musician and two listeners, one who shows the picture large and one who shows it small: each gets the layer that fills its tile, and
-// the other one when they change places. In VP8 and H.264 as three streams, and in VP9 as one stream of layers. Run by lossy.sh with GATEWAY_URL
+// the other one when they change places. In VP8 and H.264 as three streams, and in VP9 and AV1 as one stream of layers. Run by lossy.sh with GATEWAY_URL
 // and HOST_TOKEN.
 //
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
@@ -20,6 +20,7 @@ const PHASES = {
   sizes: { codec: "video/VP8", streams: 3 },
   h264: { codec: "video/H264", streams: 3 },
   layers: { form: "layers", codec: "video/VP9", streams: 1, mode: "L3T3_KEY" },
+  av1: { form: "layers-av1", codec: "video/AV1", streams: 1, mode: "L3T3_KEY" },
 };
 
 const started = Date.now();

@@ -1,7 +1,11 @@
 //! The layers of AV1 in RTP ("RTP Payload Format For AV1", version 1.0), as the headers of its OBUs name them.
 //!
-//! The dependency descriptor would name them too, and is not negotiated: what it says of layers that are left out on the way had to be
-//! written anew for each receiver.
+//! The dependency descriptor in front of each packet names them too, and is what browsers put pictures together by. It goes on as it came,
+//! but for the number of its frame, which goes on without a step back where a receiver gets another source: what it says of layers that
+//! are left out on the way, nobody builds on.
+
+use bytes::Bytes;
+use bytes::BytesMut;
 
 use crate::domain::room::layer::Frame;
 use crate::domain::room::layer::MAX_SPATIAL;
@@ -39,6 +43,23 @@ struct Sequence {
     /// The highest spatial layer.
     top: u8,
     size: Size,
+}
+
+/// The number of the layer frame that a dependency descriptor is of: behind a byte of flags and the template (section A.8.2).
+pub fn frame_number(descriptor: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([*descriptor.get(1)?, *descriptor.get(2)?]))
+}
+
+/// The descriptor with the number of its frame moved by so many; they wrap.
+pub fn renumbered(descriptor: &Bytes, by: u16) -> Bytes {
+    match frame_number(descriptor) {
+        Some(number) if by != 0 => {
+            let mut out = BytesMut::from(&descriptor[..]);
+            out[1..3].copy_from_slice(&number.wrapping_add(by).to_be_bytes());
+            out.freeze()
+        }
+        Some(_) | None => descriptor.clone(),
+    }
 }
 
 /// Whether decoding may begin at this payload.
@@ -90,6 +111,7 @@ impl Layering {
             // In all of W3C's modes nothing builds on a higher temporal layer from before the last picture of the lowest.
             is_switching_point: temporal == 0,
             top: glance.sequence.map(|sequence| sequence.top),
+            number: None,
         })
     }
 
@@ -255,6 +277,15 @@ mod tests {
         assert_eq!((middle.temporal, middle.spatial, middle.begins, middle.ends), (2, 1, false, false));
         let last = layering.frame(1, parts[2]).expect("well formed");
         assert_eq!((last.temporal, last.spatial, last.begins, last.ends), (2, 1, false, true));
+    }
+
+    #[test]
+    fn the_number_of_a_frame_moves_in_its_descriptor_and_nothing_else() {
+        let descriptor = Bytes::from_static(&[0xc3, 0xff, 0xfe, 0x80, 7]);
+        assert_eq!(frame_number(&descriptor), Some(0xfffe));
+        assert_eq!(renumbered(&descriptor, 3), [0xc3, 0x00, 0x01, 0x80, 7][..]);
+        assert_eq!(renumbered(&descriptor, 0), descriptor);
+        assert_eq!(renumbered(&Bytes::from_static(&[1, 2]), 3), [1, 2][..], "too short to have one");
     }
 
     #[test]

@@ -91,6 +91,8 @@ struct Last {
     seq: u16,
     timestamp: u32,
     numbers: Option<Numbers>,
+    /// The number of its frame.
+    frame: Option<u16>,
     at: Instant,
 }
 
@@ -210,7 +212,8 @@ impl Forwarder {
         let timestamp = packet.timestamp.wrapping_add(run.timestamp_offset);
         if is_newest {
             let numbers = packet.numbers.map(|numbers| numbers.shifted(run.shift));
-            self.last = Some(Last { seq, timestamp, numbers, at: now });
+            let frame = frame_number(packet).map(|number| number.wrapping_add(run.shift.frame));
+            self.last = Some(Last { seq, timestamp, numbers, frame, at: now });
         }
         Some(Outgoing { seq, timestamp, shift: run.shift, part })
     }
@@ -220,11 +223,12 @@ impl Forwarder {
         if matches!(self.state, State::Flowing(_)) {
             return None;
         }
-        let (seq, timestamp, numbers, at) = match self.last {
-            Some(last) => (last.seq.wrapping_add(1), last.timestamp, last.numbers, last.at),
-            None => (0, 0, None, now),
+        let last = match self.last {
+            Some(last) => Last { seq: last.seq.wrapping_add(1), ..last },
+            None => Last { seq: 0, timestamp: 0, numbers: None, frame: None, at: now },
         };
-        self.last = Some(Last { seq, timestamp, numbers, at });
+        self.last = Some(last);
+        let Last { seq, timestamp, .. } = last;
         Some(Outgoing { seq, timestamp, shift: Shift::default(), part: Part::Number })
     }
 
@@ -233,8 +237,11 @@ impl Forwarder {
             None => (packet.seq, packet.timestamp, Shift::default()),
             Some(last) => {
                 let shift = packet.numbers.zip(last.numbers).map(|(own, last)| own.shift_after(last));
+                let after = |(own, last): (u16, u16)| last.wrapping_add(1).wrapping_sub(own);
+                let frame = frame_number(packet).zip(last.frame).map_or(0, after);
                 let step = self.step(now, packet, last);
-                (last.seq.wrapping_add(1), last.timestamp.wrapping_add(step), shift.unwrap_or_default())
+                let shift = Shift { frame, ..shift.unwrap_or_default() };
+                (last.seq.wrapping_add(1), last.timestamp.wrapping_add(step), shift)
             }
         };
         Run {
@@ -271,6 +278,10 @@ impl Forwarder {
 fn layered(packet: &Incoming) -> Option<selector::Packet> {
     let Incoming { seq, timestamp, numbers, .. } = *packet;
     packet.frame.map(|frame| selector::Packet { seq, timestamp, numbers, frame })
+}
+
+fn frame_number(packet: &Incoming) -> Option<u16> {
+    packet.frame.and_then(|frame| frame.number)
 }
 
 fn ticks(elapsed: u128) -> u32 {
@@ -414,6 +425,25 @@ mod tests {
         forwarder.aim(Aim::Only(1));
         let later = start + Duration::from_secs(2);
         assert_eq!(forwarder.forward(later, &packet(1, 600, 189_000, true)), Some(out(4, 180_001)));
+    }
+
+    #[test]
+    fn the_numbers_of_frames_go_on_across_a_pause() {
+        let now = Instant::now();
+        let mut forwarder = Forwarder::new(90_000);
+        let numbered = |seq, number, is_predicted| Incoming {
+            frame: Some(Frame { begins: true, ends: true, is_predicted, number: Some(number), ..Frame::default() }),
+            ..packet(1, seq, u32::from(seq) * 3_000, !is_predicted)
+        };
+        let shift = |out: Option<Outgoing>| out.map(|out| out.shift.frame);
+        assert_eq!(shift(forwarder.forward(now, &numbered(10, 65_535, false))), Some(0));
+        assert_eq!(shift(forwarder.forward(now, &numbered(11, 0, true))), Some(0));
+        forwarder.interrupt();
+        forwarder.empty(now);
+        assert_eq!(shift(forwarder.forward(now, &numbered(20, 40, false))), Some(1_u16.wrapping_sub(40)));
+        assert_eq!(shift(forwarder.forward(now, &numbered(21, 41, true))), Some(1_u16.wrapping_sub(40)));
+        forwarder.interrupt();
+        assert_eq!(shift(forwarder.forward(now, &numbered(30, 7, false))), Some(3_u16.wrapping_sub(7)));
     }
 
     #[test]

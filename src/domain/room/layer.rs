@@ -24,6 +24,8 @@ pub struct Frame {
     pub is_switching_point: bool,
     /// The highest spatial layer that there is from here on, where the packet says so.
     pub top: Option<u8>,
+    /// The number of this layer frame, of which each has its own, where a dependency descriptor says it.
+    pub number: Option<u16>,
 }
 
 impl Frame {

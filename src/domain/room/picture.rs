@@ -39,6 +39,8 @@ pub struct Numbers {
 pub struct Shift {
     pub picture: u16,
     pub base: u8,
+    /// To the number of the frame in a dependency descriptor, which is beside the payload.
+    pub frame: u16,
 }
 
 impl Numbers {
@@ -65,6 +67,7 @@ impl Numbers {
         Shift {
             picture: last.picture.wrapping_add(1).wrapping_sub(self.picture) & self.mask(),
             base: last.base.zip(self.base).map_or(0, |(last, own)| last.wrapping_add(1).wrapping_sub(own)),
+            frame: 0,
         }
     }
 
@@ -324,12 +327,12 @@ mod tests {
     fn the_numbers_of_vp8_wrap_within_their_width() {
         let numbers = Numbers::of(Codec::Vp8, &KEYFRAME).expect("it has them");
         assert_eq!(numbers, Numbers { picture: 0x7ffe, is_short: false, base: Some(0xff) });
-        let out = Shift { picture: 2, base: 3 }.apply(Codec::Vp8, &Bytes::copy_from_slice(&KEYFRAME));
+        let out = Shift { picture: 2, base: 3, frame: 0 }.apply(Codec::Vp8, &Bytes::copy_from_slice(&KEYFRAME));
         assert_eq!(Numbers::of(Codec::Vp8, &out), Some(Numbers { picture: 0, is_short: false, base: Some(2) }));
         assert_eq!(out[5..], KEYFRAME[5..], "and nothing else moves");
 
         let short = Bytes::from_static(&[0x90, 0x80, 0x7f, 0x00]);
-        assert_eq!(Shift { picture: 1, base: 0 }.apply(Codec::Vp8, &short), [0x90, 0x80, 0x00, 0x00][..]);
+        assert_eq!(Shift { picture: 1, base: 0, frame: 0 }.apply(Codec::Vp8, &short), [0x90, 0x80, 0x00, 0x00][..]);
         assert_eq!(Numbers::of(Codec::Vp8, &[0x10, 0x00]), None, "a sender without them");
         assert_eq!(Numbers::of(Codec::H264, &KEYFRAME), None);
     }
@@ -363,7 +366,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_payloads_are_read_without_harm(payload in prop::collection::vec(any::<u8>(), 0..64), shift in any::<u16>()) {
-            let shift = Shift { picture: shift, base: 1 };
+            let shift = Shift { picture: shift, base: 1, frame: 1 };
             for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1, Codec::Opus] {
                 let _ = size(codec, &payload);
                 let out = shift.apply(codec, &Bytes::from(payload.clone()));

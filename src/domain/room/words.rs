@@ -211,7 +211,7 @@ pub enum RoomError {
     UnknownConsumer,
     #[error("the answer belongs to no open offer")]
     UnexpectedAnswer,
-    #[error("none of the offered codecs can be used: send Opus and VP8, VP9 or H.264")]
+    #[error("none of the offered codecs can be used: send Opus and VP8, VP9, H.264 or AV1")]
     NoCommonCodec,
     #[error("a participant may have {0} tracks at most")]
     TooManyTracks(usize),

@@ -22,6 +22,7 @@ use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::media;
 use crate::driver::rtc::path::Remote;
+use crate::driver::rtc::sdp::Extensions;
 use crate::driver::rtc::tcp::Directory;
 use crate::live::rooms::Command;
 use crate::live::rooms::Reply;
@@ -83,7 +84,9 @@ pub(crate) struct Media(media::Media);
 
 impl Media {
     pub(crate) fn read(mut packet: &[u8]) -> Option<Self> {
-        rtc::rtp::Packet::unmarshal(&mut packet).ok().map(|packet| Self(media::Media::new(packet, None)))
+        rtc::rtp::Packet::unmarshal(&mut packet)
+            .ok()
+            .map(|packet| Self(media::Media::new(packet, Extensions::default())))
     }
 
     pub(crate) fn ssrc(&self) -> u32 {

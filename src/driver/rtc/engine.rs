@@ -46,6 +46,7 @@ use crate::driver::rtc::repetition;
 use crate::driver::rtc::repetition::Repetitions;
 use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
+use crate::driver::rtc::sdp::DEPENDENCIES;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -73,8 +74,8 @@ const H264: [(u8, &str); 3] = [
 const OPUS: &str = "";
 /// The VP9 profile taken: 8 bits, 4:2:0 (RFC 9628 section 6).
 const VP9: &str = "profile-id=0";
-/// The AV1 profile taken: 4:2:0 (RTP Payload Format For AV1 section 7.2). Level 3.1 is 720p; senders may send more.
-const AV1: &str = "level-idx=5;profile=0;tier=0";
+/// The AV1 profile taken: 4:2:0 (RTP Payload Format For AV1 section 7.2), at any level.
+const AV1: &str = "profile=0";
 
 /// Where browsers reach this worker: over UDP at a port of its own, over TCP at the port of all workers.
 #[derive(Clone, Debug, Default)]
@@ -157,6 +158,8 @@ impl Engine {
         configure_simulcast_extension_headers(&mut media)?;
         let loudness = RTCRtpHeaderExtensionCapability { uri: AUDIO_LEVEL.to_owned() };
         media.register_header_extension(loudness, RtpCodecKind::Audio, Some(RTCRtpTransceiverDirection::Recvonly))?;
+        let dependencies = RTCRtpHeaderExtensionCapability { uri: DEPENDENCIES.to_owned() };
+        media.register_header_extension(dependencies, RtpCodecKind::Video, None)?;
         let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
         let registry = match transport {
             Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
@@ -197,14 +200,15 @@ fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry,
     Ok(registry)
 }
 
-/// All codecs of a kind. No AV1: its layers are read and the mixer decodes it, but of a picture in several spatial layers browsers decode
-/// nothing unless the dependency descriptor says how they belong together, which is not forwarded yet. No RTX: its retransmissions bypass the NACK generator, which then asks for ever.
+/// All codecs of a kind; the mixer decodes each of them, which is tried before the gateway serves. No RTX: its retransmissions bypass
+/// the NACK generator, which then asks for ever.
 fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     if kind == RtpCodecKind::Audio {
         return vec![parameters(Codec::Opus, 111, OPUS), redundant_audio()];
     }
     let mut codecs = vec![parameters(Codec::Vp8, 96, ""), parameters(Codec::Vp9, 98, VP9)];
     codecs.extend(H264.map(|(payload_type, profile)| parameters(Codec::H264, payload_type, profile)));
+    codecs.push(parameters(Codec::Av1, 45, AV1));
     codecs
 }
 

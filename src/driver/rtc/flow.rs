@@ -26,6 +26,7 @@ use crate::driver::rtc::peer::Heard;
 use crate::live::rooms::Event;
 use crate::live::rooms::TapMedia;
 use crate::live::rooms::Transport;
+use crate::model::media::Codec;
 use crate::model::media::MediaKind;
 use crate::proto::mixer::TappedPacket;
 
@@ -269,7 +270,10 @@ impl Host {
             }
             return;
         }
-        let packet = producer.read(media.ssrc(), media.seq(), media.timestamp(), media.payload());
+        let mut packet = producer.read(media.ssrc(), media.seq(), media.timestamp(), media.payload());
+        if let Some(frame) = packet.frame.as_mut().filter(|_| producer.encoding.codec == Codec::Av1) {
+            frame.number = media.frame_number();
+        }
         if producer.accept(now, &packet, media.payload()) != Arrival::Fresh {
             self.counters.duplicates += u64::from(!media.is_repeat());
             return;

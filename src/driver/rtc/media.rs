@@ -4,30 +4,36 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use rtc::shared::marshal::Marshal;
 
+use crate::domain::room::av1;
 use crate::domain::room::forwarder::Outgoing;
 use crate::domain::room::red;
 use crate::domain::room::selector::Part;
+use crate::driver::rtc::sdp::Extensions;
 use crate::model::media::Codec;
 
-/// A received RTP packet without its header extensions, which mean nothing beyond its peer; what it says of its loudness is kept.
+/// A received RTP packet without its header extensions, which mean nothing beyond its peer; what it says of its loudness and of what its
+/// frame builds on is kept.
 pub(super) struct Media {
     packet: rtc::rtp::Packet,
     loudness: Option<u8>,
+    /// The dependency descriptor.
+    dependencies: Option<Bytes>,
     /// It came as redundancy, and most often came before.
     is_repeat: bool,
 }
 
 impl Media {
-    pub(super) fn new(mut packet: rtc::rtp::Packet, audio_level_id: Option<u8>) -> Self {
+    pub(super) fn new(mut packet: rtc::rtp::Packet, extensions: Extensions) -> Self {
         // RFC 6464 section 3: the highest bit says whether it may be speech, which a guitar is not.
-        let said = audio_level_id.and_then(|id| packet.header.get_extension(id));
+        let said = extensions.audio_level.and_then(|id| packet.header.get_extension(id));
         let loudness = said.and_then(|bytes| bytes.first().map(|byte| byte & 0x7f));
+        let dependencies = extensions.dependencies.and_then(|id| packet.header.get_extension(id));
         let header = &mut packet.header;
         header.extension = false;
         header.extensions.clear();
         header.extensions_padding = 0;
         header.padding = false;
-        Self { packet, loudness, is_repeat: false }
+        Self { packet, loudness, dependencies, is_repeat: false }
     }
 
     /// What redundant audio consists of, oldest first.
@@ -39,13 +45,23 @@ impl Media {
             packet.header.timestamp = packet.header.timestamp.wrapping_sub(block.age);
             packet.payload = block.payload;
             let is_repeat = block.before > 0;
-            Self { packet, loudness: self.loudness.filter(|_| !is_repeat), is_repeat }
+            Self { packet, loudness: self.loudness.filter(|_| !is_repeat), dependencies: None, is_repeat }
         })
     }
 
     /// How loud it says it is: dB below overload, 127 for silence.
     pub(super) const fn loudness(&self) -> Option<u8> {
         self.loudness
+    }
+
+    /// The number of its layer frame, if it says so.
+    pub(super) fn frame_number(&self) -> Option<u16> {
+        self.dependencies.as_deref().and_then(av1::frame_number)
+    }
+
+    /// What its frame builds on, as it goes out with these numbers.
+    pub(super) fn dependencies(&self, out: Outgoing) -> Option<Bytes> {
+        self.dependencies.as_ref().map(|descriptor| av1::renumbered(descriptor, out.shift.frame))
     }
 
     pub(super) fn is_repeat(&self) -> bool {
@@ -100,7 +116,7 @@ mod tests {
 
     fn sound(sequence_number: u16, timestamp: u32, payload: Bytes) -> Media {
         let header = rtc::rtp::Header { sequence_number, timestamp, payload_type: 63, ..rtc::rtp::Header::default() };
-        Media::new(rtc::rtp::Packet { header, payload }, None)
+        Media::new(rtc::rtp::Packet { header, payload }, Extensions::default())
     }
 
     proptest! {

@@ -41,6 +41,7 @@ use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::lane::Lane;
 use crate::driver::rtc::peer::round_trip::RoundTrips;
 use crate::driver::rtc::repetition::Told;
+use crate::driver::rtc::sdp::Extensions;
 use crate::driver::rtc::sdp::Section;
 use crate::live::rooms::Transport;
 
@@ -144,8 +145,8 @@ pub(super) struct Peer {
     remote_ufrag: String,
     candidates_taken: HashSet<String>,
     credentials: Option<(String, String)>,
-    /// The header extension that says how loud a packet is (RFC 6464), as agreed on.
-    audio_level_id: Option<u8>,
+    /// As agreed on.
+    extensions: Extensions,
     round_trips: RoundTrips,
     told: Told,
     broken: bool,
@@ -169,7 +170,7 @@ impl Peer {
             remote_ufrag: String::new(),
             candidates_taken: HashSet::new(),
             credentials: None,
-            audio_level_id: None,
+            extensions: Extensions::default(),
             round_trips: RoundTrips::default(),
             told,
             broken: false,
@@ -239,7 +240,7 @@ impl Peer {
             while let Some(message) = self.pc.poll_read() {
                 // Data channels are answered, and nothing on them is of interest.
                 if let RTCMessage::RtpPacket(_, packet) = message.message {
-                    heard.push(Heard::Media(Media::new(packet, self.audio_level_id)));
+                    heard.push(Heard::Media(Media::new(packet, self.extensions)));
                 } else if let RTCMessage::RtcpPacket(_, packets) = message.message {
                     for packet in packets {
                         heard.extend(self.feedback(now, packet.as_ref()));

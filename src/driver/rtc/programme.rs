@@ -11,6 +11,7 @@ use crate::driver::rtc::host::Host;
 use crate::driver::rtc::host::Hosted;
 use crate::driver::rtc::media::Media;
 use crate::driver::rtc::peer::Form;
+use crate::driver::rtc::sdp::Extensions;
 use crate::live::rooms::ProgrammeFrame;
 use crate::model::media::Codec;
 use crate::model::media::EncodedFrame;
@@ -47,7 +48,7 @@ impl Packetiser {
                 ..rtc::rtp::Header::default()
             };
             self.next_seq = self.next_seq.wrapping_add(1);
-            Media::new(rtc::rtp::Packet { header, payload }, None)
+            Media::new(rtc::rtp::Packet { header, payload }, Extensions::default())
         });
         packets.collect()
     }

@@ -20,6 +20,10 @@ const FRAME_MS: u32 = 10;
 /// The header extension by which a packet says how loud it is (RFC 6464).
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
+/// The header extension that says what a frame builds on: the dependency descriptor (RTP Payload Format For AV1, appendix A).
+pub(super) const DEPENDENCIES: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+
 /// Longest description taken. Chromium's offer of 8 tracks stays under 64 KiB.
 pub(super) const MAX_LENGTH: usize = 256 * 1024;
 /// Most m-lines taken, over what the track limit allows so that stopped ones may stay.
@@ -103,6 +107,7 @@ fn encoding(map: &str) -> Option<Encoding> {
         "vp8" => Codec::Vp8,
         "vp9" => Codec::Vp9,
         "h264" => Codec::H264,
+        "av1" => Codec::Av1,
         _ => return None,
     };
     Some(Encoding { codec, payload_type: payload_type.parse().ok()? })
@@ -138,14 +143,27 @@ pub(super) fn for_music(sdp: &str) -> String {
     out
 }
 
-/// The number under which packets carry how loud they are (RFC 6464). All m-lines of a bundle share it (RFC 8843 section 9.3).
-pub(super) fn audio_level_id(sdp: &str) -> Option<u8> {
-    sdp.lines().find_map(|line| {
-        let (id, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
-        // The number may be followed by a direction: `1/recvonly`.
-        let id = id.split('/').next()?.parse().ok()?;
-        (uri.split(' ').next() == Some(AUDIO_LEVEL)).then_some(id)
-    })
+/// The numbers of the header extensions that are looked at. All m-lines of a bundle share them (RFC 8843 section 9.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extensions {
+    /// How loud a packet is.
+    pub(super) audio_level: Option<u8>,
+    /// What a frame builds on.
+    pub(super) dependencies: Option<u8>,
+}
+
+impl Extensions {
+    pub(super) fn of(sdp: &str) -> Self {
+        let find = |wanted: &str| {
+            sdp.lines().find_map(|line| {
+                let (id, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+                // The number may be followed by a direction: `1/recvonly`.
+                let id = id.split('/').next()?.parse().ok()?;
+                (uri.split(' ').next() == Some(wanted)).then_some(id)
+            })
+        };
+        Self { audio_level: find(AUDIO_LEVEL), dependencies: find(DEPENDENCIES) }
+    }
 }
 
 /// The offer with the layers of those m-lines kept as they are known.
@@ -232,12 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_the_audio_level_is_read() {
+    fn the_numbers_of_header_extensions_are_read() {
         let sdp = format!(
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=extmap:3/recvonly urn:other\r\na=extmap:4/recvonly {AUDIO_LEVEL} vad=on\r\n"
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=extmap:3/recvonly urn:other\r\na=extmap:4/recvonly {AUDIO_LEVEL} vad=on\r\n\
+             m=video 9 UDP/TLS/RTP/SAVPF 45\r\na=extmap:8 {DEPENDENCIES}\r\n"
         );
-        assert_eq!(audio_level_id(&sdp), Some(4));
-        assert_eq!(audio_level_id(OFFER), None);
+        assert_eq!(Extensions::of(&sdp), Extensions { audio_level: Some(4), dependencies: Some(8) });
+        assert_eq!(Extensions::of(OFFER), Extensions::default());
     }
 
     #[test]

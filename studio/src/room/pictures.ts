@@ -2,8 +2,8 @@
 
 import type { TrackSource } from "./protocol";
 
-/** A camera goes out in a few sizes side by side (simulcast), or in one stream of layers that build on each other (SVC). */
-export type CameraForm = "sizes" | "layers";
+/** A camera goes out in a few sizes side by side (simulcast), or in one stream of layers that build on each other (SVC), of VP9 or AV1. */
+export type CameraForm = "sizes" | "layers" | "layers-av1";
 
 /** A camera in as many sizes as it has room for, so that everybody gets the one their tile and their link have room for. */
 const CAMERA_SIZES: readonly RTCRtpEncodingParameters[][] = [
@@ -41,7 +41,7 @@ type Layered = RTCRtpEncodingParameters & { scalabilityMode: string };
 /** VP8 first, H.264 next: the two every gateway and browser shares. VP8 keeps its frame rate on small machines. */
 const SIZES_CODECS = ["video/vp8", "video/h264"];
 /** The codec of each form in layers. Those above come behind it, for a gateway that does not take it. */
-const LAYERS_CODECS = { layers: "video/vp9" };
+const LAYERS_CODECS = { layers: "video/vp9", "layers-av1": "video/av1" };
 
 export function pictureEncodings(source: TrackSource, track: MediaStreamTrack, form: CameraForm): RTCRtpEncodingParameters[] {
   if (source === "screen") return [SCREEN_ENCODING];

@@ -11,6 +11,7 @@ const KEY = "jamcast.camera.form";
 const FORMS: readonly Choice[] = [
   { id: "sizes", label: "In up to three sizes (VP8): easy on the processor" },
   { id: "layers", label: "In layers (VP9): easy on the uplink" },
+  { id: "layers-av1", label: "In layers (AV1): easiest on the uplink, hard on the processor" },
 ];
 
 interface Choice {

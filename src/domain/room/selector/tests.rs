@@ -59,6 +59,7 @@ fn stream(mode: Mode, spatial: u8, pattern: usize, keys: &[usize], lengths: &[u8
                     is_spare: layer + 1 == spatial || (mode == Mode::Key && !is_key),
                     is_switching_point: true,
                     top: (is_key && layer == 0 && part == 0).then_some(spatial - 1),
+                    number: None,
                 };
                 let picture_number = number.wrapping_add(u16::try_from(picture).expect("few")) & 0x7fff;
                 let numbers = Numbers { picture: picture_number, is_short: false, base: None };
@@ -344,6 +345,7 @@ proptest! {
                 is_spare: flags & 16 != 0,
                 is_switching_point: flags & 32 != 0,
                 top,
+                number: None,
             };
             let numbers = Some(Numbers { picture: jump & 0x7fff, is_short: flags & 64 != 0, base: None });
             arrivals.push(Packet { seq, timestamp, numbers, frame });

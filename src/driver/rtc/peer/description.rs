@@ -11,6 +11,7 @@ use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::peer::PeerError;
 use crate::driver::rtc::peer::guarded;
 use crate::driver::rtc::sdp;
+use crate::driver::rtc::sdp::Extensions;
 use crate::driver::rtc::sdp::Section;
 use crate::model::media::Codec;
 
@@ -53,7 +54,7 @@ impl Peer {
         }
         let answer = self.local_description()?;
         self.sections = sdp::sections(&answer);
-        self.audio_level_id = sdp::audio_level_id(&answer);
+        self.extensions = Extensions::of(&answer);
         let media = |section: &&Section| section.kind.is_some();
         if offered.iter().any(|s| media(&s)) && self.sections.iter().filter(media).all(|s| s.rejected) {
             return Err(PeerError::NoCommonCodec);
@@ -104,6 +105,7 @@ impl Peer {
         guarded(|| self.pc.set_remote_description(now, description))
             .map_err(|error| PeerError::Description(error.to_string()))?;
         self.sections = sections;
+        self.extensions = Extensions::of(answer);
         self.agree_on_lanes();
         self.add_early_candidates();
         Ok(())

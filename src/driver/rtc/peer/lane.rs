@@ -131,7 +131,7 @@ impl Peer {
         media: &Media,
         payload: Form<'_>,
     ) {
-        let Some(Lane { ssrc, payload_type: Some(plain), .. }) = self.lanes.get(lane) else {
+        let Some(Lane { ssrc, codec, payload_type: Some(plain), .. }) = self.lanes.get(lane) else {
             return;
         };
         let (payload_type, payload) = match payload {
@@ -139,7 +139,13 @@ impl Peer {
             Form::Twice(payload_type, payload) => (payload_type, payload),
         };
         let marker = media.marker() || out.part == Part::Last;
-        let header = rtc::rtp::Header { marker, ..header(*ssrc, payload_type, out) };
+        let mut header = rtc::rtp::Header { marker, ..header(*ssrc, payload_type, out) };
+        if *codec == Codec::Av1
+            && let Some((id, dependencies)) = self.extensions.dependencies.zip(media.dependencies(out))
+            && let Err(error) = header.set_extension(id, dependencies)
+        {
+            tracing::debug!(%error, "a dependency descriptor was refused");
+        }
         self.send(now, rtc::rtp::Packet { header, payload: payload.clone() });
     }
 

@@ -233,7 +233,7 @@ fn a_flood_of_nacks_brings_as_much_again_as_was_sent() {
     for seq in 0..200 {
         let now = go_on(&mut sender, &mut receiver);
         let payload = vec![0x10, 0, 7, 7].into();
-        let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() }, None);
+        let media = Media::new(rtc::rtp::Packet { payload, ..rtc::rtp::Packet::default() }, sdp::Extensions::default());
         let out = Outgoing { seq, timestamp: 7, shift: Shift::default(), part: Part::Whole };
         sender.1.write(now, lane, out, &media, Form::Plain(media.payload()));
     }
@@ -275,7 +275,7 @@ fn sound_goes_twice_where_it_is_lost_and_comes_out_once_each() {
         let payload = Bytes::from(vec![seq; 40]);
         let (number, timestamp) = (u16::from(seq), u32::from(seq) * 480);
         if let Some(twice) = repeater.repeat(plain, number, timestamp, &payload) {
-            let media = Media::new(rtc::rtp::Packet::default(), None);
+            let media = Media::new(rtc::rtp::Packet::default(), sdp::Extensions::default());
             let out = Outgoing { seq: number, timestamp, shift: Shift::default(), part: Part::Whole };
             sender.1.write(now, lane, out, &media, Form::Twice(form, &twice));
         }
@@ -309,5 +309,41 @@ fn the_answer_has_the_offers_order_of_plain_and_redundant_sound_whatever_else_th
             assert!(answer.contains(&format!("a=fmtp:111 {}\r\n", sdp::MUSIC)), "{answer}");
             assert!(far.1.red() == Some(63) && far.1.encoding(111).is_some());
         }
+    }
+}
+
+#[test]
+fn what_a_frame_of_av1_builds_on_goes_along_with_its_number_moved() {
+    let start = Instant::now();
+    let (mut sender, mut receiver) = (peer(start, 1), peer(start, 2));
+    let lane = sender.1.open_lane(Codec::Av1, "stream").expect("a lane");
+    let offer = sender.1.offer(start, false).expect("an offer");
+    let answer = receiver.1.answer(start, &offer, |_| None).expect("an answer");
+    sender.1.accept(start, &answer).expect("acceptable");
+    let mut got = Vec::new();
+    for seq in 0..200u8 {
+        let now = start + STEP * u32::from(seq);
+        tend(now, &mut sender.1);
+        for heard in tend(now, &mut receiver.1) {
+            let Heard::Media(media) = heard else { continue };
+            let as_it_came = Outgoing { seq: 0, timestamp: 0, shift: Shift::default(), part: Part::Whole };
+            got.push((media.payload()[1], media.frame_number(), media.dependencies(as_it_came)));
+        }
+        // That of a keyframe says how all frames belong together, and is longer than the short form of an extension may be.
+        let is_key = seq % 20 == 0;
+        let descriptor: Vec<u8> = if is_key { [0x80, 0xff, seq, 0x80, 7].repeat(8) } else { [0xc1, 0xff, seq].into() };
+        let mut packet = rtc::rtp::Packet { payload: vec![0x10, seq].into(), ..rtc::rtp::Packet::default() };
+        packet.header.set_extension(13, Bytes::from(descriptor)).expect("it fits");
+        let media = Media::new(packet, sdp::Extensions { dependencies: Some(13), ..sdp::Extensions::default() });
+        let shift = Shift { frame: 0x0100, ..Shift::default() };
+        let out = Outgoing { seq: seq.into(), timestamp: 7, shift, part: Part::Whole };
+        sender.1.write(now, lane, out, &media, Form::Plain(media.payload()));
+        carry(now, &mut sender, &mut receiver);
+        carry(now, &mut receiver, &mut sender);
+    }
+    assert!(got.len() > 100, "{} packets came", got.len());
+    for (seq, number, descriptor) in got {
+        assert_eq!(number, Some(u16::from(seq)), "0xff00 and 0x0100 on");
+        assert_eq!(descriptor.map(|bytes| bytes.len()), Some(if seq % 20 == 0 { 40 } else { 3 }));
     }
 }
