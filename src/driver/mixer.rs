@@ -146,7 +146,7 @@ impl MixerProcesses {
                 match said {
                     FromMixer::Report(Report::Probed(probe)) => return Ok(probe),
                     FromMixer::Report(Report::Failed { reason }) => return Err(ProbeError::Failed(reason)),
-                    FromMixer::Frame(_) | FromMixer::Config(_) | FromMixer::Report(_) => {}
+                    FromMixer::Frame(_) | FromMixer::Config(_) | FromMixer::Preview(_) | FromMixer::Report(_) => {}
                 }
             }
             Err(ProbeError::Silent)

@@ -38,6 +38,8 @@ use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::id::TrackId;
 use crate::model::media::EncodedFrame;
+use crate::model::media::MediaKind;
+use crate::model::media::OpusPacket;
 use crate::proto::mixer::TappedPacket;
 
 /// Commands waiting at one worker. A worker drains hundreds per millisecond, so a full queue means it is wedged; then callers get
@@ -198,7 +200,20 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub enum ProgrammeFrame {
     /// H.264, with the configuration that it is to be decoded by.
-    Picture { frame: EncodedFrame, avc: Bytes },
+    Picture {
+        frame: EncodedFrame,
+        avc: Bytes,
+    },
+    Sound(OpusPacket),
+}
+
+impl ProgrammeFrame {
+    pub const fn kind(&self) -> MediaKind {
+        match self {
+            Self::Picture { .. } => MediaKind::Video,
+            Self::Sound(_) => MediaKind::Audio,
+        }
+    }
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, RoomError>>;

@@ -19,6 +19,7 @@ use crate::mixer::passage::Limits;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::playout;
 use crate::mixer::playout::Playout;
+use crate::mixer::preview::Preview;
 use crate::mixer::probe::probe;
 use crate::mixer::programme::Programme;
 use crate::mixer::recorder::Recorder;
@@ -102,6 +103,7 @@ struct Show {
     recorded_bytes: u64,
     stems: Stems,
     thumbnails: Option<Thumbnails>,
+    preview: Option<Preview>,
     playout: Playout,
     late_packets: u64,
     stats_at: i64,
@@ -195,6 +197,7 @@ impl Show {
             recorded_bytes: 0,
             stems,
             thumbnails: None,
+            preview: None,
             playout: Playout::default(),
             late_packets: 0,
             stats_at: monotonic() + SECOND,
@@ -278,6 +281,7 @@ impl Show {
         self.passed = scene.passthrough;
         self.let_pass(now);
         self.record(scene.recording.as_deref());
+        self.let_listen(scene.preview);
         self.stems.reconcile(&scene.stems, &self.reports, &self.outbox);
         Ok(())
     }
@@ -327,6 +331,16 @@ impl Show {
         }
     }
 
+    /// Makes the programme's sound for the room, while somebody hears it there.
+    fn let_listen(&mut self, wanted: bool) {
+        if !wanted {
+            self.preview = None;
+        } else if self.preview.is_none() {
+            let without = |error: &Error| tracing::warn!(%error, "the preview has no sound");
+            self.preview = Preview::start(&self.programme, &self.outbox).inspect_err(without).ok();
+        }
+    }
+
     /// Records to `path` and no other; a path that was tried already is not tried again.
     fn record(&mut self, path: Option<&str>) {
         if self.recording.as_deref() == path {
@@ -373,6 +387,9 @@ impl Show {
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
         if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now)) {
             self.thumbnails = None;
+        }
+        if self.preview.as_ref().is_some_and(Preview::has_failed) {
+            self.preview = None;
         }
         if now >= self.stats_at {
             self.stats_at += SECOND;
@@ -478,6 +495,7 @@ impl Show {
 
     /// Closes the recordings and ends all pipelines; bounded by the time a recording may take to close.
     fn finish(&mut self) {
+        self.preview = None;
         self.close_recording();
         self.stems.close(&self.outbox);
         while !(self.closing.is_empty() && self.stems.is_idle()) {

@@ -5,7 +5,7 @@
 //! and leaves it in its [`seat`] until its time has come. Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
 //! mixes the sounds for the encoders of the [`programme`]; on their way [`master`] sets the mix's gain, keeps it from clipping
 //! ([`limiter`]) and measures it ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
-//! carry the frames back, [`recorder`] writes them to disk, and beside it [`stems`] write each musician's tracks as they came. A picture
+//! carry the frames back, [`recorder`] writes them to disk, [`preview`] makes their sound for the room, and beside it [`stems`] write each musician's tracks as they came. A picture
 //! that is the whole programme may have a [`passage`] straight to the feed, neither decoded nor encoded. [`pipelines`]
 //! has the texts that all of it is built from, [`probe`] tries them.
 
@@ -34,6 +34,7 @@ mod passage;
 mod pipelines;
 mod planes;
 mod playout;
+mod preview;
 mod probe;
 mod programme;
 mod recorder;

@@ -58,6 +58,12 @@ impl Queue {
                 }
                 self.media_bytes += frame.data.len();
             }
+            FromMixer::Preview(sound) => {
+                if self.media_bytes + sound.data.len() > MEDIA_BYTES {
+                    return;
+                }
+                self.media_bytes += sound.data.len();
+            }
             FromMixer::Config(_) => {}
             FromMixer::Report(Report::Meters(_)) => {
                 self.meters = Some(message);
@@ -88,6 +94,7 @@ impl Queue {
         let Some(message) = self.waiting.pop_front() else { return self.meters.take() };
         match &message {
             FromMixer::Frame(frame) => self.media_bytes -= frame.data.len(),
+            FromMixer::Preview(sound) => self.media_bytes -= sound.data.len(),
             FromMixer::Config(_) => {}
             FromMixer::Report(_) => self.reports -= 1,
         }

@@ -16,6 +16,7 @@ pub(super) enum Piece {
     Decoder(Codec),
     Canvas(CanvasFormat),
     Thumbnails,
+    Preview,
     /// The file that a stem becomes; stems themselves begin with it.
     StemFile,
     Stem(Codec),
@@ -61,7 +62,7 @@ impl Piece {
             CanvasFormat::Png,
             CanvasFormat::Rgba,
         ];
-        [Self::Programme, Self::Recording, Self::StemFile, Self::Thumbnails]
+        [Self::Programme, Self::Recording, Self::StemFile, Self::Thumbnails, Self::Preview]
             .into_iter()
             .chain(CODECS.map(Self::Decoder))
             .chain(CODECS.map(Self::Stem))
@@ -83,6 +84,7 @@ impl Piece {
             Self::Decoder(Codec::Av1) => blueprint!("av1.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
             Self::Thumbnails => blueprint!("thumbnails.txt", &["width", "height"], &["in", "files"]),
+            Self::Preview => blueprint!("preview.txt", &[], ENDS),
             Self::StemFile => blueprint!("stem.txt", &[], &["mux", "file"]),
             Self::Stem(Codec::Opus) => blueprint!("stem-opus.txt", STEM, &["track"]),
             Self::Stem(Codec::Vp8) => blueprint!("stem-vp8.txt", STEM, &["in", "frames", "track"]),
@@ -146,7 +148,8 @@ impl Pipelines {
             | Piece::Decoder(_)
             | Piece::Canvas(_)
             | Piece::StemFile
-            | Piece::Thumbnails => text,
+            | Piece::Thumbnails
+            | Piece::Preview => text,
         };
         fill(&text, holes)
             .map_err(|hole| Error::Build { what: piece.blueprint().file, reason: format!("nothing fills {{{hole}}}") })

@@ -57,7 +57,8 @@ pub(super) fn probe(pipelines: &Pipelines) -> Probe {
         | Piece::Canvas(_)
         | Piece::StemFile
         | Piece::Stem(_)
-        | Piece::Thumbnails => true,
+        | Piece::Thumbnails
+        | Piece::Preview => true,
     });
     let faults = unknown(pipelines).chain(broken.filter_map(|piece| fault(pipelines, piece))).collect();
     Probe { framework: gst::version_string().to_string(), encoders, faults }
@@ -137,7 +138,8 @@ fn built(pipelines: &Pipelines, piece: Piece) -> Result<gst::Pipeline, String> {
         | Piece::Canvas(_)
         | Piece::StemFile
         | Piece::Stem(_)
-        | Piece::Thumbnails => description,
+        | Piece::Thumbnails
+        | Piece::Preview => description,
     };
     launch(piece.blueprint().file, &whole).map_err(|error| match error {
         // The advice that stands in the whole message is given once, by whoever reads these.

@@ -39,6 +39,7 @@ pub(super) struct Programme {
     master: Bus,
     painter: Painter,
     finished: gst::Pad,
+    mixed: gst::Pad,
     encoder: gst::Element,
     feed: Arc<Feed>,
     fps: u32,
@@ -86,7 +87,8 @@ impl Programme {
 
         let pictures: AppSrc = named(&pipeline, "pictures")?;
         let sounds: AppSrc = named(&pipeline, "sounds")?;
-        let master = Bus::over(&exit_of(&sounds)?)?;
+        let mixed = exit_of(&sounds)?;
+        let master = Bus::over(&mixed)?;
         let finished = exit_of(&pictures)?;
         let painter = Painter::over(&finished, spec.width, spec.height);
         let encoder = named(&pipeline, "encoder")?;
@@ -105,6 +107,7 @@ impl Programme {
             master,
             painter,
             finished,
+            mixed,
             encoder,
             feed,
             fps,
@@ -161,6 +164,11 @@ impl Programme {
         &self.finished
     }
 
+    /// Where the whole sound leaves, of this programme's format; a probe that is added now hears what the master bus made of it.
+    pub(super) const fn finished_sounds(&self) -> &gst::Pad {
+        &self.mixed
+    }
+
     /// The sound of all sources together.
     pub(super) const fn master(&self) -> &Bus {
         &self.master
@@ -211,7 +219,12 @@ impl Programme {
 
     /// A running time in microseconds of the monotonic clock.
     fn micros(&self, running: i64) -> u64 {
-        (self.base_time.nseconds().cast_signed() + running).max(0).unsigned_abs() / 1000
+        micros(self.base_time, running)
+    }
+
+    /// The monotonic time of running time zero.
+    pub(super) const fn base_time(&self) -> gst::ClockTime {
+        self.base_time
     }
 
     /// New video bitrate in kbit/s; takes effect within 2 s.
@@ -254,6 +267,11 @@ impl Programme {
         self.beat.stop();
         stop("programme", &self.pipeline);
     }
+}
+
+/// A running time in microseconds of the monotonic clock, where that of running time zero is `base_time`.
+pub(super) fn micros(base_time: gst::ClockTime, running: i64) -> u64 {
+    (base_time.nseconds().cast_signed() + running).max(0).unsigned_abs() / 1000
 }
 
 fn exit_of(entry: &AppSrc) -> Result<gst::Pad, Error> {

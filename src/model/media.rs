@@ -117,6 +117,14 @@ pub struct EncodedFrame {
     pub data: Bytes,
 }
 
+/// One Opus packet of the programme's sound, for those who hear it in the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpusPacket {
+    /// When its first sample is heard, in the time of [`EncodedFrame::pts_us`]: what a decoder adds to that is taken off already.
+    pub pts_us: u64,
+    pub data: Bytes,
+}
+
 /// What a decoder must know before the first frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecConfig {

@@ -23,6 +23,9 @@ pub struct Scene {
     /// Whose picture may be the programme's as it comes, for as long as it fits: nothing is beside or over it.
     #[serde(default)]
     pub passthrough: Option<SourceId>,
+    /// Whether the programme's sound is made in Opus as well, for those who hear it in the room.
+    #[serde(default)]
+    pub preview: bool,
 }
 
 /// A track as it came from its musician, in a file.

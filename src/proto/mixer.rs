@@ -19,6 +19,7 @@ use crate::model::media::CanvasFrame;
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::media::OpusPacket;
 use crate::model::scene::Scene;
 use crate::proto::canvas;
 
@@ -34,6 +35,7 @@ const KIND_RTP: u8 = 1;
 const KIND_FRAME: u8 = 2;
 const KIND_CONFIG: u8 = 3;
 const KIND_CANVAS: u8 = 4;
+const KIND_PREVIEW: u8 = 5;
 
 const FLAG_VIDEO: u8 = 1;
 const FLAG_KEY: u8 = 2;
@@ -91,6 +93,8 @@ pub enum FromMixer {
     Frame(EncodedFrame),
     /// Sent before the first frame, and again whenever it changes.
     Config(CodecConfig),
+    /// The programme's sound once more, while the scene asks for it.
+    Preview(OpusPacket),
     Report(Report),
 }
 
@@ -287,6 +291,11 @@ impl FromMixer {
                 out.put_slice(&config.avc);
                 out.put_slice(&config.aac);
             }
+            Self::Preview(sound) => {
+                begin(out, KIND_PREVIEW, 8 + sound.data.len());
+                out.put_u64_le(sound.pts_us);
+                out.put_slice(&sound.data);
+            }
             Self::Report(report) => encode_json(out, report),
         }
     }
@@ -312,6 +321,11 @@ impl FromMixer {
                 need(kind, &body, avc_length)?;
                 let avc = body.split_to(avc_length);
                 Ok(Some(Self::Config(CodecConfig { avc, aac: body })))
+            }
+            KIND_PREVIEW => {
+                need(kind, &body, 8)?;
+                let pts_us = body.get_u64_le();
+                Ok(Some(Self::Preview(OpusPacket { pts_us, data: body })))
             }
             KIND_JSON => Ok(Some(Self::Report(serde_json::from_slice(&body)?))),
             other => Err(WireError::UnknownKind(other)),
@@ -372,6 +386,7 @@ mod tests {
                 key: true,
                 data: Bytes::from_static(b"picture"),
             }),
+            FromMixer::Preview(OpusPacket { pts_us: 5, data: Bytes::from_static(b"sound") }),
             FromMixer::Report(Report::KeyframeWanted { track: TrackId(3) }),
         ]
     }

@@ -91,6 +91,10 @@ export class FakeStream {
   constructor(tracks: unknown[] = []) {
     this.tracks = tracks;
   }
+
+  getTracks(): unknown[] {
+    return this.tracks;
+  }
 }
 
 interface FakeTransceiver {

@@ -354,6 +354,30 @@ describe("hearing and seeing", () => {
     expect(socket.asked("consume").at(-1)).toEqual({ producer_id: "prd_10" });
   });
 
+  it("hears the programme in the stream of its picture, which stays the same while it does", async () => {
+    const room = makeRoom();
+    const programme = { participant: "par_nobody", source: "programme" as const, paused: false };
+    const producers = [
+      { ...programme, id: "prd_8", kind: "video" as const },
+      { ...programme, id: "prd_1", kind: "audio" as const },
+    ];
+    const socket = await enter(room, { producers });
+    room.watchProgramme(true);
+    await settle();
+    expect(room.view.programme).toBeNull();
+    socket.push({ method: "offer", data: { offer_id: 1, sdp: "0:audio" } });
+    await settle();
+    expect(room.view.programme).toBeNull();
+    socket.push({ method: "offer", data: { offer_id: 2, sdp: "0:audio 1:video" } });
+    await settle();
+    const stream = room.view.programme as unknown as FakeStream;
+    expect(stream.tracks.map((each) => (each as FakeTrack).kind)).toEqual(["video", "audio"]);
+    socket.push({ method: "participant_joined", data: { participant: ada } });
+    expect(room.view.programme).toBe(stream);
+    socket.push({ method: "producer_removed", data: { producer_id: "prd_1" } });
+    expect((room.view.programme as unknown as FakeStream).tracks).toHaveLength(1);
+  });
+
   it("never consumes itself", async () => {
     const room = makeRoom();
     const socket = await enter(room);

@@ -59,4 +59,10 @@ describe("separate streams", () => {
     expect(out).not.toContain("msid:band");
     expect(out).toContain("a=ssrc:5 cname:x\r\n");
   });
+
+  it("leaves the broadcast together, so that its lips fit", () => {
+    const out = withSeparateStreams(OFFER.replaceAll("msid:band ", "msid:programme "));
+    expect(out.match(/msid:programme /g)).toHaveLength(3);
+    expect(withSeparateStreams(OFFER.replaceAll("msid:band ", "msid:programmes "))).not.toContain("programmes");
+  });
 });

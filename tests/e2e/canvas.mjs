@@ -3,7 +3,7 @@
 //
 //   GATEWAY_URL=http://127.0.0.1:8080 HOST_TOKEN=… node canvas.mjs
 //
-// SECONDS_EACH (20), OUT (out: recordings and screenshots). The last line on stdout is one JSON object with the results.
+// SECONDS_EACH (20) is how long each of the two broadcasts is live: over a good line, and over one of 2 Mbit/s. OUT (out: recordings and screenshots). The last line on stdout is one JSON object with the results.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";

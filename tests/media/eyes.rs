@@ -8,6 +8,8 @@ use gstreamer_app::AppSink;
 use gstreamer_app::AppSrc;
 use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
+use jamcast::model::media::MediaKind;
+use jamcast::model::media::OpusPacket;
 
 use crate::gateway::Heard;
 use crate::gateway::spec;
@@ -75,8 +77,30 @@ pub(crate) fn listen(heard: &Heard) -> Sound {
         .field("channels", 2)
         .field("codec_data", codec_data)
         .build();
-    let chain = "avdec_aac ! audioconvert ! audio/x-raw,format=F32LE,channels=2,layout=interleaved";
-    let pieces = decode(&caps, chain, &heard.audio);
+    sound(&decode(&caps, &format!("avdec_aac ! {FLOATS}"), &heard.audio))
+}
+
+/// What the preview sounds like.
+pub(crate) fn listen_to_preview(heard: &Heard) -> Sound {
+    let caps = gst::Caps::builder("audio/x-opus")
+        .field("channel-mapping-family", 0)
+        .field("channels", 2)
+        .field("rate", 48_000)
+        .build();
+    let frame = |sound: &OpusPacket| EncodedFrame {
+        kind: MediaKind::Audio,
+        pts_us: sound.pts_us,
+        dts_us: sound.pts_us,
+        key: true,
+        data: sound.data.clone(),
+    };
+    let frames: Vec<_> = heard.preview.iter().map(frame).collect();
+    sound(&decode(&caps, &format!("opusdec ! {FLOATS}"), &frames))
+}
+
+const FLOATS: &str = "audioconvert ! audio/x-raw,format=F32LE,channels=2,layout=interleaved";
+
+fn sound(pieces: &[(u64, Vec<u8>)]) -> Sound {
     let pts_us = pieces.first().expect("sound").0;
     let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
     let samples = pieces

@@ -19,6 +19,7 @@ use jamcast::model::id::SourceId;
 use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::media::MediaKind;
+use jamcast::model::media::OpusPacket;
 use jamcast::model::scene::Placement;
 use jamcast::model::scene::Rect;
 use jamcast::model::scene::Scene;
@@ -45,6 +46,7 @@ pub(crate) struct Heard {
     pub(crate) changes: Vec<(usize, CodecConfig)>,
     pub(crate) video: Vec<EncodedFrame>,
     pub(crate) audio: Vec<EncodedFrame>,
+    pub(crate) preview: Vec<OpusPacket>,
     pub(crate) reports: Vec<Report>,
     closed: bool,
 }
@@ -215,6 +217,7 @@ fn listen(mut socket: UnixStream, ear: &Ear) {
                         MediaKind::Audio => heard.audio.push(frame),
                     }
                 }
+                FromMixer::Preview(sound) => heard.preview.push(sound),
                 FromMixer::Report(report) => heard.reports.push(report),
             }
         }

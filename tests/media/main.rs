@@ -9,6 +9,7 @@ mod gateway;
 mod hls;
 mod passthrough;
 mod picture;
+mod preview;
 mod recording;
 mod sender;
 mod sound;

@@ -46,6 +46,7 @@ use jamcast::live::registry::Registry;
 use jamcast::live::registry::StreamError;
 use jamcast::live::rooms::Command;
 use jamcast::live::rooms::ParticipantInfo;
+use jamcast::live::rooms::ProgrammeFrame;
 use jamcast::live::rooms::Request;
 use jamcast::live::rooms::Rooms;
 use jamcast::live::rooms::Roster;
@@ -69,6 +70,7 @@ use jamcast::model::media::Codec;
 use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::media::MediaKind;
+use jamcast::model::media::OpusPacket;
 use jamcast::model::role::RoomRole;
 use jamcast::model::scene::Scene;
 use jamcast::model::secret::StreamKey;
@@ -379,6 +381,7 @@ struct World {
     born: mpsc::Receiver<FakeMixer>,
     taps: mpsc::Receiver<FakeTap>,
     keyframes: mpsc::Receiver<TrackId>,
+    screened: mpsc::Receiver<ProgrammeFrame>,
     shutdown: CancellationToken,
     folder: tempfile::TempDir,
     /// Bytes left on the disk.
@@ -406,6 +409,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     let (born_in, born) = mpsc::channel(16);
     let (tap_in, taps) = mpsc::channel(16);
     let (keyframe_in, keyframes) = mpsc::channel(64);
+    let (screen_in, screened) = mpsc::channel(64);
     let (commands, mut worker) = mpsc::channel::<Command>(64);
     tokio::spawn(async move {
         while let Some(command) = worker.recv().await {
@@ -416,6 +420,9 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
                 tap_in.send(FakeTap { roster, media }).await.expect("the test takes taps");
             } else if let Request::Keyframe { track } = command.request {
                 keyframe_in.send(track).await.expect("the test takes keyframe pleas");
+            } else if let Request::Screen { frame } = command.request {
+                // Like a host who may watch or not.
+                let _not_looked_at = screen_in.try_send(frame);
             }
         }
     });
@@ -439,7 +446,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     };
     let registry = Registry::new(ports, config, shutdown.clone(), TaskTracker::new());
     let server = Arc::default();
-    World { registry, canvases, store, server, born, taps, keyframes, shutdown, folder, free }
+    World { registry, canvases, store, server, born, taps, keyframes, screened, shutdown, folder, free }
 }
 
 fn ask(name: &str) -> NewStream {
@@ -598,6 +605,33 @@ async fn the_scene_follows_the_room() {
 
     tap.roster.send_replace(Roster::default());
     assert_eq!(labels(&mixer.scene(|_| true).await), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_programmes_sound_is_made_for_whoever_hears_it_in_the_room_and_never_steps_back() {
+    let mut world = world();
+    world.start(ask("jam")).await;
+    let mut first = world.mixer().await;
+    let tap = world.tap().await;
+    assert!(!first.scene(|_| true).await.preview);
+    tap.roster.send_replace(Roster { previewed: true, ..band(&["Ann"]) });
+    first.scene(|scene| scene.preview).await;
+    let sound = |ms: u64| OpusPacket { pts_us: ms * 1000, data: Bytes::from_static(b"sound") };
+    for ms in [1000, 1020] {
+        first.say(FromMixer::Preview(sound(ms))).await;
+    }
+    drop(first);
+    let mut second = world.mixer().await;
+    assert!(second.scene(|_| true).await.preview, "the next mixer makes it from its beginning");
+    for ms in [1010, 1030] {
+        second.say(FromMixer::Preview(sound(ms))).await;
+    }
+    for ms in [1000, 1020, 1030] {
+        let frame = timeout(Duration::from_secs(1), world.screened.recv()).await.expect("in time").expect("a frame");
+        assert!(matches!(&frame, ProgrammeFrame::Sound(heard) if *heard == sound(ms)), "{frame:?} for {ms} ms");
+    }
+    tap.roster.send_replace(band(&["Ann"]));
+    second.scene(|scene| !scene.preview).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,7 +198,7 @@ impl Room {
     /// Notes what a participant says that the jitter buffers of its consumers of sound hold back. Those that are gone by now are left
     /// out, and so is whatever is not sound: a picture that comes late makes nobody play late.
     pub fn note_jitter_buffers(&mut self, participant: ParticipantId, reported: &[(ConsumerId, Duration)]) {
-        for producer in self.producers.iter().filter(|p| p.info.kind == MediaKind::Audio) {
+        for producer in self.producers.iter().filter(|p| p.info.kind == MediaKind::Audio && !p.is_programme()) {
             let own = producer.consumers.iter().find(|consumer| consumer.participant == participant);
             let told = own.and_then(|own| reported.iter().find(|(id, _)| *id == own.id));
             if let Some((_, buffer)) = told {

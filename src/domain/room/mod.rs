@@ -89,6 +89,8 @@ pub struct Room {
     downlinks: BTreeMap<u64, Downlink>,
     is_tapped: bool,
     screening: Option<Screening>,
+    /// Whether somebody heard the programme when the roster was looked at last.
+    was_previewed: bool,
 }
 
 /// An outlet whose consumer is gone, with the forwarder that goes on in it.
@@ -124,6 +126,7 @@ impl Room {
             downlinks: BTreeMap::new(),
             is_tapped: false,
             screening: None,
+            was_previewed: false,
         }
     }
 
@@ -460,6 +463,8 @@ impl Room {
 
     /// The roster, if it changed since the last call.
     pub fn poll_roster(&mut self) -> Option<Roster> {
+        let is_previewed = self.is_previewed();
+        self.roster_changed |= std::mem::replace(&mut self.was_previewed, is_previewed) != is_previewed;
         std::mem::take(&mut self.roster_changed).then(|| self.roster())
     }
 
@@ -469,6 +474,7 @@ impl Room {
             participants: self.participants.iter().filter(|p| !p.isolated).cloned().collect(),
             tracks: self.producers.iter().filter(|p| p.is_in_programme()).map(Producer::tap_track).collect(),
             spotlight: self.house.state.spotlight.filter(|id| self.participant(*id).is_some_and(|p| !p.isolated)),
+            previewed: self.is_previewed(),
         }
     }
 

@@ -154,6 +154,8 @@ pub struct Roster {
     pub participants: Vec<ParticipantInfo>,
     pub tracks: Vec<TapTrack>,
     pub spotlight: Option<ParticipantId>,
+    /// Whether somebody in the room hears the programme.
+    pub previewed: bool,
 }
 
 /// One producer as a tap sees it.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::producer::Consumer;
 use crate::domain::room::producer::Outlet;
+use crate::domain::room::programme;
 use crate::domain::room::words::Notice;
 use crate::driver::rtc::host::Host;
 use crate::driver::rtc::host::Hosted;
@@ -222,13 +223,19 @@ impl Host {
         let mut granted = Vec::new();
         for wanted in wanted {
             let opened = hosted.room.consumable(participant, wanted.producer).and_then(|(codec, owner)| {
-                let lane = match recv.take_idle(codec) {
+                // Browsers keep what shares a stream lip-synchronous. That holds back sound that comes before its picture, which the
+                // programme may be and a musician may not: a lane of the one is never one of the other.
+                let is_screen = hosted.room.is_screen(owner);
+                let of_programme = |lane| line.peer.lane_stream(lane) == Some(programme::STREAM);
+                let lane = match recv.take_idle(codec, |lane| of_programme(lane) == is_screen) {
                     Some(lane) => {
                         line.peer.use_lane(lane.lane, true);
                         lane
                     }
-                    // Browsers keep what shares a stream lip-synchronous, so it is named after its musician.
-                    None => idle(line.peer.open_lane(codec, &owner.to_string()).map_err(refusal)?, codec),
+                    None => {
+                        let stream = if is_screen { programme::STREAM.to_owned() } else { owner.to_string() };
+                        idle(line.peer.open_lane(codec, &stream).map_err(refusal)?, codec)
+                    }
                 };
                 let outlet = Outlet { peer: key, lane: lane.lane };
                 let consumer = Consumer::new(wanted.consumer, participant, outlet, lane.forwarder);

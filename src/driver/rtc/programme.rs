@@ -16,6 +16,7 @@ use crate::live::rooms::ProgrammeFrame;
 use crate::model::media::Codec;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::media::OpusPacket;
 use crate::proto::avc;
 
 /// Bytes of a payload, as browsers send them: with all headers it fits through any tunnel.
@@ -25,7 +26,8 @@ const PAYLOAD: usize = 1200;
 #[derive(Default)]
 pub(super) struct Packetiser {
     h264: H264Payloader,
-    next_seq: u16,
+    next_picture: u16,
+    next_sound: u16,
 }
 
 impl Packetiser {
@@ -42,15 +44,28 @@ impl Packetiser {
             let header = rtc::rtp::Header {
                 version: 2,
                 marker: index == last,
-                sequence_number: self.next_seq,
+                sequence_number: self.next_picture,
                 timestamp,
-                ssrc: ssrc_of(Codec::H264),
+                ssrc: ssrc_of(MediaKind::Video),
                 ..rtc::rtp::Header::default()
             };
-            self.next_seq = self.next_seq.wrapping_add(1);
+            self.next_picture = self.next_picture.wrapping_add(1);
             Media::new(rtc::rtp::Packet { header, payload }, Extensions::default())
         });
         packets.collect()
+    }
+
+    /// An Opus packet is the payload of one of ours (RFC 7587 section 4.2).
+    fn sound(&mut self, sound: &OpusPacket) -> Media {
+        let header = rtc::rtp::Header {
+            version: 2,
+            sequence_number: self.next_sound,
+            timestamp: ticks(sound.pts_us, Codec::Opus),
+            ssrc: ssrc_of(MediaKind::Audio),
+            ..rtc::rtp::Header::default()
+        };
+        self.next_sound = self.next_sound.wrapping_add(1);
+        Media::new(rtc::rtp::Packet { header, payload: sound.data.clone() }, Extensions::default())
     }
 }
 
@@ -58,12 +73,16 @@ impl Host {
     /// Sends a frame of the programme to those who watch it. Without any it costs nothing.
     pub(super) fn screen(&mut self, now: Instant, room: u64, frame: &ProgrammeFrame) {
         let Some(Hosted { room, packetiser, .. }) = self.rooms.get_mut(&room) else { return };
-        let ProgrammeFrame::Picture { frame, avc } = frame;
-        let producer = room.screen(now, Codec::H264);
+        let kind = frame.kind();
+        let producer = room.screen(now, kind);
         if producer.consumers.is_empty() {
             return;
         }
-        for media in packetiser.picture(frame, avc) {
+        let packets = match frame {
+            ProgrammeFrame::Picture { frame, avc } => packetiser.picture(frame, avc),
+            ProgrammeFrame::Sound(sound) => vec![packetiser.sound(sound)],
+        };
+        for media in packets {
             let packet = producer.read(media.ssrc(), media.seq(), media.timestamp(), media.payload());
             producer.accept(now, &packet, media.payload());
             for consumer in &mut producer.consumers {
@@ -73,7 +92,7 @@ impl Host {
                     continue;
                 };
                 line.peer.write(now, outlet.lane, out, &media, Form::Plain(media.payload()));
-                self.counters.forwarded(MediaKind::Video, media.payload().len());
+                self.counters.forwarded(kind, media.payload().len());
                 if !std::mem::replace(&mut line.is_dirty, true) {
                     self.dirty.push(outlet.peer);
                 }

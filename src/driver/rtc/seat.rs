@@ -125,9 +125,9 @@ impl Recv {
         Self { peer, idle: Vec::new(), negotiation }
     }
 
-    /// Takes a free lane for this codec.
-    pub(super) fn take_idle(&mut self, codec: Codec) -> Option<Idle> {
-        let index = self.idle.iter().position(|idle| idle.codec == codec)?;
+    /// Takes a free lane for this codec that is of use.
+    pub(super) fn take_idle(&mut self, codec: Codec, is_of_use: impl Fn(usize) -> bool) -> Option<Idle> {
+        let index = self.idle.iter().position(|idle| idle.codec == codec && is_of_use(idle.lane))?;
         Some(self.idle.remove(index))
     }
 }

@@ -23,11 +23,13 @@ use crate::driver::rtc::demux::Demux;
 use crate::driver::rtc::engine::Candidates;
 use crate::driver::rtc::engine::Engine;
 use crate::driver::rtc::host::Host;
+use crate::driver::rtc::media::Media;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::Heard;
 use crate::driver::rtc::peer::Peer;
 use crate::driver::rtc::tcp::streams::Streams;
 use crate::driver::rtc::worker::Worker;
+use crate::live::rooms::Change;
 use crate::live::rooms::Command;
 use crate::live::rooms::Event;
 use crate::live::rooms::Joined;
@@ -39,12 +41,14 @@ use crate::live::rooms::RoomError;
 use crate::live::rooms::Rooms;
 use crate::live::rooms::TrackSource;
 use crate::live::rooms::Transport;
+use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::ProducerId;
 use crate::model::id::RoomId;
 use crate::model::media::Codec;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::media::OpusPacket;
 use crate::model::role::RoomRole;
 
 const STEP: Duration = Duration::from_millis(20);
@@ -108,20 +112,36 @@ impl Stage {
     fn consume(&mut self, client: usize, producer: ProducerId) -> usize {
         let Client { participant, room, .. } = &self.clients[client];
         let (participant, room) = (*participant, room.clone());
+        let address = SocketAddr::from(([127, 0, 0, 1], 2000 + u16::try_from(self.clients.len()).expect("few")));
+        let peer = Peer::new(self.now, &engine(address), Transport::Send).expect("a peer");
+        let (_, events) = mpsc::channel(1);
+        self.clients.push(Client { room, participant, address, peer, events, heard: Vec::new() });
+        let receiver = self.clients.len() - 1;
+        self.consume_with(client, receiver, producer);
+        receiver
+    }
+
+    /// Has a client consume a producer on the connection that it receives by; the consumer, and what it was offered.
+    fn consume_with(&mut self, client: usize, receiver: usize, producer: ProducerId) -> (ConsumerId, String) {
+        let Client { participant, room, .. } = &self.clients[client];
+        let (participant, room) = (*participant, room.clone());
         let consumed = self.ask(&room, |reply| Request::Consume { participant, producer, reply });
-        consumed.expect("answered at once").expect("a consumer");
+        let consumer = consumed.expect("answered at once").expect("a consumer").id;
+        (consumer, self.accept_offer(client, receiver))
+    }
+
+    /// Answers the newest offer.
+    fn accept_offer(&mut self, client: usize, receiver: usize) -> String {
+        let Client { participant, room, .. } = &self.clients[client];
+        let (participant, room) = (*participant, room.clone());
         let mut told = self.told(client).into_iter();
         let offer = told
             .find_map(|event| if let Event::Offer { offer_id, sdp } = event { Some((offer_id, sdp)) } else { None });
         let (offer_id, offer) = offer.expect("an offer");
-        let address = SocketAddr::from(([127, 0, 0, 1], 2000 + u16::try_from(self.clients.len()).expect("few")));
-        let mut peer = Peer::new(self.now, &engine(address), Transport::Send).expect("a peer");
-        let answer = peer.answer(self.now, &offer, |_| None).expect("an answer");
-        let (_, events) = mpsc::channel(1);
-        self.clients.push(Client { room: room.clone(), participant, address, peer, events, heard: Vec::new() });
+        let answer = self.clients[receiver].peer.answer(self.now, &offer, |_| None).expect("an answer");
         let taken = self.ask(&room, |reply| Request::Answer { participant, offer_id, answer, reply });
         taken.expect("answered at once").expect("acceptable");
-        self.clients.len() - 1
+        offer
     }
 
     fn tell(&mut self, room: &str, request: Request) {
@@ -376,7 +396,7 @@ fn a_host_watches_the_programme_picture_by_picture_and_within_a_second() {
     stage.told(ben);
     stage.tell("jam", Request::Screen { frame: picture(0).0 });
     let told = stage.told(anna);
-    let [Event::ProducerAdded(programme)] = &told[..] else { panic!("{told:?}") };
+    let [Event::ProducerAdded(programme), Event::ProducerAdded(_)] = &told[..] else { panic!("{told:?}") };
     assert_eq!(programme.source, TrackSource::Programme);
     let viewer = stage.consume(anna, programme.id);
     let mut shown = None;
@@ -412,6 +432,81 @@ fn a_host_watches_the_programme_picture_by_picture_and_within_a_second() {
     stage.tell("jam", Request::EndScreening);
     let told = stage.told(anna);
     assert!(told.contains(&Event::ProducerRemoved(programme.id)), "{told:?}");
+}
+
+/// Packet `n` of a programme's sound.
+fn opus(n: u64) -> OpusPacket {
+    OpusPacket { pts_us: 1_000_000 + n * 20_000, data: Bytes::copy_from_slice(&[0xfc, n as u8, 7, 7]) }
+}
+
+#[test]
+fn the_programmes_sound_is_asked_for_and_comes_packet_by_packet_in_the_stream_of_its_picture() {
+    let mut stage = Stage::new();
+    let anna = stage.enter_as("jam", RoomRole::Host);
+    stage.publish(anna, false);
+    stage.run(SECOND);
+    let room = stage.clients[anna].room.clone();
+    let tap = stage.ask(&room, |reply| Request::Tap { reply }).expect("in").expect("a tap");
+    stage.told(anna);
+    stage.tell("jam", Request::Screen { frame: picture(0).0 });
+    let told = stage.told(anna);
+    let [Event::ProducerAdded(picture), Event::ProducerAdded(sound)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((picture.kind, sound.kind), (MediaKind::Video, MediaKind::Audio));
+    let viewer = stage.consume(anna, picture.id);
+    stage.run(SECOND);
+    assert!(!tap.roster.borrow().previewed);
+    let (_, offer) = stage.consume_with(anna, viewer, sound.id);
+    assert_eq!(offer.matches("a=msid:programme ").count(), 2, "{offer}");
+    stage.run(SECOND);
+    assert!(tap.roster.borrow().previewed, "now it has to be made");
+    for n in 0..50 {
+        stage.tell("jam", Request::Screen { frame: ProgrammeFrame::Sound(opus(n)) });
+        stage.run(STEP);
+    }
+    stage.run(STEP);
+    let heard: Vec<_> = stage.clients[viewer]
+        .heard
+        .iter()
+        .filter_map(|heard| if let Heard::Media(media) = heard { Some(media) } else { None })
+        .collect();
+    let expected: Vec<_> = (0..50).map(|n| opus(n).data).collect();
+    assert_eq!(heard.iter().map(|media| media.payload().clone()).collect::<Vec<_>>(), expected);
+    let steps = |pair: &[&Media]| {
+        (pair[1].seq().wrapping_sub(pair[0].seq()), pair[1].timestamp().wrapping_sub(pair[0].timestamp()))
+    };
+    assert!(heard.windows(2).all(|pair| steps(pair) == (1, 960)), "20 ms of 48 kHz each");
+}
+
+#[test]
+fn a_lane_of_a_musician_is_never_one_of_the_programme() {
+    let mut stage = Stage::new();
+    let (anna, ben) = (stage.enter_as("jam", RoomRole::Host), stage.enter("jam"));
+    for client in [anna, ben] {
+        stage.publish(client, false);
+    }
+    stage.run(SECOND);
+    let Client { room, participant: host, .. } = &stage.clients[anna];
+    let (room, host, musician) = (room.clone(), *host, stage.clients[ben].participant);
+    let produce =
+        |reply| Request::Produce { participant: musician, mid: "0".to_owned(), source: TrackSource::Microphone, reply };
+    let voice = stage.ask(&room, produce).expect("answered").expect("a producer");
+    stage.told(anna);
+    stage.tell("jam", Request::Screen { frame: picture(0).0 });
+    let told = stage.told(anna);
+    let [Event::ProducerAdded(_), Event::ProducerAdded(sound)] = &told[..] else { panic!("{told:?}") };
+    let sound = sound.id;
+    let receiver = stage.consume(anna, voice);
+    stage.run(SECOND);
+    let (participant, lines) = (host, |offer: &str| offer.matches("m=audio").count());
+    for (producer, audio_lines, streams) in [(voice, 2, 0), (sound, 3, 1), (voice, 3, 1), (sound, 3, 1)] {
+        let (consumer, offer) = stage.consume_with(anna, receiver, producer);
+        let of_programme = offer.matches("a=msid:programme ").count();
+        assert_eq!((lines(&offer), of_programme), (audio_lines, streams), "{offer}");
+        let close = |reply| Request::SetConsumer { participant, consumer, change: Change::Close, reply };
+        stage.ask(&room, close).expect("answered").expect("it was there");
+        stage.accept_offer(anna, receiver);
+        stage.run(STEP);
+    }
 }
 
 #[test]

@@ -509,6 +509,7 @@ impl Stream {
                 self.screening.set_config(&config);
                 self.fanout.set_config(config);
             }
+            ChildEvent::Said(FromMixer::Preview(sound)) => self.screen_sound(sound),
             ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
             ChildEvent::Gone => self.lose_mixer("its process ended"),
         }

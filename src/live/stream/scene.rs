@@ -125,7 +125,8 @@ impl Composer {
             backdrop: staging.dressing.backdrop.clone(),
         };
         let programme = programme.clone();
-        let scene = Scene { programme, master, dressing, sources, recording, stems: Vec::new(), passthrough: None };
+        let preview = roster.previewed;
+        let scene = Scene { programme, master, dressing, sources, recording, preview, ..Scene::default() };
         Scene { passthrough: passthrough::candidate(&scene), ..scene }
     }
 
@@ -266,7 +267,7 @@ mod tests {
             track(&ann, 3, TrackSource::Camera, Codec::H264),
             track(&bob, 4, TrackSource::Screen, Codec::Vp8),
         ];
-        Roster { participants: vec![ann, bob], tracks, spotlight: None }
+        Roster { participants: vec![ann, bob], tracks, ..Roster::default() }
     }
 
     fn compose(composer: &mut Composer, roster: &Roster) -> Vec<Source> {

@@ -27,7 +27,7 @@ export interface RoomView {
   /** Everybody else. */
   participants: Participant[];
   state: RoomState;
-  /** The picture of the room's broadcast, while we watch it. */
+  /** The room's broadcast, while we watch it: its picture, and its sound as soon as that is there. */
   programme: MediaStream | null;
   links: Links;
 }

@@ -19,21 +19,23 @@ export function withMusicMode(sdp: string): string {
   return mapSections(sdp, (lines) => (lines[0]?.startsWith("m=audio") ? musicSection(lines) : lines));
 }
 
+/** The media stream in which the gateway sends the room's broadcast, picture and sound. */
+const PROGRAMME = "programme";
+
+/** The name of any other stream, behind what names it. */
+const OTHERS = new RegExp(`^(a=(?:ssrc:\\d+ )?msid:)(?!${PROGRAMME} )\\S+`);
+
 /**
- * Gives every section a media stream of its own.
+ * Gives every section a media stream of its own, but for those of the room's broadcast.
  *
  * A browser keeps the tracks of one media stream in lip-sync by holding back the faster one. In a jam, sound must come as early
- * as it can, so no audio may share a stream with a video.
+ * as it can, so no audio may share a stream with a video. The broadcast is only looked at, and its lips have to fit.
  */
 export function withSeparateStreams(sdp: string): string {
   return mapSections(sdp, (lines) => {
     const mid = lines.find((line) => line.startsWith("a=mid:"))?.slice("a=mid:".length);
     if (mid === undefined) return lines;
-    return lines.map((line) =>
-      line
-        .replace(/^a=msid:\S+/, `a=msid:jam-${mid}`)
-        .replace(/^(a=ssrc:\d+ msid:)\S+/, `$1jam-${mid}`),
-    );
+    return lines.map((line) => line.replace(OTHERS, `$1jam-${mid}`));
   });
 }
 

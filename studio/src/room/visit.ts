@@ -70,6 +70,8 @@ export class Visit {
   private readonly consumers = new Map<string, string>();
   private readonly tiles: ReadonlyMap<string, Tile>;
   private watchesProgramme = false;
+  /** What is there of the programme, for as long as it is the same. */
+  private shown: MediaStream | null = null;
   /** Pushes that came before the answer to `join`. */
   private early: Push[] = [];
 
@@ -145,10 +147,13 @@ export class Visit {
     }
   }
 
-  /** The picture of the room's broadcast, while we watch it and it is there. */
+  /** The room's broadcast, while we watch it and its picture is there; its sound may join it a moment later. */
   programme(): MediaStream | null {
-    const picture = this.programmes().find(({ kind }) => kind === "video");
-    return picture === undefined ? null : this.streamOf(picture.id);
+    const tracks = this.programmes().flatMap(({ id }) => this.streamOf(id)?.getTracks() ?? []);
+    const before = this.shown?.getTracks() ?? [];
+    const isSame = before.length === tracks.length && tracks.every((track) => before.includes(track));
+    if (!isSame) this.shown = tracks.some(({ kind }) => kind === "video") ? new MediaStream(tracks) : null;
+    return this.shown;
   }
 
   async leave(): Promise<void> {

@@ -7,13 +7,15 @@ import { Boost } from "../media/boost";
 /** A window that is being resized changes its pictures' sizes with every frame. */
 const SIZE_RESTS_MS = 250;
 
-/** A picture without sound; sound has its own element, so that neither waits for the other. */
+/** A picture. A musician's sound has its own element, so that neither waits for the other; the broadcast's is heard with its picture. */
 export function Picture(props: {
   source: MediaStreamTrack | MediaStream;
   mirrored?: boolean;
   /** Nothing may be cut off: a screen, with text on it. */
   whole?: boolean;
   label: string;
+  /** Where the sound that comes with it is heard; nowhere unless this is there. `null` is the usual output. */
+  hearOn?: string | null;
   /** Called with the size on the screen, in device pixels, once it rests after a change. */
   onSize?: (size: { width: number; height: number }) => void;
 }): JSX.Element {
@@ -47,13 +49,20 @@ export function Picture(props: {
       video.srcObject = null;
     };
   }, [props.source]);
+  const { hearOn } = props;
+  useEffect(() => {
+    const video = ref.current;
+    if (video === null || typeof hearOn !== "string") return;
+    // An output that is gone leaves the sound where it is.
+    if ("setSinkId" in video) video.setSinkId(hearOn).catch(() => undefined);
+  }, [hearOn]);
   return (
     <video
       ref={ref}
       class={["picture", props.mirrored && "mirrored", props.whole && "whole"].filter(Boolean).join(" ")}
       autoPlay
       playsInline
-      muted
+      muted={hearOn === undefined}
       aria-label={props.label}
       disablePictureInPicture
     />

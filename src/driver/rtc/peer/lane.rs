@@ -32,6 +32,8 @@ pub(super) struct Lane {
     transceiver: usize,
     pub(super) ssrc: u32,
     codec: Codec,
+    /// The media stream that it belongs to in the eyes of the remote end, also for ever.
+    stream: String,
     /// As the remote end agreed to; `None` before it did.
     payload_type: Option<u8>,
     /// The payload type of redundant audio, if it agreed to that too.
@@ -71,6 +73,7 @@ impl Peer {
             transceiver,
             ssrc,
             codec,
+            stream: stream.to_owned(),
             payload_type: None,
             red: None,
             redundancy: Redundancy::default(),
@@ -93,6 +96,11 @@ impl Peer {
     pub(in crate::driver::rtc) fn lane_mid(&mut self, lane: usize) -> Option<String> {
         let lane = self.lanes.get(lane)?;
         self.pc.rtp_transceiver(lane.transceiver)?.mid().clone()
+    }
+
+    /// The media stream of a lane.
+    pub(in crate::driver::rtc) fn lane_stream(&self, lane: usize) -> Option<&str> {
+        self.lanes.get(lane).map(|lane| lane.stream.as_str())
     }
 
     /// Whether packets written to a lane reach the remote end.

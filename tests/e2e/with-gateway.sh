@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A canvas alone, from the studio in Chromium to the recording: over a good line, and over one of 2 Mbit/s. Expects
-# target/debug/jamcast to be built; everything runs on loopback and free ports. SECONDS_EACH (20) is how long each of the two is live.
+# Starts a gateway and runs one of the scripts beside this one against it: `with-gateway.sh canvas` runs canvas.mjs. Expects
+# target/debug/jamcast to be built; everything runs on loopback and free ports.
 set -euo pipefail
+name=$1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
 
-work=$(mktemp -d -t jamcast-canvas-XXXXXX)
+work=$(mktemp -d -t "jamcast-$name-XXXXXX")
 gateway=
 finish() {
   local code=$?
@@ -15,7 +16,7 @@ finish() {
     wait "$gateway" || true
   fi
   if ((code)); then
-    echo "canvas: failed; its files were kept in $work" >&2
+    echo "$name: failed; its files were kept in $work" >&2
   else
     rm -rf "$work"
   fi
@@ -33,11 +34,11 @@ JAMCAST__DATA__FOLDER="$work/data" \
 gateway=$!
 deadline=$((SECONDS + 20))
 until grep -q '#token=' "$work/gateway.out" 2>/dev/null; do
-  ((SECONDS < deadline)) || { echo "canvas: the gateway does not start" >&2; exit 1; }
+  ((SECONDS < deadline)) || { echo "$name: the gateway does not start" >&2; exit 1; }
   sleep 0.2
 done
 host_url=$(grep -o 'http[^ ]*#token=[^ ]*' "$work/gateway.out" | head -n 1)
 
 [[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
-GATEWAY_URL=${host_url%%/#token=*} HOST_TOKEN=${host_url##*#token=} OUT=$work timeout 260 node "$here/canvas.mjs"
-echo "canvas: passed" >&2
+GATEWAY_URL=${host_url%%/#token=*} HOST_TOKEN=${host_url##*#token=} OUT=$work timeout 260 node "$here/$name.mjs"
+echo "$name: passed" >&2
