@@ -61,13 +61,13 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
     );
     say("format      Mbit/s     CPU   less an empty programme   frames");
     let length = Duration::from_secs(seconds);
-    let empty = Rig::start(mixer, scene(false))?.measure(length)?;
+    let empty = Rig::start(mixer, <_>::default(), scene(false))?.measure(length)?;
     say(&format!("(none)         0.0 {:>7.1} {:>25} {:>8}", empty.cpu, "", empty.frames));
     for (format, encoder) in FORMATS {
         let frames = paint(&file, format, encoder)?;
         let bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
         let mbps = bytes as f64 * 8.0 / 1e6 / (FRAMES as f64 / FPS as f64);
-        let rig = Rig::start(mixer, scene(true))?;
+        let rig = Rig::start(mixer, <_>::default(), scene(true))?;
         let (enough, until) = mpsc::channel();
         let writer = rig.writer();
         let sender = std::thread::spawn(move || send(&frames, &writer, &until));

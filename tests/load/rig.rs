@@ -1,5 +1,6 @@
 //! A mixer on the bench: a child process that makes a programme of what it is fed, and what that costs it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use bytes::BytesMut;
+use jamcast::model::encoder::Encoder;
 use jamcast::model::media::MediaKind;
 use jamcast::model::scene::Scene;
 use jamcast::proto::mixer::Control;
@@ -46,7 +48,8 @@ pub(crate) struct Effort {
 }
 
 impl Rig {
-    pub(crate) fn start(mixer: &Path, scene: Scene) -> Result<Self> {
+    /// `own` are an operator's descriptions of pipelines, by the names of their files.
+    pub(crate) fn start(mixer: &Path, own: BTreeMap<String, String>, scene: Scene) -> Result<Self> {
         let (socket, child_end) = UnixStream::pair()?;
         let child = Command::new(mixer)
             .arg("mixer")
@@ -54,6 +57,7 @@ impl Rig {
             .stderr(Stdio::null())
             .spawn()?;
         let writer = Writer(Arc::new(Mutex::new(socket.try_clone()?)));
+        writer.send(&ToMixer::Control(Control::Pipelines { encoder: Encoder::X264, own }));
         writer.send(&ToMixer::Control(Control::Scene { scene: Box::new(scene) }));
         Ok(Self { child, socket, writer })
     }
