@@ -6,8 +6,9 @@ use crate::model::id::ParticipantId;
 pub const LEAST_GAIN_DB: f64 = -60.0;
 pub const MOST_GAIN_DB: f64 = 12.0;
 
-/// Added delay of a strip, milliseconds.
-pub const MOST_DELAY_MS: u32 = 2000;
+/// Added delay of a strip, milliseconds. As much as one is moved forward, all the others wait.
+pub const LEAST_DELAY_MS: i32 = -200;
+pub const MOST_DELAY_MS: i32 = 2000;
 
 /// Strips remembered: of all who can be in a room, and of as many who may come back.
 const MOST_STRIPS: usize = 256;
@@ -22,8 +23,8 @@ pub struct Strip {
     pub solo: bool,
     /// -1 (left) to 1 (right).
     pub pan: f64,
-    /// 0 to [`MOST_DELAY_MS`]; picture and sound.
-    pub delay_ms: u32,
+    /// [`LEAST_DELAY_MS`] to [`MOST_DELAY_MS`]; picture and sound.
+    pub delay_ms: i32,
 }
 
 /// The sound of all together.
@@ -42,7 +43,7 @@ pub struct StripChange {
     pub muted: Option<bool>,
     pub solo: Option<bool>,
     pub pan: Option<f64>,
-    pub delay_ms: Option<u32>,
+    pub delay_ms: Option<i32>,
 }
 
 /// What is to be changed of the master; `None` stays. The values have been checked.
@@ -95,6 +96,11 @@ impl Desk {
     pub fn turn_master(&mut self, change: MasterChange) {
         self.master.gain_db = change.gain_db.unwrap_or(self.master.gain_db);
         self.master.normalise = change.normalise.unwrap_or(self.master.normalise);
+    }
+
+    /// The name of somebody whose strip was touched.
+    pub fn name(&self, participant: ParticipantId) -> Option<&str> {
+        self.find(participant).map(|labelled| labelled.name.as_str())
     }
 
     /// Gives a strip whose musician is gone to a newcomer of the same name: it is the same person with a new identifier. Tells who

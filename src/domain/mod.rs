@@ -3,6 +3,7 @@
 
 pub mod abr;
 pub mod access;
+pub mod align;
 pub mod canvas;
 pub mod desk;
 pub mod destination;

@@ -176,6 +176,11 @@ pub enum Request {
     Delays {
         reply: Reply<DelayTable>,
     },
+    /// How late those are in the programme who play in time with what they hear of the leader, as far as it was measured.
+    Lateness {
+        leader: ParticipantId,
+        reply: Reply<Vec<(ParticipantId, Duration)>>,
+    },
     Tap {
         reply: Reply<Tap>,
     },

@@ -123,8 +123,21 @@ pub struct MixSnapshot {
     pub master_gain_db: f64,
     /// Whether the programme is brought slowly to -14 LUFS.
     pub normalise: bool,
+    /// Whom the others are aligned to, if anybody.
+    #[serde(default)]
+    pub leader: Option<LeaderSnapshot>,
     /// Everybody who sends something, in the order of joining.
     pub musicians: Vec<MusicianSnapshot>,
+}
+
+/// Whom the others are aligned to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LeaderSnapshot {
+    #[schema(value_type = String)]
+    pub participant: ParticipantId,
+    pub name: String,
+    /// While it is away nothing is measured, and the delays stay as they are.
+    pub present: bool,
 }
 
 /// One musician's sound in the programme.
@@ -140,10 +153,36 @@ pub struct MusicianSnapshot {
     pub solo: bool,
     /// -1 (left) to 1 (right).
     pub pan: f64,
-    /// Added delay of picture and sound, milliseconds.
-    pub delay_ms: u32,
+    /// Added delay of picture and sound, milliseconds, -200 to 2000; as much as one is moved forward, all the others wait.
+    pub delay_ms: i32,
+    /// How it is aligned to the leader; `null` while nobody leads.
+    #[serde(default)]
+    pub alignment: Option<AlignmentSnapshot>,
     /// Whether it is heard as things are, mute and everybody's solo considered.
     pub heard: bool,
+}
+
+/// How a musician is aligned to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AlignmentSnapshot {
+    pub standing: AlignmentStanding,
+    /// How late it would be beside the leader, milliseconds; `null` for the leader and for who is not measured.
+    pub late_ms: Option<u32>,
+    /// By how much it is delayed for that, beside `delay_ms`, milliseconds.
+    pub added_ms: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlignmentStanding {
+    /// The others are aligned to it.
+    Leader,
+    Aligned,
+    /// It does not hear the leader, or does not say what its jitter buffer holds back, or has not been there for long enough. It is as
+    /// late behind the leader as it would be anyway.
+    Unmeasured,
+    /// More than 500 ms late: the others do not wait for it.
+    OutOfReach,
 }
 
 /// Where the programme's pictures stand, as it is set; the grid while the stream does not run.

@@ -38,13 +38,13 @@ use crate::mixer::seat::SoundSeat;
 use crate::mixer::strip::Setting;
 use crate::mixer::strip::Strip;
 use crate::model::media::Codec;
+use crate::model::opus;
 use crate::model::scene::Look;
 use crate::model::scene::Placement;
 use crate::model::scene::SourceTrack;
 
-/// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds: 312 samples at 48 kHz of libopus'
-/// looking ahead. RTP has no pre-skip to say so.
-pub(super) const OPUS_DELAY: i64 = 6_500_000;
+/// How much later a sound leaves an Opus encoder and a decoder than it went in, nanoseconds.
+pub(super) const OPUS_DELAY: i64 = opus::DELAY.as_nanos() as i64;
 
 /// What a decoder is to do with what it decodes.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,16 @@ pub(super) enum Use {
     /// With its added delay in nanoseconds.
     Picture(Placement, Look, i64),
     Sound(Setting),
+}
+
+impl Use {
+    /// The added delay of a picture, nanoseconds. Sound is delayed behind its decoder, and not by this.
+    pub(super) const fn picture_delay(self) -> i64 {
+        match self {
+            Self::Picture(_, _, delay) => delay,
+            Self::Sound(_) => 0,
+        }
+    }
 }
 
 /// Which colours the pictures of a decoder have.

@@ -9,6 +9,7 @@ use crate::mixer::decoder::Decoder;
 use crate::mixer::decoder::Use;
 use crate::mixer::decoder::colours;
 use crate::mixer::decoder::pipeline;
+use crate::mixer::glide::Glide;
 use crate::mixer::level;
 use crate::mixer::outbox::Outbox;
 use crate::mixer::packet::Header;
@@ -60,6 +61,8 @@ pub(super) struct Input {
     source: SourceId,
     track: SourceTrack,
     purpose: Use,
+    /// Of a picture; a sound's is its strip's.
+    delay: Glide,
     clock: TrackClock,
     packets: Reorder<Bytes>,
     decoding: Decoding,
@@ -116,6 +119,7 @@ impl Input {
             source,
             track,
             purpose,
+            delay: Glide::at_rest(purpose.picture_delay()),
             clock: TrackClock::new(track.codec.kind(), track.codec.clock_rate()),
             packets: Reorder::new(),
             decoding: Decoding::Failed { again_at: now },
@@ -161,6 +165,10 @@ impl Input {
     /// Follows a scene's change of place or sound.
     pub(super) fn adjust(&mut self, purpose: Use) {
         self.purpose = purpose;
+        self.delay.head_for(purpose.picture_delay());
+        if self.delay.is_far() {
+            self.delay.jump();
+        }
         if let Decoding::Running(decoder) = &self.decoding {
             decoder.adjust(purpose);
         }
@@ -282,14 +290,15 @@ impl Input {
 
     fn decode(&mut self, now: i64, programme: &Programme) {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
-        let delay = match self.purpose {
-            Use::Picture(_, _, delay) => delay,
-            Use::Sound(_) => 0,
-        };
-        while let Some(next) = self.packets.pop(now + AHEAD - delay, now + DECODING - delay) {
+        loop {
+            let now_undelayed = now - self.delay.now();
+            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + DECODING) else { return };
             match next {
                 Next::Lost { packets } => self.missing += packets,
-                Next::Packet { due, item } => self.hand_over(now, due + delay, item, programme),
+                Next::Packet { due, item } => {
+                    let due = due + self.delay.at(due);
+                    self.hand_over(now, due, item, programme);
+                }
             }
         }
     }

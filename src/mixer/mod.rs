@@ -19,6 +19,7 @@ mod decoder;
 mod dresser;
 mod error;
 mod feed;
+mod glide;
 mod input;
 mod lettering;
 mod level;

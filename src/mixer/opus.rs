@@ -1,5 +1,7 @@
 //! Opus packets without decoding them: how long one sounds, silence to put between two, and the header of a file (RFC 6716, RFC 7845).
 
+use crate::model::opus;
+
 /// One millisecond in nanoseconds.
 const MILLISECOND: i64 = 1_000_000;
 
@@ -8,19 +10,7 @@ const LONGEST: i64 = 120 * MILLISECOND;
 
 /// How long a packet sounds, nanoseconds; `None` for what is no Opus packet.
 pub(super) fn duration(packet: &[u8]) -> Option<i64> {
-    let toc = *packet.first()?;
-    let frame = match toc >> 3 {
-        // SILK: 10, 20, 40 or 60 ms; hybrid: 10 or 20 ms; CELT: 2.5, 5, 10 or 20 ms (section 3.1, table 2).
-        config @ 0..12 => [10, 20, 40, 60][usize::from(config % 4)] * MILLISECOND,
-        config @ 12..16 => [10, 20][usize::from(config % 2)] * MILLISECOND,
-        config => (20 * MILLISECOND) >> (3 - config % 4),
-    };
-    let frames = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => i64::from(packet.get(1)? & 0x3f),
-    };
-    Some(frames * frame).filter(|whole| (1..=LONGEST).contains(whole))
+    opus::duration(packet).and_then(|duration| i64::try_from(duration.as_nanos()).ok())
 }
 
 /// The longest silent stereo packet that is not longer than `most`, with its duration, both in nanoseconds; `None` under 2.5 ms.
@@ -50,25 +40,6 @@ pub(super) fn head() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_packet_sounds_as_long_as_its_first_bytes_say() {
-        let cases: [(&[u8], Option<i64>); 9] = [
-            (&[0x08, 1], Some(20)),
-            (&[0x18, 1], Some(60)),
-            (&[0x78, 1], Some(20)),
-            (&[0xf8, 1], Some(20)),
-            (&[0xf0, 1], Some(10)),
-            (&[0xf9, 1], Some(40)),
-            (&[0xfb, 0x06], Some(120)),
-            (&[0xfb, 0x07], None),
-            (&[], None),
-        ];
-        for (packet, ms) in cases {
-            assert_eq!(duration(packet), ms.map(|ms| ms * MILLISECOND), "{packet:02x?}");
-        }
-        assert_eq!(duration(&[0xe0, 1]), Some(MILLISECOND * 5 / 2));
-    }
 
     #[test]
     fn silence_fills_any_hole_to_within_a_frame() {

@@ -1,10 +1,12 @@
 //! One source's channel strip: gain, mute and pan without clicks, added delay, and samples that keep the programme's clock.
 //!
 //! Decoded sound arrives in pieces whose times follow the sender's clock, while the audio mixer counts samples. The strip stretches
-//! by up to 0.5 % so that both agree; only a real break, such as lost sound or a changed delay, is jumped, and is faded around.
+//! by up to 0.5 % so that both agree, and glides so to a delay that is changed by a little; only a real break, such as lost sound or
+//! a delay that is changed by more, is jumped, and is faded around.
 
 use std::f32::consts::FRAC_PI_2;
 
+use crate::mixer::glide::Glide;
 use crate::mixer::timing::YOUNG;
 
 /// Samples a second of the whole audio path.
@@ -65,8 +67,8 @@ const SILENCE: Matrix = [0.0; 4];
 #[derive(Debug)]
 pub(super) struct Strip {
     setting: Setting,
-    /// The delay in use; it follows the setting's once the sound is faded out.
-    delay: i64,
+    /// The delay in use; it glides to the setting's, or is there once the sound is faded out.
+    delay: Glide,
     level: Matrix,
     goal: Matrix,
     ramp_left: u32,
@@ -88,7 +90,7 @@ impl Strip {
     pub(super) fn new(setting: Setting) -> Self {
         Self {
             setting,
-            delay: setting.delay,
+            delay: Glide::at_rest(setting.delay),
             level: SILENCE,
             goal: SILENCE,
             ramp_left: 0,
@@ -107,21 +109,23 @@ impl Strip {
             return;
         }
         self.setting = setting;
-        if self.delay == setting.delay {
-            self.glide_to(matrix(&setting));
-        } else {
-            self.glide_to(SILENCE);
-        }
+        self.delay.head_for(setting.delay);
+        self.glide_to(if self.is_to_jump() { SILENCE } else { matrix(&setting) });
+    }
+
+    /// Whether the delay is to change at once. A young sound steps to its place anyway, and is not stretched for anything.
+    const fn is_to_jump(&self) -> bool {
+        self.delay.is_far() || (self.heard < YOUNG && !self.delay.rests())
     }
 
     /// Processes a piece of sound that is due at `due`, without added delay; `None` while there is nothing to be heard yet.
     pub(super) fn process(&mut self, due: i64, mut input: &[[f32; 2]]) -> Option<Piece> {
-        if self.delay != self.setting.delay && self.ramp_left == 0 {
-            self.delay = self.setting.delay;
-        }
-        let mut due = due + self.delay;
-        let expected = self.next.unwrap_or(due);
         let silent = self.level == SILENCE && self.ramp_left == 0;
+        if silent || (self.ramp_left == 0 && self.is_to_jump()) {
+            self.delay.jump();
+        }
+        let mut due = due + self.delay.at(due);
+        let expected = self.next.unwrap_or(due);
         let most = if self.heard < YOUNG { YOUNG_BREAK } else { BREAK };
         if due < expected - if silent || self.skipped { 0 } else { most } {
             // Sound for a time that has been played already: a shortened delay, or a sender that repeats itself. What is begun
@@ -143,7 +147,7 @@ impl Strip {
             self.tail = [input.first().copied().unwrap_or_default(); 3];
             self.level = SILENCE;
             self.glide_to(matrix(&self.setting));
-        } else if silent && self.delay == self.setting.delay {
+        } else if silent {
             self.glide_to(matrix(&self.setting));
         }
         let start = if begins { due } else { expected };
@@ -348,6 +352,43 @@ mod tests {
         }
         assert!(shifted.contains(&300_000_000));
         assert_eq!(shifted.last(), Some(&100_000_000));
+    }
+
+    #[test]
+    fn a_delay_that_changes_by_a_little_is_glided_to_without_a_hole() {
+        for by in [-20_000_000, 15_000_000] {
+            let mut strip = Strip::new(Setting { delay: 50_000_000, ..PLAIN });
+            let (mut heard, mut offs) = (Vec::new(), Vec::new());
+            for step in 0..700 {
+                if step == 200 {
+                    strip.set(Setting { delay: 50_000_000 + by, ..PLAIN });
+                }
+                let piece = strip.process(step * PIECE, &tone(step as usize * 960, 960)).expect("heard");
+                assert_eq!(piece.begins, step == 0);
+                heard.extend(piece.samples);
+                offs.push(duration_of(heard.len()) - (step + 1) * PIECE);
+            }
+            let moved = |at: usize| offs[at] * by.signum();
+            assert!(moved(225) < 3_000_000, "{} ns after half a second", moved(225));
+            assert!((by.abs() - moved(699)).abs() < 1_000_000, "{} ns in the end", moved(699));
+            // What the fade-in makes of it is no change of the delay.
+            assert_eq!(clicks(&heard, 0.04), 0, "by {by}");
+        }
+    }
+
+    #[test]
+    fn the_delay_of_what_is_not_heard_changes_at_once() {
+        let mut strip = Strip::new(PLAIN);
+        let mut step = 0;
+        let mut play = |strip: &mut Strip| {
+            step += 1;
+            strip.process(step * PIECE, &tone(step as usize * 960, 960)).map(|piece| piece.due - step * PIECE)
+        };
+        (0..150).for_each(|_| _ = play(&mut strip));
+        strip.set(Setting { muted: true, ..PLAIN });
+        assert_eq!([play(&mut strip), play(&mut strip)], [Some(0); 2]);
+        strip.set(Setting { muted: true, delay: 30_000_000, ..PLAIN });
+        assert_eq!([play(&mut strip), play(&mut strip)].last(), Some(&Some(30_000_000)));
     }
 
     /// Plays a tone through a strip, each piece `shift(step)` away from its time. Yields step, start and length of what came out, and

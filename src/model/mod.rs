@@ -4,6 +4,7 @@ pub mod encoder;
 pub mod fault;
 pub mod id;
 pub mod media;
+pub mod opus;
 pub mod role;
 pub mod scene;
 pub mod secret;

@@ -80,6 +80,10 @@ impl Kind for u32 {
     const EXPECTED: &'static str = "must be a whole number from 0 to 4294967295";
 }
 
+impl Kind for i32 {
+    const EXPECTED: &'static str = "must be a whole number";
+}
+
 impl Kind for f64 {
     const EXPECTED: &'static str = "must be a number";
 }

@@ -61,8 +61,8 @@ export function decibels(db: number, silence: number): string {
 }
 
 /** `−14.0`, `+2.5`, `0.0`, with a real minus. */
-export function signed(value: number): string {
-  const text = Math.abs(value).toFixed(1);
-  if (text === "0.0") return text;
+export function signed(value: number, digits = 1): string {
+  const text = Math.abs(value).toFixed(digits);
+  if (Number(text) === 0) return text;
   return `${value < 0 ? "−" : "+"}${text}`;
 }

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 
-import type { Musician, StreamChange, StreamSnapshot } from "../src/api/types";
+import type { Alignment, Musician, StreamChange, StreamSnapshot } from "../src/api/types";
 import { Desk } from "../src/state/desk";
+import { words } from "../src/ui/alignment";
 import { dbAt, positionOf } from "../src/ui/mixer";
 
-const ada: Musician = { participant: "par_a", name: "Ada", gain_db: 0, muted: false, solo: false, pan: 0, delay_ms: 0, heard: true };
+const ada: Musician = { participant: "par_a", name: "Ada", gain_db: 0, muted: false, solo: false, pan: 0, delay_ms: 0, alignment: null, heard: true };
 const stream = {
-  mix: { master_gain_db: 0, normalise: false, musicians: [ada] },
+  mix: { master_gain_db: 0, normalise: false, leader: null, musicians: [ada] },
   layout: { kind: "grid", large: null, small: null, corner: "bottom_right", tiles: [], pictures: [] },
 } as unknown as StreamSnapshot;
 
@@ -44,6 +45,28 @@ describe("the desk", () => {
     await answer();
     expect(desk.musician(ada)).toEqual(ada);
     expect(sent).toHaveLength(2);
+  });
+
+  it("shows at once whom the others follow, and tells nobody as an empty name", async () => {
+    const { sent, answer, desk } = slow();
+    const led = { ...stream, mix: { ...stream.mix, leader: { participant: "par_a", name: "Ada", present: true } } };
+    expect([desk.leader(stream), desk.leader(led)]).toEqual(["", "par_a"]);
+    desk.follow("");
+    desk.turnMaster({ normalise: true });
+    expect([desk.leader(led), desk.master(led)]).toEqual(["", { master_gain_db: 0, normalise: true }]);
+    await answer();
+    expect(sent).toEqual([{ mix: { leader: "" } }, { mix: { normalise: true } }]);
+  });
+
+  it("says how each is aligned", () => {
+    const said = (standing: Alignment["standing"], late_ms: number | null, added_ms: number): string =>
+      words({ standing, late_ms, added_ms });
+    expect([said("leader", null, 145), said("aligned", 60, 85), said("aligned", 145, 0), said("out_of_reach", 700, 0)]).toEqual([
+      "leads, waits 145 ms",
+      "60 ms late, waits 85 ms",
+      "145 ms late, waits for nobody",
+      "700 ms late: out of reach",
+    ]);
   });
 
   it("tells what is dressed and retouched together", async () => {

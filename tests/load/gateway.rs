@@ -78,6 +78,10 @@ impl Gateway {
         self.answer(if body.is_null() { request } else { request.json(body) }).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.answer(self.http.patch(format!("{}{path}", self.url)).json(body)).await
+    }
+
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
         let answer = request.bearer_auth(&self.token).send().await?;
         let status = answer.status();

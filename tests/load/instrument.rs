@@ -100,11 +100,12 @@ impl Drop for Instrument {
     }
 }
 
-fn source(pipeline: &gst::Pipeline, name: &str) -> Result<AppSrc> {
+pub(crate) fn source(pipeline: &gst::Pipeline, name: &str) -> Result<AppSrc> {
     pipeline.by_name(name).and_then(|e| e.downcast().ok()).with_context(|| format!("no appsrc {name}"))
 }
 
-fn packets(pipeline: &gst::Pipeline, name: &str) -> Result<mpsc::Receiver<Bytes>> {
+/// The packets that come out of the sink of this name.
+pub(crate) fn packets(pipeline: &gst::Pipeline, name: &str) -> Result<mpsc::Receiver<Bytes>> {
     let sink: AppSink =
         pipeline.by_name(name).and_then(|e| e.downcast().ok()).with_context(|| format!("no appsink {name}"))?;
     let (sender, receiver) = mpsc::channel(PACKETS);

@@ -1,7 +1,7 @@
 //! Delay from publisher to subscriber and loss after recovery, over emulated networks, for rooms of several sizes.
 
 pub(crate) mod media;
-mod network;
+pub(crate) mod network;
 mod plot;
 pub(crate) mod room;
 mod table;

@@ -230,8 +230,8 @@ impl Programme {
         rises(&brightness, &times)
     }
 
-    /// Times at which a tone of this frequency begins.
-    fn beeps(&self, hz: f64) -> Vec<f64> {
+    /// Times at which a tone of this frequency begins, seconds.
+    pub(crate) fn beeps(&self, hz: f64) -> Vec<f64> {
         let mono: Vec<f32> = self.sound.iter().map(|[l, r]| (l + r) / 2.0).collect();
         let (mut levels, mut times) = (Vec::new(), Vec::new());
         let mut at = 0;

@@ -1,5 +1,6 @@
 //! The band: synthetic musicians that load a Jamcast installation, and eyes and ears for what comes out.
 
+mod align;
 mod bench_canvas;
 mod bench_mixer;
 mod bench_pass;
@@ -116,6 +117,8 @@ enum Task {
     Crowd(crowd::Plan),
     /// Delay from publisher to subscriber over emulated networks; takes a release build and a network namespace.
     Latency(latency::Plan),
+    /// Followers click when they hear a leader, over emulated links: exit code 0 only if the aligned programme is tight.
+    Align(align::Plan),
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -178,6 +181,7 @@ async fn run(task: Task) -> Result<bool> {
             latency::run(&plan).await?;
             Ok(true)
         }
+        Task::Align(plan) => align::run(&plan).await,
         Task::Play { gateway, room, token, seconds } => {
             let mut musicians = Vec::new();
             for part in demo::band() {

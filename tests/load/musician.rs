@@ -81,7 +81,7 @@ fn play(part: Part, audio: &Arc<TrackLocalStaticRTP>, video: &Arc<TrackLocalStat
     Ok(tasks)
 }
 
-async fn carry(local: Arc<TrackLocalStaticRTP>, mut packets: mpsc::Receiver<Bytes>) {
+pub(crate) async fn carry(local: Arc<TrackLocalStaticRTP>, mut packets: mpsc::Receiver<Bytes>) {
     let ssrc = local.track().await.codings().first().and_then(|c| c.rtp_coding_parameters.ssrc).unwrap_or_default();
     while let Some(mut bytes) = packets.recv().await {
         let Ok(mut packet) = rtc::rtp::Packet::unmarshal(&mut bytes) else { continue };

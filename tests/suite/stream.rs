@@ -382,6 +382,8 @@ struct World {
     taps: mpsc::Receiver<FakeTap>,
     keyframes: mpsc::Receiver<TrackId>,
     screened: mpsc::Receiver<ProgrammeFrame>,
+    /// Who leads where the room is asked for it, and how late the others are.
+    lateness: watch::Sender<(ParticipantId, Vec<(ParticipantId, Duration)>)>,
     shutdown: CancellationToken,
     folder: tempfile::TempDir,
     /// Bytes left on the disk.
@@ -410,6 +412,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     let (tap_in, taps) = mpsc::channel(16);
     let (keyframe_in, keyframes) = mpsc::channel(64);
     let (screen_in, screened) = mpsc::channel(64);
+    let (lateness, measured) = watch::channel((ParticipantId::generate(), Vec::new()));
     let (commands, mut worker) = mpsc::channel::<Command>(64);
     tokio::spawn(async move {
         while let Some(command) = worker.recv().await {
@@ -423,6 +426,9 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
             } else if let Request::Screen { frame } = command.request {
                 // Like a host who may watch or not.
                 let _not_looked_at = screen_in.try_send(frame);
+            } else if let Request::Lateness { leader, reply } = command.request {
+                let (leads, late) = measured.borrow().clone();
+                let _gone = reply.send(Ok(if leads == leader { late } else { Vec::new() }));
             }
         }
     });
@@ -446,7 +452,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
     };
     let registry = Registry::new(ports, config, shutdown.clone(), TaskTracker::new());
     let server = Arc::default();
-    World { registry, canvases, store, server, born, taps, keyframes, screened, shutdown, folder, free }
+    World { registry, canvases, store, server, born, taps, keyframes, screened, lateness, shutdown, folder, free }
 }
 
 fn ask(name: &str) -> NewStream {

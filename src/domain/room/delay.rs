@@ -13,6 +13,7 @@ use crate::domain::room::Room;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::media::MediaKind;
+use crate::model::opus;
 
 /// Up to here a band plays as on a stage: 43 ms is what sound needs for 15 m.
 const TOGETHER: Duration = Duration::from_millis(43);
@@ -99,6 +100,13 @@ impl Latest {
     fn least(&self) -> Option<Duration> {
         self.0.iter().min().copied()
     }
+
+    /// `None` until it was measured.
+    fn median(&self) -> Option<Duration> {
+        let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
 }
 
 /// The round trips of a participant's legs.
@@ -175,6 +183,18 @@ impl Delays {
         let buffer = self.buffers.get(&(from, to)).copied();
         (from != to).then(|| Path::new(from, to, network, buffer))
     }
+
+    /// From when the gateway passes on what a leader plays to when it gets what a follower plays to that, without the follower's
+    /// sound card. `None` until all of it was measured: a jitter buffer that is not told may hold back anything.
+    ///
+    /// What the network holds up on the way down is in it, as it usually is: that and what the jitter buffer waits on average
+    /// are together what the buffer puts between a packet's sending and its playing. On the way up the fastest counts, because the
+    /// programme places a musician by its fastest packets.
+    fn answer(&self, leader: ParticipantId, follower: ParticipantId) -> Option<Duration> {
+        let round_trips = self.round_trips.get(&follower).filter(|_| leader != follower)?;
+        let buffer = *self.buffers.get(&(leader, follower))?;
+        Some(self.processing + round_trips.recv.median()? / 2 + buffer + round_trips.up()? / 2)
+    }
 }
 
 impl Room {
@@ -220,6 +240,18 @@ impl Room {
             .filter(|id| sends_sound(*id))
             .flat_map(|from| everybody().filter_map(move |to| self.delays.path(from, to)));
         paths.collect()
+    }
+
+    /// How late each of the programme's musicians is in it who plays in time with what it hears of `leader`, as far as it was measured:
+    /// from when the gateway passes the leader's sound on, through the follower's decoder, to when a packet of the
+    /// follower's sound is full and has come to the gateway. The leader's own way to the gateway delays both alike.
+    pub fn lateness(&self, leader: ParticipantId) -> Vec<(ParticipantId, Duration)> {
+        let piece = |of: ParticipantId| {
+            let own = self.producers.iter().filter(|p| p.info.participant == of && p.is_in_programme());
+            own.map(|producer| producer.piece.unwrap_or_default()).max()
+        };
+        let late = |of: ParticipantId| Some((of, piece(of)? + self.delays.answer(leader, of)? + opus::DELAY));
+        self.participants.iter().filter_map(|p| late(p.id)).collect()
     }
 
     /// Who is to be told which paths. That none is known is told once, when it begins.

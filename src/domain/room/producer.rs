@@ -1,5 +1,6 @@
 //! A track coming into a room and the consumers it goes out to.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::domain::room::KeyframeRequest;
@@ -37,6 +38,7 @@ use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::id::TrackId;
 use crate::model::media::Codec;
+use crate::model::opus;
 
 /// What a consumer matters unless its participant says otherwise.
 pub const USUAL_PRIORITY: u8 = 128;
@@ -68,6 +70,8 @@ pub struct Producer {
     pub(super) isolated: bool,
     pub(super) loudness: Loudness,
     pub(super) presence: Presence,
+    /// Of sound: how long a packet of it sounds.
+    pub(super) piece: Option<Duration>,
     pub(super) mid: String,
     pub(super) sources: Vec<Source>,
     /// What goes to the taps, while there are any.
@@ -130,6 +134,7 @@ impl Producer {
             isolated: false,
             loudness: Loudness::default(),
             presence: Presence::default(),
+            piece: None,
             mid,
             sources: Vec::new(),
             tap: None,
@@ -224,6 +229,9 @@ impl Producer {
             return Arrival::Stale;
         };
         let arrival = source.accept(now, packet, payload.len());
+        if codec == Codec::Opus {
+            self.piece = opus::duration(payload).or(self.piece);
+        }
         if arrival == Arrival::Fresh
             && packet.key
             && let Some(size) = size(codec, payload)

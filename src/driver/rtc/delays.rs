@@ -42,6 +42,13 @@ impl Host {
         }
     }
 
+    pub(super) fn lateness(&mut self, room: u64, leader: ParticipantId) -> Vec<(ParticipantId, Duration)> {
+        let processing = self.counters.forwarding_delay();
+        let room = self.room(room);
+        room.note_processing(processing);
+        room.lateness(leader)
+    }
+
     pub(super) fn note_jitter_buffers(
         &mut self,
         room: u64,

@@ -185,6 +185,9 @@ impl Host {
             Request::Delays { reply } => {
                 let _gone = reply.send(Ok(self.delay_table(room)));
             }
+            Request::Lateness { leader, reply } => {
+                let _gone = reply.send(Ok(self.lateness(room, leader)));
+            }
             Request::Screen { frame } => self.screen(now, room, &frame),
             Request::EndScreening => self.room(room).end_screening(),
             Request::SetTapTile { track, tile } => self.room(room).set_tap_tile(track, tile),
@@ -319,6 +322,7 @@ fn refuse(request: Request) {
         | Request::JitterBuffers { reply, .. }
         | Request::SetConsumer { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Delays { reply } => reply.send(Err(error)).is_ok(),
+        Request::Lateness { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Rejoin { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Produce { reply, .. } => reply.send(Err(error)).is_ok(),
         Request::Consume { reply, .. } => reply.send(Err(error)).is_ok(),

@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::domain::align::Alignment;
+use crate::domain::align::Standing;
 use crate::domain::desk::Desk;
 use crate::domain::desk::MasterChange;
 use crate::domain::desk::StripChange;
@@ -14,9 +16,12 @@ use crate::domain::dressing::DressingChange;
 use crate::domain::dressing::colour_name;
 use crate::domain::layout::Layout;
 use crate::domain::layout::speaker::Speaker;
+use crate::live::snapshot::AlignmentSnapshot;
+use crate::live::snapshot::AlignmentStanding;
 use crate::live::snapshot::CanvasSnapshot;
 use crate::live::snapshot::DressingSnapshot;
 use crate::live::snapshot::LayoutSnapshot;
+use crate::live::snapshot::LeaderSnapshot;
 use crate::live::snapshot::LookSnapshot;
 use crate::live::snapshot::Meters;
 use crate::live::snapshot::MixSnapshot;
@@ -39,6 +44,7 @@ pub(super) const QUEUE: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     pub(super) desk: Desk,
+    pub(super) alignment: Alignment,
     pub(super) layout: Layout,
     pub(super) dressing: Dressing,
     pub(super) speaker: Speaker,
@@ -50,6 +56,8 @@ pub struct Direction {
     pub master: MasterChange,
     /// Changes of somebody who is not there change nothing.
     pub strips: Vec<(ParticipantId, StripChange)>,
+    /// Whom the others are to be aligned to; `Some(None)` ends it.
+    pub leader: Option<Option<ParticipantId>>,
     pub layout: Option<Layout>,
     pub dressing: DressingChange,
 }
@@ -77,16 +85,19 @@ impl Handle {
 
 impl Stream {
     pub(super) fn on_asked(&mut self, Asked { direction, reply }: Asked) {
-        let Direction { master, strips, layout, dressing } = direction;
+        let Direction { master, strips, leader, layout, dressing } = direction;
         self.staging.desk.turn_master(master);
-        // A look and a place are as much a reason to recognise somebody who comes back as a fader is.
+        // A look, a place and the lead are as much a reason to recognise somebody who comes back as a fader is.
         let placed = layout.iter().flat_map(Layout::picks).map(|pick| pick.participant);
-        let named = dressing.looks.iter().map(|(participant, _)| *participant).chain(placed);
+        let named = dressing.looks.iter().map(|(participant, _)| *participant).chain(placed).chain(leader.flatten());
         let untouched = named.map(|participant| (participant, StripChange::default()));
         for (participant, change) in strips.into_iter().chain(untouched) {
             if let Some(info) = self.roster.participants.iter().find(|info| info.id == participant) {
                 self.staging.desk.turn(participant, &info.name, change);
             }
+        }
+        if let Some(leader) = leader {
+            self.staging.alignment.follow(leader);
         }
         if let Some(layout) = layout {
             self.staging.layout = layout;
@@ -102,6 +113,7 @@ impl Stream {
     pub(super) fn recognise(&mut self) {
         let present: Vec<_> = self.roster.participants.iter().map(|info| (info.id, info.name.as_str())).collect();
         let renamed = self.staging.desk.recognise(&present);
+        self.staging.alignment.rename(&renamed);
         self.staging.dressing.rename(&renamed);
         self.staging.layout.rename(&renamed);
     }
@@ -117,14 +129,36 @@ impl Stream {
                 solo: strip.solo,
                 pan: strip.pan,
                 delay_ms: strip.delay_ms,
+                alignment: self.alignment_of(info.id),
                 heard,
             }
         });
         MixSnapshot {
             master_gain_db: self.staging.desk.master.gain_db,
             normalise: self.staging.desk.master.normalise,
+            leader: self.leader(),
             musicians: musicians.collect(),
         }
+    }
+
+    fn leader(&self) -> Option<LeaderSnapshot> {
+        let participant = self.staging.alignment.leader()?;
+        Some(LeaderSnapshot {
+            participant,
+            name: self.staging.desk.name(participant).unwrap_or_default().to_owned(),
+            present: self.roster.participants.iter().any(|info| info.id == participant),
+        })
+    }
+
+    fn alignment_of(&self, participant: ParticipantId) -> Option<AlignmentSnapshot> {
+        let standing = self.staging.alignment.standing(participant)?;
+        let (standing, late_ms) = match standing {
+            Standing::Leader => (AlignmentStanding::Leader, None),
+            Standing::Aligned { late_ms } => (AlignmentStanding::Aligned, Some(late_ms)),
+            Standing::Unmeasured => (AlignmentStanding::Unmeasured, None),
+            Standing::OutOfReach { late_ms } => (AlignmentStanding::OutOfReach, Some(late_ms)),
+        };
+        Some(AlignmentSnapshot { standing, late_ms, added_ms: self.staging.alignment.added_ms(participant) })
     }
 
     pub(super) fn layout(&self) -> LayoutSnapshot {

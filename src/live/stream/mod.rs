@@ -1,5 +1,6 @@
 //! One running stream: the task between a room's tap, a mixer child, and the destinations.
 
+mod aligning;
 mod canvas;
 mod child;
 mod direction;
@@ -48,6 +49,7 @@ use crate::live::hls::Stocker;
 use crate::live::port::Ports;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
+use crate::live::rooms::RoomError;
 use crate::live::rooms::Roster;
 use crate::live::snapshot::CanvasSnapshot;
 use crate::live::snapshot::DestinationSnapshot;
@@ -56,6 +58,8 @@ use crate::live::snapshot::Outcome;
 use crate::live::snapshot::PictureSnapshot;
 use crate::live::snapshot::StreamSnapshot;
 use crate::live::snapshot::StreamState;
+use crate::live::stream::aligning::Lateness;
+use crate::live::stream::aligning::Measuring;
 use crate::live::stream::canvas::CanvasEvent;
 use crate::live::stream::child::Child;
 use crate::live::stream::child::ChildEvent;
@@ -173,6 +177,7 @@ pub struct Stream {
     keyframe_wish: bool,
     next_keyframe: Instant,
     staging: Staging,
+    measuring: Measuring,
     /// What can be shown and where it stands, as in the newest scene.
     pictures: Vec<PictureSnapshot>,
     directions: mpsc::Receiver<Asked>,
@@ -196,6 +201,7 @@ enum Happening {
     Canvas(CanvasEvent),
     Directed(Asked),
     Ordered(Order),
+    Measured(Result<Lateness, RoomError>),
     KeyframeWanted,
     Time,
 }
@@ -261,6 +267,7 @@ impl Stream {
             keyframe_wish: false,
             next_keyframe: now,
             staging: Staging::default(),
+            measuring: Measuring::new(now),
             pictures: Vec::new(),
             directions,
             orders,
@@ -327,6 +334,7 @@ impl Stream {
                 Happening::Canvas(event) => self.on_canvas(event),
                 Happening::Directed(asked) => self.on_asked(asked),
                 Happening::Ordered(order) => self.on_order(order),
+                Happening::Measured(answer) => self.on_lateness(answer),
                 Happening::KeyframeWanted => self.keyframe_wish = true,
                 Happening::Time => self.advance(Input::Timeout),
             }
@@ -345,6 +353,7 @@ impl Stream {
             () = self.keyframe_wanted.notified() => Happening::KeyframeWanted,
             Some(asked) = self.directions.recv() => Happening::Directed(asked),
             Some(order) = self.orders.recv() => Happening::Ordered(order),
+            answer = or_never(&mut self.measuring.answer) => Happening::Measured(answer),
             event = self.child.next() => Happening::Child(event),
             event = self.tap.next() => Happening::Tap(event),
             event = canvas::next(&mut self.canvas) => Happening::Canvas(event),
@@ -380,6 +389,7 @@ impl Stream {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.watch_disk();
+            self.measure_lateness(now);
             self.publish();
         }
     }
@@ -566,7 +576,7 @@ fn add(sum: &mut MixerStats, stats: &MixerStats) {
     sum.cpu_ms += stats.cpu_ms;
 }
 
-async fn or_never(future: &mut Option<BoxFuture<'static, ()>>) {
+async fn or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => future::pending().await,

@@ -66,7 +66,10 @@ impl Composer {
         let desk = &staging.desk;
         let mut sources = Vec::new();
         let mut seated = BTreeSet::new();
-        for (participant, heard) in audience(roster, desk) {
+        let present: Vec<_> = audience(roster, desk).collect();
+        let ids: Vec<_> = present.iter().map(|(participant, _)| participant.id).collect();
+        let delays = staging.alignment.delays_ms(desk, &ids);
+        for ((participant, heard), delay_ms) in present.into_iter().zip(delays) {
             let strip = desk.strip(participant.id);
             for kind in [SeatKind::Person, SeatKind::Screen] {
                 let of = |media| {
@@ -95,7 +98,7 @@ impl Composer {
                         gain: desk::linear(strip.gain_db),
                         muted: !heard || audio.is_some_and(|a| a.paused),
                         pan: strip.pan,
-                        delay_ms: strip.delay_ms,
+                        delay_ms,
                         ..source(id, label, video, audio)
                     };
                     let pick = Pick { participant: participant.id, screen: kind == SeatKind::Screen };

@@ -64,6 +64,8 @@ export interface StreamSnapshot {
   mix: {
     master_gain_db: number;
     normalise: boolean;
+    /** Whom the others are aligned to. */
+    leader: { participant: string; name: string; present: boolean } | null;
     /** In the order of joining. */
     musicians: Musician[];
   };
@@ -105,9 +107,20 @@ export interface Musician {
   solo: boolean;
   /** -1 (left) to 1 (right). */
   pan: number;
+  /** By hand, -200 to 2000. */
   delay_ms: number;
+  /** `null` while nobody leads. */
+  alignment: Alignment | null;
   /** Mute and everybody's solo considered. */
   heard: boolean;
+}
+
+/** How a musician is aligned to the leader. */
+export interface Alignment {
+  standing: "leader" | "aligned" | "unmeasured" | "out_of_reach";
+  /** Beside the leader, if it were not aligned. */
+  late_ms: number | null;
+  added_ms: number;
 }
 
 export type MusicianChange = Partial<Pick<Musician, "gain_db" | "muted" | "solo" | "pan" | "delay_ms">>;
@@ -156,6 +169,8 @@ export interface StreamChange {
   mix?: {
     master_gain_db?: number;
     normalise?: boolean;
+    /** An empty one ends the alignment. */
+    leader?: string;
     musicians?: (MusicianChange & { participant: string })[];
   };
   layout?: LayoutChange;

@@ -19,7 +19,7 @@ const PACE_MS = 250;
 
 /** What the hand has changed and the gateway has not confirmed. */
 interface Wish {
-  master: { master_gain_db?: number; normalise?: boolean };
+  master: { master_gain_db?: number; normalise?: boolean; leader?: string };
   musicians: ReadonlyMap<string, MusicianChange>;
   layout: LayoutChange | null;
   dressing: { captions?: boolean; title?: string; logo?: string; background?: string; backdrop?: string };
@@ -52,7 +52,18 @@ export class Desk {
 
   master(stream: StreamSnapshot): { master_gain_db: number; normalise: boolean } {
     const { master_gain_db, normalise } = stream.mix;
-    return { master_gain_db, normalise, ...this.flying.value?.master, ...this.waiting.value.master };
+    const { leader: _, ...wished } = { ...this.flying.value?.master, ...this.waiting.value.master };
+    return { master_gain_db, normalise, ...wished };
+  }
+
+  /** Whom the others are to follow; empty for nobody. */
+  leader(stream: StreamSnapshot): string {
+    const wished = this.waiting.value.master.leader ?? this.flying.value?.master.leader;
+    return wished ?? stream.mix.leader?.participant ?? "";
+  }
+
+  follow(leader: string): void {
+    this.turnMaster({ leader });
   }
 
   layout(stream: StreamSnapshot): Layout {

@@ -8,6 +8,7 @@ import type { Meters, Musician } from "../api/types";
 import * as format from "../format";
 import { shareOfMeter } from "../media/level";
 import type { Broadcast } from "../state/broadcast";
+import { LeaderChoice, Standing } from "./alignment";
 
 /** The ends of a fader, dB; the lowest is silence. */
 const LOWEST_DB = -60;
@@ -54,6 +55,7 @@ export function Mixer({ broadcast }: { broadcast: Broadcast }): JSX.Element | nu
           </span>
         </label>
       </div>
+      {musicians.length > 1 && <LeaderChoice broadcast={broadcast} stream={stream} />}
       <ul class="strips">
         {musicians.map((musician) => (
           <Strip key={musician.participant} broadcast={broadcast} musician={musician} />
@@ -91,6 +93,7 @@ function Strip({ broadcast, musician }: { broadcast: Broadcast; musician: Musici
           <span class="chevron" aria-hidden="true" />
         </button>
       </div>
+      <Standing musician={musician} />
       <Fader
         label={`Volume of ${name} in the broadcast`}
         testid="gain"
@@ -120,16 +123,16 @@ function Strip({ broadcast, musician }: { broadcast: Broadcast; musician: Musici
             <input
               class="slide"
               type="range"
-              min={0}
+              min={-200}
               max={2000}
-              step={5}
+              step={1}
               data-testid="delay"
               value={musician.delay_ms}
-              aria-valuetext={format.delay(musician.delay_ms)}
+              aria-valuetext={`${format.signed(musician.delay_ms, 0)} ms`}
               onInput={(event) => desk.turn(participant, { delay_ms: event.currentTarget.valueAsNumber })}
               onDblClick={() => desk.turn(participant, { delay_ms: 0 })}
             />
-            <output class="numbers">{musician.delay_ms} ms</output>
+            <output class="numbers">{format.signed(musician.delay_ms, 0)} ms</output>
           </label>
         </div>
       )}

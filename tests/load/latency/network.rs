@@ -107,6 +107,13 @@ pub(crate) const CONTINENT: Network = Network {
 };
 const FIBRE: Direction = direction(100_000_000, 3, Jitter::None, Loss::None);
 
+/// A link of so much delay each way that varies by so much to both sides and loses nothing.
+pub(crate) const fn wavering(delay_ms: u64, jitter_ms: u64) -> Access {
+    let jitter = Jitter::Uniform(Duration::from_millis(jitter_ms));
+    let way = direction(0, delay_ms, jitter, Loss::None);
+    Access { up: way, down: way }
+}
+
 impl Network {
     /// The link of the participant with this number.
     pub(crate) const fn access(&self, participant: usize) -> Option<Access> {

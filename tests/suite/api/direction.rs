@@ -26,7 +26,7 @@ async fn a_programme_is_directed_while_it_runs_by_who_may() {
     let seen = world.get(&path, &anna).await;
     assert_eq!(seen.header("etag"), changed.header("etag"));
     let seen = seen.json();
-    assert_eq!(seen["mix"], json!({"master_gain_db": -3.0, "normalise": true, "musicians": []}));
+    assert_eq!(seen["mix"], json!({"master_gain_db": -3.0, "normalise": true, "leader": null, "musicians": []}));
     assert_eq!((&seen["layout"]["kind"], &seen["layout"]["corner"]), (&json!("speaker"), &json!("bottom_right")));
     // What is left out stays.
     let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"mix": {"master_gain_db": 1.5}}))).await.json();
@@ -55,12 +55,12 @@ async fn every_wrong_value_is_told_at_once_and_nothing_is_changed() {
     let pointers =
         async |body: Value| world.send(Method::PATCH, &path, &anna, Some(body)).await.problem(422, "invalid_fields");
     let nobody = "par_00000000000000000000000000000000";
-    let mix = json!({"mix": {"master_gain_db": 13, "normalise": "yes", "musicians": [
-        {"participant": nobody, "gain_db": -61, "muted": 1, "solo": "x", "pan": 1.01, "delay_ms": 2001},
+    let mix = json!({"mix": {"master_gain_db": 13, "normalise": "yes", "leader": nobody, "musicians": [
+        {"participant": nobody, "gain_db": -61, "muted": 1, "solo": "x", "pan": 1.01, "delay_ms": -201},
         {"gain": 1},
     ]}});
     let of = |fields: &[&str]| fields.iter().map(|field| format!("/mix/musicians/0/{field}")).collect::<Vec<_>>();
-    let mut expected = vec!["/mix/master_gain_db".to_owned(), "/mix/normalise".to_owned()];
+    let mut expected = ["/mix/master_gain_db", "/mix/normalise", "/mix/leader"].map(str::to_owned).to_vec();
     expected.extend(of(&["gain_db", "muted", "solo", "pan", "delay_ms", "participant"]));
     expected.extend(["/mix/musicians/1/gain".to_owned(), "/mix/musicians/1/participant".to_owned()]);
     assert_eq!(pointers(mix).await, expected);

@@ -252,6 +252,7 @@ async fn be_a_room(mut queue: mpsc::Receiver<Command>, heard: Heard) {
             }
             Request::Tap { .. }
             | Request::Delays { .. }
+            | Request::Lateness { .. }
             | Request::Keyframe { .. }
             | Request::SetTapTile { .. }
             | Request::Screen { .. }

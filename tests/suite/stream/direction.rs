@@ -6,6 +6,7 @@ use jamcast::domain::dressing::LookChange;
 use jamcast::domain::layout::Kind;
 use jamcast::domain::layout::Layout;
 use jamcast::domain::layout::Pick;
+use jamcast::live::snapshot::AlignmentStanding;
 use jamcast::live::snapshot::Meters;
 use jamcast::live::stream::Direction;
 use jamcast::model::scene::Master;
@@ -99,6 +100,63 @@ async fn the_layout_is_switched_and_seen_and_follows_the_loudest() {
     }
     assert_eq!(widths(&mixer.scene(|_| true).await), [960, 320, 320], "and back when another one is louder for long");
     until(&mut watch, |seen| seen.layout.pictures.first().and_then(|p| p.rect).is_some_and(|r| r.width == 960)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_are_aligned_to_the_leader_who_is_named_and_stay_so_when_it_comes_back() {
+    let mut world = world();
+    let (id, mut watch) = world.start(ask("jam")).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    let mut roster = band(&["Ann", "Bob", "Eve"]);
+    tap.roster.send_replace(roster.clone());
+    mixer.scene(|scene| scene.sources.len() == 3).await;
+    let delays = |scene: &Scene| scene.sources.iter().map(|source| source.delay_ms).collect::<Vec<_>>();
+    let [ann, bob, eve] = [0, 1, 2].map(|index| roster.participants[index].id);
+    let late = |bobs: u64, eves: u64| vec![(bob, Duration::from_millis(bobs)), (eve, Duration::from_millis(eves))];
+    world.lateness.send_replace((ann, late(60, 95)));
+    let lead = |leader| Direction { leader: Some(leader), ..Direction::default() };
+    let snapshot = world.registry.direct(id, lead(Some(ann))).await.expect("it runs");
+    let leader = snapshot.mix.leader.as_ref().expect("named");
+    assert_eq!((leader.participant, leader.name.as_str(), leader.present), (ann, "Ann", true));
+    let standings = |snapshot: &StreamSnapshot| -> Vec<_> {
+        let alignments = snapshot.mix.musicians.iter().filter_map(|musician| musician.alignment.as_ref());
+        alignments.map(|alignment| (alignment.standing, alignment.late_ms, alignment.added_ms)).collect()
+    };
+    let unmeasured = (AlignmentStanding::Unmeasured, None, 0);
+    assert_eq!(standings(&snapshot), [(AlignmentStanding::Leader, None, 0), unmeasured, unmeasured]);
+
+    let aligned = |late_ms, added_ms| (AlignmentStanding::Aligned, Some(late_ms), added_ms);
+    let expected = [(AlignmentStanding::Leader, None, 95), aligned(60, 35), aligned(95, 0)];
+    until(&mut watch, |seen| standings(seen) == expected).await;
+    mixer.scene(|scene| delays(scene) == [95, 35, 0]).await;
+    let nudge = StripChange { delay_ms: Some(-10), ..StripChange::default() };
+    let direction = Direction { strips: vec![(eve, nudge)], ..Direction::default() };
+    world.registry.direct(id, direction).await.expect("it runs");
+    mixer.scene(|scene| delays(scene) == [105, 45, 0]).await;
+
+    // Ann's browser is started anew: she is somebody else, of the same name, and leads again.
+    world.lateness.send_replace((ann, Vec::new()));
+    roster.participants.remove(0);
+    roster.tracks.retain(|track| track.participant != ann);
+    tap.roster.send_replace(roster.clone());
+    mixer.scene(|scene| delays(scene) == [45, 0]).await;
+    until(&mut watch, |seen| seen.mix.leader.as_ref().is_some_and(|leader| !leader.present)).await;
+    let (ann_again, tracks) = musician("Ann", 7);
+    world.lateness.send_replace((ann_again.id, late(60, 120)));
+    roster.participants.insert(0, ann_again.clone());
+    roster.tracks.extend(tracks);
+    tap.roster.send_replace(roster);
+    mixer.scene(|scene| delays(scene) == [105, 45, 0]).await;
+    let leads_again = |seen: &StreamSnapshot| {
+        seen.mix.leader.as_ref().is_some_and(|leader| leader.participant == ann_again.id)
+            && standings(seen).contains(&aligned(120, 0))
+    };
+    until(&mut watch, leads_again).await;
+    mixer.scene(|scene| delays(scene) == [130, 70, 0]).await;
+    let snapshot = world.registry.direct(id, lead(None)).await.expect("it runs");
+    assert_eq!((snapshot.mix.leader.is_none(), standings(&snapshot)), (true, Vec::new()));
+    mixer.scene(|scene| delays(scene) == [10, 10, 0]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::domain::room::Limits;
 use crate::domain::room::Room;
@@ -21,6 +22,7 @@ use crate::domain::room::words::TrackSource;
 use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::media::Codec;
+use crate::model::opus;
 use crate::model::role::RoomRole;
 
 const MS: Duration = Duration::from_millis(1);
@@ -213,4 +215,49 @@ fn jitter_buffers_are_those_of_ones_own_consumers_of_sound() {
     assert_eq!(delay(&room), Some(20 * MS));
     room.note_jitter_buffers(ben, &[(picture, 300 * MS), (sound, 30 * MS)]);
     assert_eq!(delay(&room), Some(50 * MS));
+}
+
+#[test]
+fn who_plays_to_a_leader_is_late_by_its_ways_its_buffer_its_decoder_and_its_packet() {
+    let mut room = room();
+    let ada = enter(&mut room, "ada", RoomRole::Musician);
+    let ben = enter(&mut room, "ben", RoomRole::Musician);
+    let vera = enter(&mut room, "vera", RoomRole::Viewer);
+    let adas = room.look_around(ben).expect("inside").producers[0].id;
+    for (lane, listener) in [ben, vera].into_iter().enumerate() {
+        assert_eq!(room.lateness(ada), [], "a buffer that nobody tells of may hold back anything");
+        let id = ConsumerId::generate();
+        room.consume(adas, Consumer::new(id, listener, Outlet { peer: 1, lane }, Forwarder::new(48_000)))
+            .expect("it is there");
+        room.note_jitter_buffers(listener, &[(id, 30 * MS)]);
+        if listener == ben {
+            assert_eq!(room.lateness(ada), [(ben, opus::DELAY + (10 + 30 + 10) * MS)]);
+            assert_eq!(room.lateness(ben), [], "Ada does not listen");
+            room.order(None, Order::Isolate { participant: ben, isolated: true }).expect("the gateway may");
+        }
+    }
+    assert_eq!(room.lateness(ada), [], "neither is in the programme");
+    room.order(None, Order::Isolate { participant: ben, isolated: false }).expect("the gateway may");
+    room.bind_source(ben, "0", None, 7);
+    let packet_of_20_ms = [0xf8, 1];
+    let producer = room.source(ben, 7).expect("it sends");
+    let packet = producer.read(7, 1, 0, &packet_of_20_ms);
+    producer.accept(Instant::now(), &packet, &packet_of_20_ms);
+    assert_eq!(room.lateness(ada), [(ben, opus::DELAY + (10 + 30 + 10 + 20) * MS)]);
+}
+
+#[test]
+fn what_the_network_holds_up_counts_on_the_way_down_as_it_usually_is_and_on_the_way_up_at_its_least() {
+    let (mut delays, [ada, ben, _]) = table();
+    delays.note_jitter_buffer(ada, ben, 25 * MS);
+    assert_eq!(delays.answer(ada, ben), Some((30 + 25 + 30) * MS));
+    for leg in [Leg::Send, Leg::Recv] {
+        for ms in [80, 90, 100, 80, 400] {
+            delays.note_round_trip(ben, leg, ms * MS);
+        }
+    }
+    assert_eq!(delays.answer(ada, ben), Some((45 + 25 + 30) * MS));
+    assert_eq!(delays.answer(ben, ada), None, "Ada has not said what she holds back");
+    delays.note_jitter_buffer(ada, ada, 25 * MS);
+    assert_eq!(delays.answer(ada, ada), None);
 }

@@ -44,9 +44,11 @@ use crate::web::problem::Problem;
 /// Musicians in one request: more than a programme holds.
 const MOST_MUSICIANS: usize = 64;
 
+const ABSENT: &str = "nobody of this id is in the programme";
+
 const GAIN_DB: RangeInclusive<f64> = desk::LEAST_GAIN_DB..=desk::MOST_GAIN_DB;
 const PAN: RangeInclusive<f64> = -1.0..=1.0;
-const DELAY_MS: RangeInclusive<u32> = 0..=desk::MOST_DELAY_MS;
+const DELAY_MS: RangeInclusive<i32> = desk::LEAST_DELAY_MS..=desk::MOST_DELAY_MS;
 const PLACE: RangeInclusive<f64> = 0.0..=1.0;
 const SHARE: RangeInclusive<f64> = layout::LEAST_SHARE..=1.0;
 
@@ -92,6 +94,9 @@ struct MixBody {
     /// Whether the programme is brought slowly to -14 LUFS.
     #[schema(value_type = Option<bool>)]
     normalise: Field<bool>,
+    /// Whom the others follow: they are aligned to it by what was measured of their ways. An empty one ends that.
+    #[schema(value_type = Option<String>)]
+    leader: Field<String>,
     /// Those to be changed, each once.
     #[schema(value_type = Option<Vec<MusicianBody>>)]
     musicians: Field<Vec<Map<String, Value>>>,
@@ -115,9 +120,9 @@ struct MusicianBody {
     /// -1 (left) to 1 (right).
     #[schema(value_type = Option<f64>, example = 0.5)]
     pan: Field<f64>,
-    /// Added delay of picture and sound, milliseconds, 0 to 2000.
-    #[schema(value_type = Option<u32>)]
-    delay_ms: Field<u32>,
+    /// Added delay of picture and sound, milliseconds, -200 to 2000; as much as one is moved forward, all the others wait.
+    #[schema(value_type = Option<i32>)]
+    delay_ms: Field<i32>,
 }
 
 /// Where the programme's pictures stand. Who is named need not send a picture now; it takes its place when it does.
@@ -263,6 +268,7 @@ fn mix(body: MixBody, snapshot: &StreamSnapshot, errors: &mut Errors, direction:
         gain_db: within(body.master_gain_db, errors, "/mix/master_gain_db", &GAIN_DB),
         normalise: body.normalise.optional(errors, "/mix/normalise"),
     };
+    direction.leader = leader(body.leader, snapshot, errors);
     let musicians = body.musicians.optional(errors, "/mix/musicians").unwrap_or_default();
     if musicians.len() > MOST_MUSICIANS {
         errors.add("/mix/musicians", format!("must be {MOST_MUSICIANS} at most"));
@@ -280,14 +286,30 @@ fn mix(body: MixBody, snapshot: &StreamSnapshot, errors: &mut Errors, direction:
             delay_ms: within(body.delay_ms, errors, &at("delay_ms"), &DELAY_MS),
         };
         let Some(participant) = participant else { continue };
-        if !snapshot.mix.musicians.iter().any(|musician| musician.participant == participant) {
-            errors.add(at("participant"), "nobody of this id is in the programme");
+        if !is_in_programme(participant, snapshot) {
+            errors.add(at("participant"), ABSENT);
         } else if direction.strips.iter().any(|(other, _)| *other == participant) {
             errors.add(at("participant"), "is there twice");
         } else {
             direction.strips.push((participant, change));
         }
     }
+}
+
+fn leader(field: Field<String>, snapshot: &StreamSnapshot, errors: &mut Errors) -> Option<Option<ParticipantId>> {
+    let asked = field.optional(errors, "/mix/leader")?;
+    if asked.is_empty() {
+        return Some(None);
+    }
+    let leader = asked.parse().ok().filter(|leader| is_in_programme(*leader, snapshot));
+    if leader.is_none() {
+        errors.add("/mix/leader", ABSENT);
+    }
+    leader.map(Some)
+}
+
+fn is_in_programme(participant: ParticipantId, snapshot: &StreamSnapshot) -> bool {
+    snapshot.mix.musicians.iter().any(|musician| musician.participant == participant)
 }
 
 fn layout(body: LayoutBody, errors: &mut Errors) -> Option<Layout> {
@@ -386,8 +408,8 @@ fn dressing(body: DressingBody, snapshot: &StreamSnapshot, errors: &mut Errors) 
             monochrome: body.monochrome.optional(errors, &at("monochrome")),
         };
         let Some(participant) = participant else { continue };
-        if !snapshot.mix.musicians.iter().any(|musician| musician.participant == participant) {
-            errors.add(at("participant"), "nobody of this id is in the programme");
+        if !is_in_programme(participant, snapshot) {
+            errors.add(at("participant"), ABSENT);
         } else if change.looks.iter().any(|(other, _)| *other == participant) {
             errors.add(at("participant"), "is there twice");
         } else {

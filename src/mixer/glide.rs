@@ -1,0 +1,88 @@
+//! An added delay on its way to another: by a little it glides, which nobody hears or sees; what is further is jumped to.
+//!
+//! Sound and picture of a source each have one and move it by the time of their own media, so that they stay together.
+
+use crate::mixer::MILLISECOND;
+use crate::mixer::SECOND;
+
+/// Up to here it glides, which takes ten seconds. Sound may not be stretched by more without a break.
+const NEAR: i64 = 40 * MILLISECOND;
+
+/// How far it glides in a second: a change of pitch of 0.4 % (7 cents), a little less than what sound may be stretched by.
+const PER_SECOND: i64 = 4 * MILLISECOND;
+
+/// See the file. All times are nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glide {
+    delay: i64,
+    goal: i64,
+    moved_at: Option<i64>,
+}
+
+impl Glide {
+    /// One that rests.
+    pub(super) const fn at_rest(delay: i64) -> Self {
+        Self { delay, goal: delay, moved_at: None }
+    }
+
+    /// Is to become this.
+    pub(super) const fn head_for(&mut self, goal: i64) {
+        self.goal = goal;
+    }
+
+    pub(super) const fn rests(&self) -> bool {
+        self.delay == self.goal
+    }
+
+    /// Whether it is too far to glide there; it waits for [`Glide::jump`].
+    pub(super) const fn is_far(&self) -> bool {
+        (self.goal - self.delay).abs() > NEAR
+    }
+
+    /// Is there at once.
+    pub(super) const fn jump(&mut self) {
+        self.delay = self.goal;
+    }
+
+    /// As it was last.
+    pub(super) const fn now(&self) -> i64 {
+        self.delay
+    }
+
+    /// As it is for media of this time. All media of the same time has the same.
+    pub(super) fn at(&mut self, time: i64) -> i64 {
+        let passed = self.moved_at.map_or(0, |then| time.saturating_sub(then)).max(0);
+        self.moved_at = self.moved_at.max(Some(time));
+        if !self.is_far() {
+            let most = passed.min(NEAR / PER_SECOND * SECOND) * PER_SECOND / SECOND;
+            self.delay += (self.goal - self.delay).clamp(-most, most);
+        }
+        self.delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_glides_to_what_is_near_and_is_there_in_time() {
+        let mut glide = Glide::at_rest(100 * MILLISECOND);
+        assert_eq!(glide.at(SECOND), 100 * MILLISECOND);
+        glide.head_for(80 * MILLISECOND);
+        assert!(!glide.is_far() && !glide.rests());
+        assert_eq!([2, 2, 4, 7].map(|s| glide.at(s * SECOND) / MILLISECOND), [96, 96, 88, 80]);
+        assert!(glide.rests());
+        assert_eq!(glide.at(0), 80 * MILLISECOND, "time that goes back");
+    }
+
+    #[test]
+    fn what_is_far_waits_for_the_jump() {
+        let mut glide = Glide::at_rest(0);
+        glide.head_for(NEAR + 1);
+        assert!(glide.is_far());
+        assert_eq!((glide.at(SECOND), glide.at(9 * SECOND)), (0, 0));
+        glide.jump();
+        assert_eq!((glide.at(9 * SECOND), glide.rests()), (NEAR + 1, true));
+    }
+}
