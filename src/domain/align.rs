@@ -7,6 +7,8 @@
 //! What is measured wanders with every packet, and a sound that is moved to and fro is worse than one that is a little late. So the
 //! median of the latest measurements counts, and a musician is moved only when that has gone away from what it is delayed for.
 
+pub mod pulse;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -126,6 +126,10 @@ pub struct MixSnapshot {
     /// Whom the others are aligned to, if anybody.
     #[serde(default)]
     pub leader: Option<LeaderSnapshot>,
+    /// Who might lead while nobody does: the loudest of those who play a rhythm, as far as levels tell.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub proposed_leader: Option<ParticipantId>,
     /// Everybody who sends something, in the order of joining.
     pub musicians: Vec<MusicianSnapshot>,
 }

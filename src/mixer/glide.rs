@@ -77,6 +77,20 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_and_its_sound_glide_alike_whatever_their_pace() {
+        let (mut sound, mut picture) = (Glide::at_rest(0), Glide::at_rest(0));
+        for ms in 0..12_000 {
+            if ms == 1000 {
+                [&mut sound, &mut picture].iter_mut().for_each(|glide| glide.head_for(30 * MILLISECOND));
+            }
+            let [heard, seen] = [(20, &mut sound), (33, &mut picture)]
+                .map(|(pace, glide)| if ms % pace == 0 { glide.at(ms * MILLISECOND) } else { glide.now() });
+            assert!((heard - seen).abs() < MILLISECOND / 5, "{heard} and {seen} at {ms} ms");
+        }
+        assert!(sound.rests() && picture.rests());
+    }
+
+    #[test]
     fn what_is_far_waits_for_the_jump() {
         let mut glide = Glide::at_rest(0);
         glide.head_for(NEAR + 1);

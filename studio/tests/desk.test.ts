@@ -7,7 +7,7 @@ import { dbAt, positionOf } from "../src/ui/mixer";
 
 const ada: Musician = { participant: "par_a", name: "Ada", gain_db: 0, muted: false, solo: false, pan: 0, delay_ms: 0, alignment: null, heard: true };
 const stream = {
-  mix: { master_gain_db: 0, normalise: false, leader: null, musicians: [ada] },
+  mix: { master_gain_db: 0, normalise: false, leader: null, proposed_leader: null, musicians: [ada] },
   layout: { kind: "grid", large: null, small: null, corner: "bottom_right", tiles: [], pictures: [] },
 } as unknown as StreamSnapshot;
 

@@ -7,12 +7,15 @@ use crate::eyes::level;
 use crate::eyes::listen;
 use crate::eyes::look;
 use crate::gateway::Gateway;
+use crate::gateway::Heard;
 use crate::gateway::scene;
 use crate::gateway::source;
 use crate::sender::BLACK;
+use crate::sender::Track;
 use crate::sender::WHITE;
 use crate::sender::audio;
 use crate::sender::play;
+use crate::sender::play_on;
 use crate::sender::tone;
 use crate::sender::video;
 
@@ -98,27 +101,23 @@ fn lost_sound_is_made_up() {
     assert_eq!(quiet, 0, "holes of 5 ms");
 }
 
-/// A flash and a beep once a second, at media times 500 ms, 1500 ms and so on.
-#[test]
-fn a_picture_whose_network_is_slower_stays_with_its_sound() {
-    let mut gateway = Gateway::start();
+/// Five seconds of a voice and a camera: a beep and a flash once a second, at media times 500 ms, 1500 ms and so on.
+fn beeps_and_flashes() -> [Track; 2] {
     let beep = tone(1000.0, [0.5, 0.5]);
     let flashes = |ms: u64| ms % 1000 >= 500 && ms % 1000 < 600;
-    let mut voice = audio(1, 5000, |n| if flashes(n / 48) { beep(n) } else { [0.0, 0.0] });
-    let mut camera = video(2, Codec::Vp8, [160, 90], 5000, |n| if flashes(n * 1000 / 30 + 1) { WHITE } else { BLACK });
-    voice.network_us = 10_000;
-    camera.network_us = 110_000;
-    gateway.show(&scene(vec![source(1, Some(&camera), Some(&voice), [0, 0, 640, 360])]));
-    play(&mut gateway, &[&voice, &camera], 5000, |_, _| false);
-    let heard = gateway.finish();
-    heard.assert_gapless();
-    let pictures = look(&heard);
+    let voice = audio(1, 5000, |n| if flashes(n / 48) { beep(n) } else { [0.0, 0.0] });
+    let camera = video(2, Codec::Vp8, [160, 90], 5000, |n| if flashes(n * 1000 / 30 + 1) { WHITE } else { BLACK });
+    [voice, camera]
+}
+
+fn assert_lips_fit(heard: &Heard) {
+    let pictures = look(heard);
     let seen: Vec<_> = pictures
         .windows(2)
         .filter(|pair| pair[0].at(320, 180)[0] < 100 && pair[1].at(320, 180)[0] > 150)
         .map(|pair| pair[1].pts_us as i64)
         .collect();
-    let sound = listen(&heard);
+    let sound = listen(heard);
     let mut heard_at = Vec::new();
     let mut quiet = 48_000;
     for (n, sample) in sound.samples.iter().enumerate() {
@@ -135,6 +134,35 @@ fn a_picture_whose_network_is_slower_stays_with_its_sound() {
     for (flash, beep) in seen.iter().rev().zip(heard_at.iter().rev()) {
         assert!((flash - beep).abs() < 40_000, "{} us apart: seen at {seen:?}, heard at {heard_at:?}", flash - beep);
     }
+}
+
+#[test]
+fn a_picture_whose_network_is_slower_stays_with_its_sound() {
+    let mut gateway = Gateway::start();
+    let [mut voice, mut camera] = beeps_and_flashes();
+    voice.network_us = 10_000;
+    camera.network_us = 110_000;
+    gateway.show(&scene(vec![source(1, Some(&camera), Some(&voice), [0, 0, 640, 360])]));
+    play(&mut gateway, &[&voice, &camera], 5000, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    assert_lips_fit(&heard);
+}
+
+#[test]
+fn a_picture_is_delayed_with_its_sound() {
+    let mut gateway = Gateway::start();
+    let mut tracks = beeps_and_flashes();
+    let [voice, camera] = &tracks;
+    let mut musician = source(1, Some(camera), Some(voice), [0, 0, 640, 360]);
+    gateway.show(&scene(vec![musician.clone()]));
+    play_on(&mut gateway, &mut tracks, 1200);
+    musician.delay_ms = 300;
+    gateway.show(&scene(vec![musician]));
+    play_on(&mut gateway, &mut tracks, 3800);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    assert_lips_fit(&heard);
 }
 
 /// Five notes that reach +10 dBFS together: no clipping, and still five notes.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::align::Alignment;
 use crate::domain::align::Standing;
+use crate::domain::align::pulse::Pulse;
 use crate::domain::desk::Desk;
 use crate::domain::desk::MasterChange;
 use crate::domain::desk::StripChange;
@@ -45,6 +46,7 @@ pub(super) const QUEUE: usize = 16;
 pub(super) struct Staging {
     pub(super) desk: Desk,
     pub(super) alignment: Alignment,
+    pub(super) pulse: Pulse,
     pub(super) layout: Layout,
     pub(super) dressing: Dressing,
     pub(super) speaker: Speaker,
@@ -137,6 +139,7 @@ impl Stream {
             master_gain_db: self.staging.desk.master.gain_db,
             normalise: self.staging.desk.master.normalise,
             leader: self.leader(),
+            proposed_leader: self.proposed_leader(),
             musicians: musicians.collect(),
         }
     }
@@ -148,6 +151,12 @@ impl Stream {
             name: self.staging.desk.name(participant).unwrap_or_default().to_owned(),
             present: self.roster.participants.iter().any(|info| info.id == participant),
         })
+    }
+
+    /// Somebody who is there, while nobody leads.
+    fn proposed_leader(&self) -> Option<ParticipantId> {
+        let proposed = self.staging.pulse.proposed().filter(|_| self.staging.alignment.leader().is_none())?;
+        self.roster.tracks.iter().any(|track| track.participant == proposed).then_some(proposed)
     }
 
     fn alignment_of(&self, participant: ParticipantId) -> Option<AlignmentSnapshot> {
@@ -218,6 +227,7 @@ impl Stream {
             }
         }
         let heard: Vec<_> = levels.iter().map(|(who, (_, power))| (*who, 10.0 * power.log10())).collect();
+        self.staging.pulse.hear(Instant::now().into_std(), &heard);
         if self.staging.speaker.hear(Instant::now().into_std(), &heard) {
             self.show();
         }

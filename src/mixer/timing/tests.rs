@@ -1,5 +1,7 @@
 use super::*;
 use crate::mixer::playout::FIRST as PLAYOUT;
+use crate::mixer::strip::Setting;
+use crate::mixer::strip::Strip;
 
 /// NTP time of our clock's zero on the simulated sender: any number far from ours.
 const EPOCH: i64 = 3_900_000_000 * SECOND;
@@ -13,6 +15,8 @@ struct Sender {
     delay: i64,
     jitter: i64,
     ppm: i64,
+    /// By how much its way is longer at a true time.
+    detour: fn(i64) -> i64,
     /// Nothing arrives faster than this before that time: a machine that is still starting.
     congested: (i64, i64),
     /// True time of the first report, and from one to the next.
@@ -33,6 +37,7 @@ impl Sender {
             delay: delay_ms * MILLISECOND,
             jitter: 0,
             ppm: 0,
+            detour: |_| 0,
             congested: (0, 0),
             reports: (0, SECOND),
             stamped_late: 0,
@@ -82,7 +87,7 @@ impl Sender {
         self.random ^= self.random << 17;
         let jitter = if self.jitter == 0 { 0 } else { (self.random % self.jitter as u64) as i64 };
         let (until, delay) = self.congested;
-        t + jitter + if t < until { self.delay.max(delay) } else { self.delay }
+        t + jitter + (self.detour)(t) + if t < until { self.delay.max(delay) } else { self.delay }
     }
 }
 
@@ -261,6 +266,38 @@ fn drifting_and_jittering_senders_stay_in_reach_for_ten_minutes() {
             assert!((-8 * MILLISECOND..15 * MILLISECOND).contains(&late), "{late} at {t}, {ppm} ppm");
             assert!(moved.abs() < UNHEARD * 20, "{moved} at {t}, {ppm} ppm");
         }
+    }
+}
+
+/// The way is 60 ms longer for ten minutes, and grows and shrinks by 40 ms every four.
+fn changing(t: i64) -> i64 {
+    let rerouted = if (1200..1800).contains(&(t / SECOND)) { 60 * MILLISECOND } else { 0 };
+    let phase = t % (240 * SECOND) / 3;
+    rerouted + (phase - 40 * SECOND).abs() / 1000
+}
+
+#[test]
+fn lips_fit_for_an_hour_of_drifting_clocks_lost_packets_and_changing_ways() {
+    for ppm in [-100, 100] {
+        let (mut audio, mut video) = (Sender::audio(20).reporting(4 * SECOND, 5 * SECOND), Sender::video(60));
+        (audio.ppm, video.ppm) = (ppm, ppm);
+        (audio.jitter, video.jitter) = (30 * MILLISECOND, 50 * MILLISECOND);
+        (audio.detour, video.detour) = (changing, changing);
+        let mut strip = Strip::new(Setting { gain: 1.0, muted: false, pan: 0.0, delay: 0 });
+        let mut random = 1_u32;
+        let (mut last, mut worst) = (0, 0);
+        for moment in play(&audio, &video, 3600) {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // What is lost is made up by the decoder, right behind what was there.
+            let due = if (random >> 16) % 100 < 3 && moment.t > 0 { last + PACE } else { moment.sound };
+            last = due;
+            let Some(piece) = strip.process(due, &[[0.1; 2]; 960]) else { continue };
+            let heard = piece.due + piece.duration() - PACE;
+            if moment.t > 5 * SECOND {
+                worst = worst.max((heard - moment.picture).abs());
+            }
+        }
+        assert!(worst < 40 * MILLISECOND, "{worst} ns apart at {ppm} ppm");
     }
 }
 

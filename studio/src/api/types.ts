@@ -66,6 +66,8 @@ export interface StreamSnapshot {
     normalise: boolean;
     /** Whom the others are aligned to. */
     leader: { participant: string; name: string; present: boolean } | null;
+    /** Who keeps the beat, as far as levels tell, while nobody leads. */
+    proposed_leader: string | null;
     /** In the order of joining. */
     musicians: Musician[];
   };

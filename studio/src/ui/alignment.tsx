@@ -11,11 +11,14 @@ const NOBODY = "";
 
 /** Names whom the others follow. */
 export function LeaderChoice({ broadcast, stream }: { broadcast: Broadcast; stream: StreamSnapshot }): JSX.Element {
-  const { musicians, leader } = stream.mix;
+  const { musicians, leader, proposed_leader } = stream.mix;
   const chosen = broadcast.desk.leader(stream);
   const choices = [
     { id: NOBODY, label: "Nobody: as it comes" },
-    ...musicians.map(({ participant, name }) => ({ id: participant, label: name })),
+    ...musicians.map(({ participant, name }) => ({
+      id: participant,
+      label: participant === proposed_leader ? `${name} (keeps the beat)` : name,
+    })),
   ];
   const isAway = leader !== null && !leader.present;
   if (isAway) choices.push({ id: leader.participant, label: `${leader.name} (away)` });

@@ -15,9 +15,15 @@ const REMEMBERED_S: u64 = 4;
 /// Sound that is kept for those who ask for it late.
 const KEPT: usize = 10 * RATE as usize;
 
+/// A buffer of a depth of its own has found its place after so long.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// See the file. Times are those of one clock that the caller has.
 #[derive(Debug, Default)]
 pub(crate) struct JitterBuffer {
+    /// What it holds back of the fastest packets, if that is not to follow what comes.
+    depth: Option<Duration>,
+    begun: Option<Duration>,
     /// RTP time of the first packet.
     first: Option<u32>,
     /// From a packet's place in the sender's time to its playing.
@@ -32,12 +38,25 @@ pub(crate) struct JitterBuffer {
 }
 
 impl JitterBuffer {
+    /// One that holds back so much of the fastest packets whatever comes, or that follows what comes.
+    pub(crate) fn new(depth: Option<Duration>) -> Self {
+        Self { depth, ..Self::default() }
+    }
+
     /// A packet has come. Gives its number of samples since the first, by which [`JitterBuffer::put`] takes what is decoded of it.
     pub(crate) fn arrived(&mut self, now: Duration, rtp: u32) -> u64 {
         let at = u64::from(rtp.wrapping_sub(*self.first.get_or_insert(rtp)));
         let transit = now.saturating_sub(time_of(at));
-        self.adapt(now.as_secs(), transit);
-        self.waited += self.lag - transit;
+        match self.depth {
+            Some(depth) => {
+                let settles = now < *self.begun.get_or_insert(now) + SETTLING;
+                if settles && (self.lag.is_zero() || transit + depth < self.lag) {
+                    self.lag = transit + depth;
+                }
+            }
+            None => self.adapt(now.as_secs(), transit),
+        }
+        self.waited += self.lag.saturating_sub(transit);
         self.packets += 1;
         at
     }
@@ -117,6 +136,14 @@ mod tests {
         // 5 ms before the buffer knew of the jitter; 5, 9, 12, 5 and 9 since.
         assert_eq!(buffer.take_waited(), Some(Duration::from_micros(7500)));
         assert_eq!(buffer.take_waited(), None);
+    }
+
+    #[test]
+    fn one_of_a_depth_of_its_own_moves_for_nothing_once_it_has_found_its_place() {
+        let mut buffer = JitterBuffer::new(Some(120 * MS));
+        let late = |n: u32| if n == 0 { 30 } else { n / 500 * 400 };
+        (0..1000).for_each(|n| _ = buffer.arrived(MS * (50 + n * 10 + late(n)), n * 480));
+        assert_eq!(buffer.lag, 170 * MS);
     }
 
     #[test]

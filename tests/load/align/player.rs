@@ -54,6 +54,8 @@ pub(crate) struct Part {
     /// Milliseconds of its packets.
     pub(crate) packet_ms: u32,
     pub(crate) access: Access,
+    /// What its jitter buffer holds back, if that is not to follow what comes.
+    pub(crate) depth: Option<Duration>,
 }
 
 /// Somebody in the room who plays until dropped.
@@ -77,7 +79,7 @@ impl Player {
     /// Joins and plays when the leader is heard, whose microphone must be there.
     pub(crate) async fn follow(gateway: &str, token: &str, post: &Post, clock: Clock, part: Part) -> Result<Self> {
         let (mut stage, peer, mouth, mut playing) = Stage::enter(gateway, token, post, part).await?;
-        let ears = Arc::new(Ears::open()?);
+        let ears = Arc::new(Ears::open(part.depth)?);
         let (mut listening, consumer) = stage.listen().await?;
         let track = tokio::time::timeout(Duration::from_secs(10), listening.tracks.recv()).await;
         let track = track.context("the leader is not heard")?.context("the peer has ended")?;

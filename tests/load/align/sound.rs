@@ -81,13 +81,14 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    pub(crate) fn open() -> Result<Self> {
+    /// With a jitter buffer of this depth, or one that follows what comes.
+    pub(crate) fn open(depth: Option<Duration>) -> Result<Self> {
         let playing = Playing::start(&format!(
             "appsrc name=in is-live=true format=time caps=audio/x-opus,channel-mapping-family=0,channels=2,rate={RATE} \
              ! opusdec ! audioconvert ! audio/x-raw,format=F32LE,rate={RATE},channels=1 \
              ! appsink name=out sync=false async=false"
         ))?;
-        let buffer = Arc::new(Mutex::new(JitterBuffer::default()));
+        let buffer = Arc::new(Mutex::new(JitterBuffer::new(depth)));
         let sink: AppSink =
             playing.0.by_name("out").and_then(|sink| sink.downcast().ok()).context("there is no appsink")?;
         let kept = Arc::clone(&buffer);

@@ -26,7 +26,10 @@ async fn a_programme_is_directed_while_it_runs_by_who_may() {
     let seen = world.get(&path, &anna).await;
     assert_eq!(seen.header("etag"), changed.header("etag"));
     let seen = seen.json();
-    assert_eq!(seen["mix"], json!({"master_gain_db": -3.0, "normalise": true, "leader": null, "musicians": []}));
+    assert_eq!(
+        seen["mix"],
+        json!({"master_gain_db": -3.0, "normalise": true, "leader": null, "proposed_leader": null, "musicians": []})
+    );
     assert_eq!((&seen["layout"]["kind"], &seen["layout"]["corner"]), (&json!("speaker"), &json!("bottom_right")));
     // What is left out stays.
     let changed = world.send(Method::PATCH, &path, &anna, Some(json!({"mix": {"master_gain_db": 1.5}}))).await.json();

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures::SinkExt;
 use futures::StreamExt;
+use jamcast::live::rooms::Request;
 use jamcast::model::role::RoomGrant;
 use jamcast::model::role::RoomRole;
 use jamcast::web::config::Config;
@@ -140,6 +142,14 @@ async fn everybody_is_told_how_late_they_hear_each_other() {
     let network = to_ben["delay_ms"].as_u64().expect("a number") - 130;
     assert!(network < 100, "over loopback: {table}");
     assert_eq!(path(&table, &ben, &anna).expect("just seen")["buffer_ms"], Value::Null, "nobody has said");
+
+    let leader = anna.id.parse().expect("an id");
+    let late = house.rooms.ask(&house.room, |reply| Request::Lateness { leader, reply }).await.expect("a room");
+    let [(follower, late)] = late[..] else { panic!("only Ben has said what he holds back: {late:?}") };
+    assert_eq!(follower.to_string(), ben.id);
+    // His buffer, packets of 40 ms, as their first byte says, and Opus itself.
+    let known = Duration::from_micros(130_000 + 40_000 + 6_500);
+    assert!((known..known + Duration::from_millis(100)).contains(&late), "{late:?}");
 
     let ask = async |token: &str| world.get("/api/v1/rooms/jam/delays", token).await.json();
     for caller in [&owner, &host, &musician, &viewer] {

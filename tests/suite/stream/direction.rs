@@ -160,6 +160,30 @@ async fn followers_are_aligned_to_the_leader_who_is_named_and_stay_so_when_it_co
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_keeps_the_beat_is_proposed_until_somebody_leads() {
+    let mut world = world();
+    let (id, mut watch) = world.start(ask("jam")).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    let roster = band(&["Ann", "Bob"]);
+    tap.roster.send_replace(roster.clone());
+    let ids: Vec<_> = mixer.scene(|scene| scene.sources.len() == 2).await.sources.iter().map(|s| s.id).collect();
+    for reading in 0..60_u8 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        let dying_away = f64::from(reading % 5) * 6.0;
+        let level = |index: usize, rms| SourceLevel { source: ids[index], peak: -3.0, rms };
+        let sources = vec![level(0, -12.0), level(1, -14.0 - dying_away)];
+        mixer.say(FromMixer::Report(Report::Meters(mixer::Meters { sources, ..mixer::Meters::default() }))).await;
+        tokio::task::yield_now().await;
+    }
+    let bob = roster.participants[1].id;
+    until(&mut watch, |seen| seen.mix.proposed_leader == Some(bob)).await;
+    let direction = Direction { leader: Some(Some(bob)), ..Direction::default() };
+    let snapshot = world.registry.direct(id, direction).await.expect("it runs");
+    assert_eq!(snapshot.mix.proposed_leader, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_a_running_programme_is_directed() {
     let mut world = world();
     let created = world.registry.create(&anna(), ask("jam")).await.expect("created").id;
