@@ -106,6 +106,14 @@ impl Stage {
         *self.course() = Course { next: nearest(time, fps), until: None };
     }
 
+    /// The running time of the frame that is composed next, at `now`.
+    pub(super) fn due_at(&self, now: i64, fps: u32) -> i64 {
+        let late = (now - PATIENCE).max(0).unsigned_abs();
+        let (late, fps_wide) = (u128::from(late), u128::from(fps.max(1)));
+        let number = (late * fps_wide).div_ceil(u128::from(SECOND.unsigned_abs()));
+        time_of(number as u64, fps).cast_signed()
+    }
+
     /// The next frame to be composed, up to number `newest`.
     fn next(&self, newest: u64, fps: u64) -> Option<u64> {
         let mut course = self.course();
@@ -115,6 +123,12 @@ impl Stage {
         }
         course.next = next + 1;
         Some(next)
+    }
+
+    /// Whether no frame is composed now.
+    fn rests(&self) -> bool {
+        let course = self.course();
+        course.until.is_some_and(|until| course.next >= until)
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -209,6 +223,10 @@ impl Drummer {
                 self.stage.overruns.fetch_add(1, Ordering::Relaxed);
             }
         }
+        if self.stage.rests() {
+            // What is over is let go all the same.
+            let _not_composed = self.stage.seats.pictures((n * SECOND.unsigned_abs() / self.fps).cast_signed());
+        }
         let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
         self.sounds.push_buffer(sound).map(drop)
     }
@@ -289,6 +307,22 @@ mod tests {
         assert_eq!(stage.stop_before(7 * FRAME, 30), None);
         assert_eq!(composed(&stage, 8), [8]);
         assert_eq!(stage.stop_before(9 * FRAME, 30), Some(8 * SECOND / 30));
+    }
+
+    #[test]
+    fn who_takes_over_goes_on_with_the_frame_that_is_due_next() {
+        let stage = Stage::default();
+        assert_eq!(composed(&stage, 0), [0]);
+        assert!(stage.stop_before(FRAME, 30).is_some() && stage.rests());
+        assert_eq!(composed(&stage, 90), [0; 0]);
+        let now = 100 * FRAME + PATIENCE;
+        assert_eq!(stage.due_at(now - 1_000_000, 30), time_of(100, 30).cast_signed());
+        assert_eq!(stage.due_at(now + 1_000_000, 30), time_of(101, 30).cast_signed());
+        assert_eq!(stage.due_at(0, 30), 0, "before the first one is due");
+        stage.compose_from(stage.due_at(now - 1_000_000, 30), 30);
+        assert!(!stage.rests());
+        assert_eq!(composed(&stage, 99), [0; 0]);
+        assert_eq!(composed(&stage, 101), [100, 101]);
     }
 
     #[test]

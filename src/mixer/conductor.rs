@@ -80,6 +80,15 @@ enum Stage {
     Lit(Box<Show>),
 }
 
+/// What a mixer is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    OnAir,
+    /// It stands by, and composes until its encoders are warm.
+    WarmingUp,
+    StandingBy,
+}
+
 /// A programme that plays.
 #[derive(Debug)]
 struct Show {
@@ -104,6 +113,7 @@ struct Show {
     stems: Stems,
     thumbnails: Option<Thumbnails>,
     preview: Option<Preview>,
+    duty: Duty,
     playout: Playout,
     late_packets: u64,
     stats_at: i64,
@@ -137,6 +147,7 @@ impl Conductor {
             }
             (ToMixer::Control(Control::Scene { scene }), Stage::Dark) => {
                 let mut show = Show::begin(self.pipelines.clone(), &scene.programme, self.outbox.clone())?;
+                show.take_playout(&scene);
                 show.reconcile(&scene)?;
                 self.stage = Stage::Lit(Box::new(show));
                 Ok(Progress::On)
@@ -198,6 +209,7 @@ impl Show {
             stems,
             thumbnails: None,
             preview: None,
+            duty: Duty::OnAir,
             playout: Playout::default(),
             late_packets: 0,
             stats_at: monotonic() + SECOND,
@@ -251,6 +263,10 @@ impl Show {
         self.programme.master().set(scene.master);
         self.dresser.dress(scene);
         let now = monotonic();
+        if self.duty != Duty::OnAir {
+            self.take_playout(scene);
+        }
+        self.report_for(scene.standby, now);
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {
             self.refuse(source);
@@ -284,6 +300,28 @@ impl Show {
         self.let_listen(scene.preview);
         self.stems.reconcile(&scene.stems, &self.reports, &self.outbox);
         Ok(())
+    }
+
+    fn take_playout(&mut self, scene: &Scene) {
+        if let Some(ms) = scene.playout_ms {
+            self.playout.take_over(i64::from(ms) * MILLISECOND);
+        }
+    }
+
+    /// Begins to stand by, or takes the place of the mixer that it stood by for.
+    fn report_for(&mut self, standby: bool, now: i64) {
+        match (self.duty, standby) {
+            (Duty::OnAir, true) => {
+                self.feed.set_shut(true);
+                self.duty = Duty::WarmingUp;
+            }
+            (Duty::WarmingUp | Duty::StandingBy, false) => {
+                self.feed.set_shut(false);
+                self.programme.take_over(now);
+                self.duty = Duty::OnAir;
+            }
+            (Duty::OnAir, false) | (Duty::WarmingUp | Duty::StandingBy, true) => {}
+        }
     }
 
     /// Lets a picture that is the whole programme pass, if it keeps to the programme's limits.
@@ -383,6 +421,11 @@ impl Show {
             canvas.advance(now, &self.programme, &self.outbox);
         }
         self.follow_playout(now);
+        // An encoder that has made a picture has everything it needs for the next.
+        if self.duty == Duty::WarmingUp && self.feed.counts().0 > 0 {
+            self.programme.rest(now);
+            self.duty = Duty::StandingBy;
+        }
         self.watch_recordings();
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
         if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now)) {

@@ -54,6 +54,8 @@ struct Inner {
     encoded_us: u64,
     pictures: Pictures,
     keyframe_wanted: bool,
+    /// Nothing leaves: another mixer is on air.
+    is_shut: bool,
 }
 
 /// Where the programme's pictures come from.
@@ -76,6 +78,11 @@ enum Pictures {
 impl Feed {
     pub(super) fn new(outbox: Outbox) -> Self {
         Self { outbox, inner: Mutex::default() }
+    }
+
+    /// Lets what comes from now on out, or nothing.
+    pub(super) fn set_shut(&self, is_shut: bool) {
+        self.lock().is_shut = is_shut;
     }
 
     /// Takes an encoder's output. `base_time` is the monotonic time of running time zero.
@@ -160,6 +167,9 @@ impl Feed {
         match frame.kind {
             MediaKind::Video => inner.video_frames += 1,
             MediaKind::Audio => inner.audio_frames += 1,
+        }
+        if inner.is_shut {
+            return;
         }
         if inner.pending.len() < PENDING {
             inner.pending.push(frame);

@@ -55,6 +55,11 @@ impl Playout {
         self.delay
     }
 
+    /// Goes on where another mixer of this programme is. Heard as a jump where somebody listens.
+    pub(super) fn take_over(&mut self, delay: i64) {
+        self.delay = delay.clamp(LEAST, MOST);
+    }
+
     /// Something was ready so long after it was due; less than nothing means that it was ready before.
     pub(super) fn ready(&mut self, now: i64, lateness: i64) {
         self.note(now, lateness, 1);

@@ -210,6 +210,18 @@ impl Programme {
         self.stage.compose_from(from, self.fps);
     }
 
+    /// Composes nothing until [`Programme::take_over`].
+    pub(super) fn rest(&self, now: i64) {
+        let _rests_already = self.stage.stop_before(self.since_begin(now), self.fps);
+    }
+
+    /// Composes from the frame on that is due next, which becomes a keyframe. Another mixer has made those before.
+    pub(super) fn take_over(&self, now: i64) {
+        let from = self.stage.due_at(self.since_begin(now), self.fps);
+        self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
+        self.stage.compose_from(from, self.fps);
+    }
+
     /// Passes a source's picture on in place of one of the encoder's.
     pub(super) fn pass(&self, unit: Unit<i64>, avc: &Bytes) {
         let pts_us = self.micros(unit.due);

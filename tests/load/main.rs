@@ -51,6 +51,9 @@ enum Task {
         /// Kills the mixer so often, as a crash would: the connection must stay, and another must take over within a second.
         #[arg(long, default_value_t = 0)]
         kills: u32,
+        /// Another mixer stands by for the one that is killed.
+        #[arg(long)]
+        standby: bool,
     },
     /// Looks at a programme that was received or recorded: exit code 0 only if it shows and sounds as expected.
     Look {
@@ -70,6 +73,9 @@ enum Task {
         /// Only the jobs whose names hold this.
         #[arg(long, default_value = "")]
         job: String,
+        /// What the preview's sound and a mixer that stands by cost, measured so many times in turns, instead of all jobs.
+        #[arg(long)]
+        added: Option<u32>,
         /// Another build of the binary, measured in turns with the first one instead of ffmpeg.
         #[arg(long)]
         beside: Option<PathBuf>,
@@ -151,15 +157,15 @@ fn main() -> ExitCode {
 
 async fn run(task: Task) -> Result<bool> {
     match task {
-        Task::Demo { gateway, seconds, kills } => demo::run(&gateway, seconds, kills).await,
+        Task::Demo { gateway, seconds, kills, standby } => demo::run(&gateway, seconds, kills, standby).await,
         Task::Look { file, expected } => {
             let expected = serde_json::from_slice(&std::fs::read(&expected)?)?;
             let verdict = verdict::Verdict::on(&file, &expected)?;
             demo::say(&format!("{}:\n{verdict}", file.display()));
             Ok(verdict.holds())
         }
-        Task::BenchMixer { gateway, seconds, job, beside, folder } => {
-            let bench = bench_mixer::Bench { gateway, seconds, job, beside, folder };
+        Task::BenchMixer { gateway, seconds, job, added, beside, folder } => {
+            let bench = bench_mixer::Bench { gateway, seconds, job, added, beside, folder };
             tokio::task::spawn_blocking(move || bench_mixer::run(&bench)).await??;
             Ok(true)
         }

@@ -17,6 +17,11 @@ impl Timeline {
         self.seen_key = false;
     }
 
+    /// Whether the present mixer has made a picture.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.seen_key
+    }
+
     /// Whether the frame continues the programme; one that does not is dropped.
     pub(super) fn admit(&mut self, frame: &EncodedFrame) -> bool {
         let last = match frame.kind {
