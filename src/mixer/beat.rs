@@ -21,9 +21,6 @@ use crate::mixer::monotonic;
 use crate::mixer::seat::Sample;
 use crate::mixer::seat::Seats;
 
-/// A frame is composed this long after its time, for what a busy machine has decoded late. Nanoseconds.
-const PATIENCE: i64 = 40_000_000;
-
 /// Samples a second of the programme's sound.
 const RATE: u64 = 48_000;
 
@@ -31,6 +28,8 @@ const RATE: u64 = 48_000;
 #[derive(Debug)]
 pub(super) struct Stage {
     pub seats: Seats,
+    /// A frame is composed this long after its time, nanoseconds.
+    patience: i64,
     background: Mutex<Background>,
     course: Mutex<Course>,
     /// Frames that were not composed, because the encoder was too far behind.
@@ -68,19 +67,19 @@ struct Drummer {
     begin: i64,
 }
 
-impl Default for Stage {
-    fn default() -> Self {
+impl Stage {
+    /// Each frame is composed `patience` nanoseconds after its time.
+    pub(super) fn new(patience: i64) -> Self {
         Self {
             seats: Seats::default(),
+            patience,
             background: Mutex::default(),
             course: Mutex::default(),
             overruns: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
     }
-}
 
-impl Stage {
     /// From the next frame on this is where no picture is.
     pub(super) fn set_background(&self, background: Background) {
         *self.background.lock().unwrap_or_else(PoisonError::into_inner) = background;
@@ -108,7 +107,7 @@ impl Stage {
 
     /// The running time of the frame that is composed next, at `now`.
     pub(super) fn due_at(&self, now: i64, fps: u32) -> i64 {
-        let late = (now - PATIENCE).max(0).unsigned_abs();
+        let late = (now - self.patience).max(0).unsigned_abs();
         let (late, fps_wide) = (u128::from(late), u128::from(fps.max(1)));
         let number = (late * fps_wide).div_ceil(u128::from(SECOND.unsigned_abs()));
         time_of(number as u64, fps).cast_signed()
@@ -193,7 +192,7 @@ impl Drummer {
         // The pipeline's bus says why an encoder takes no more.
         for n in 0.. {
             let time = n * SECOND.unsigned_abs() / self.fps;
-            if !self.waits_until(self.begin + time.cast_signed() + PATIENCE) || self.strike(n).is_err() {
+            if !self.waits_until(self.begin + time.cast_signed() + self.stage.patience) || self.strike(n).is_err() {
                 return;
             }
         }
@@ -278,6 +277,7 @@ mod tests {
     use super::*;
 
     const FRAME: i64 = SECOND / 30;
+    const PATIENCE: i64 = 40_000_000;
 
     fn composed(stage: &Stage, newest: u64) -> Vec<u64> {
         std::iter::from_fn(|| stage.next(newest, 30)).collect()
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn frames_are_composed_up_to_a_picture_that_takes_over_and_from_the_one_on_that_follows_its_last() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         assert_eq!(composed(&stage, 0), [0]);
         assert_eq!(composed(&stage, 1), [1]);
         // A picture of the time of frame 4, a little early.
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_comes_after_its_frame_was_composed_does_not_take_over() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         assert_eq!(composed(&stage, 7).len(), 8);
         assert_eq!(stage.stop_before(7 * FRAME, 30), None);
         assert_eq!(composed(&stage, 8), [8]);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn who_takes_over_goes_on_with_the_frame_that_is_due_next() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         assert_eq!(composed(&stage, 0), [0]);
         assert!(stage.stop_before(FRAME, 30).is_some() && stage.rests());
         assert_eq!(composed(&stage, 90), [0; 0]);
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_is_too_late_is_not_composed_any_more() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         stage.compose_from(0, 30);
         assert_eq!(composed(&stage, 300).first(), Some(&270));
     }

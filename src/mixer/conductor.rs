@@ -190,6 +190,7 @@ impl Show {
         let feed = Arc::new(Feed::new(outbox.clone()));
         let stems = Stems::new(Arc::new(pipelines.clone()));
         let programme = Programme::start(pipelines, spec, &feed)?;
+        let playout = Playout::new(programme.patience());
         outbox.report(Report::Playing);
         Ok(Self {
             outbox,
@@ -210,7 +211,7 @@ impl Show {
             thumbnails: None,
             preview: None,
             duty: Duty::OnAir,
-            playout: Playout::default(),
+            playout,
             late_packets: 0,
             stats_at: monotonic() + SECOND,
             meters_at: monotonic() + METERS,
@@ -285,7 +286,8 @@ impl Show {
             match self.inputs.iter_mut().find(|input| input.track().track == track.track) {
                 Some(input) => input.adjust(purpose),
                 None => {
-                    let mut input = Input::new(id, track, purpose, now, &self.outbox);
+                    let patience = self.programme.patience();
+                    let mut input = Input::new(id, track, purpose, patience, now, &self.outbox);
                     if let Some((ntp, rtp)) = self.reports.get(&track.track) {
                         input.sender_report(self.clocks.entry(id).or_default(), *ntp, *rtp);
                     }

@@ -19,6 +19,7 @@ use crate::mixer::master::Bus;
 use crate::mixer::painter::Painter;
 use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
+use crate::mixer::playout::Patience;
 use crate::mixer::seat::PictureSeat;
 use crate::mixer::seat::SoundSeat;
 use crate::model::media::EncodedFrame;
@@ -35,6 +36,7 @@ pub(super) struct Programme {
     clock: gst::Clock,
     base_time: gst::ClockTime,
     stage: Arc<Stage>,
+    patience: Patience,
     beat: Beat,
     master: Bus,
     painter: Painter,
@@ -94,7 +96,8 @@ impl Programme {
         let encoder = named(&pipeline, "encoder")?;
         let bus = bus_of(&pipeline)?;
         play("programme", &pipeline)?;
-        let stage = Arc::new(Stage::default());
+        let patience = Patience::of(spec.latency);
+        let stage = Arc::new(Stage::new(patience.frame));
         let beat = Beat::start(&stage, pictures, sounds, spec.fps, base_time)?;
         let (feed, fps) = (Arc::clone(feed), spec.fps);
         Ok(Self {
@@ -103,6 +106,7 @@ impl Programme {
             clock,
             base_time,
             stage,
+            patience,
             beat,
             master,
             painter,
@@ -147,6 +151,11 @@ impl Programme {
     /// Where all sources sit, and what is behind them.
     pub(super) const fn stage(&self) -> &Arc<Stage> {
         &self.stage
+    }
+
+    /// How long it waits for what comes late.
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// What all pipelines of this programme are built from.

@@ -2,6 +2,7 @@
 
 mod align;
 mod bench_canvas;
+mod bench_delay;
 mod bench_mixer;
 mod bench_pass;
 mod bench_sfu;
@@ -92,6 +93,15 @@ enum Task {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// From the arrival of a picture's last packet to the encoded frame that shows it; takes a release build.
+    BenchDelay {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured for each setting.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// CPU of gateway and mixer for a picture that is passed through to RTMP, and its delay; takes a release build.
     BenchPassthrough {
         /// The `jamcast` binary.
@@ -171,6 +181,10 @@ async fn run(task: Task) -> Result<bool> {
         }
         Task::BenchCanvas { gateway, seconds } => {
             tokio::task::spawn_blocking(move || bench_canvas::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchDelay { gateway, seconds } => {
+            tokio::task::spawn_blocking(move || bench_delay::run(&gateway, seconds)).await??;
             Ok(true)
         }
         Task::BenchPassthrough { gateway, seconds } => {
