@@ -45,6 +45,9 @@ struct Course {
     until: Option<u64>,
 }
 
+/// While no frame is composed, pictures stay for so long, nanoseconds: whoever takes over composes those that are late by less.
+pub(super) const KEPT: i64 = 300_000_000;
+
 /// At most so many seconds of frames are composed late, when pictures are composed again after none were.
 const MOST_LATE_S: u64 = 1;
 
@@ -223,8 +226,8 @@ impl Drummer {
             }
         }
         if self.stage.rests() {
-            // What is over is let go all the same.
-            let _not_composed = self.stage.seats.pictures((n * SECOND.unsigned_abs() / self.fps).cast_signed());
+            let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
+            let _not_composed = self.stage.seats.pictures(time - KEPT);
         }
         let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
         self.sounds.push_buffer(sound).map(drop)

@@ -267,7 +267,7 @@ impl Show {
         if self.duty != Duty::OnAir {
             self.take_playout(scene);
         }
-        self.report_for(scene.standby, now);
+        self.report_for(scene, now);
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {
             self.refuse(source);
@@ -311,15 +311,15 @@ impl Show {
     }
 
     /// Begins to stand by, or takes the place of the mixer that it stood by for.
-    fn report_for(&mut self, standby: bool, now: i64) {
-        match (self.duty, standby) {
+    fn report_for(&mut self, scene: &Scene, now: i64) {
+        match (self.duty, scene.standby) {
             (Duty::OnAir, true) => {
-                self.feed.set_shut(true);
+                self.feed.shut();
                 self.duty = Duty::WarmingUp;
             }
             (Duty::WarmingUp | Duty::StandingBy, false) => {
-                self.feed.set_shut(false);
-                self.programme.take_over(now);
+                self.feed.open(scene.continues.map(|continues| continues.sound_us));
+                self.programme.take_over(now, scene.continues.map(|continues| continues.picture_us));
                 self.duty = Duty::OnAir;
             }
             (Duty::OnAir, false) | (Duty::WarmingUp | Duty::StandingBy, true) => {}
@@ -423,9 +423,8 @@ impl Show {
             canvas.advance(now, &self.programme, &self.outbox);
         }
         self.follow_playout(now);
-        // An encoder that has made a picture has everything it needs for the next.
-        if self.duty == Duty::WarmingUp && self.feed.counts().0 > 0 {
-            self.programme.rest(now);
+        // An encoder that has made a picture has everything it needs for the next. Building decoders took its time since `now`.
+        if self.duty == Duty::WarmingUp && self.feed.counts().0 > 0 && self.programme.rest(monotonic()) {
             self.duty = Duty::StandingBy;
         }
         self.watch_recordings();

@@ -219,14 +219,18 @@ impl Programme {
         self.stage.compose_from(from, self.fps);
     }
 
-    /// Composes nothing until [`Programme::take_over`].
-    pub(super) fn rest(&self, now: i64) {
-        let _rests_already = self.stage.stop_before(self.since_begin(now), self.fps);
+    /// Composes nothing from `now` on, until [`Programme::take_over`]. `false` if it is past that already.
+    pub(super) fn rest(&self, now: i64) -> bool {
+        self.stage.stop_before(self.since_begin(now), self.fps).is_some()
     }
 
-    /// Composes from the frame on that is due next, which becomes a keyframe. Another mixer has made those before.
-    pub(super) fn take_over(&self, now: i64) {
-        let from = self.stage.due_at(self.since_begin(now), self.fps);
+    /// Composes again, from the frame on that follows the last one on air, or that is due next if nobody knows of one. The first is a
+    /// keyframe.
+    pub(super) fn take_over(&self, now: i64, last_us: Option<u64>) {
+        let due = |at| self.stage.due_at(self.since_begin(at), self.fps);
+        let last = last_us.and_then(|last_us| i64::try_from(last_us).ok()?.checked_mul(1000));
+        let follows = last.map(|last| beat::after(self.since_begin(last), self.fps));
+        let from = follows.map_or_else(|| due(now), |follows| follows.max(due(now - beat::KEPT)));
         self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
         self.stage.compose_from(from, self.fps);
     }

@@ -83,6 +83,7 @@ use crate::live::stream::timeline::Timeline;
 use crate::live::stream::view::phase;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::scene::Scene;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::proto::mixer::FromMixer;
@@ -473,7 +474,11 @@ impl Stream {
             // Its decoders run and its encoder begins with a keyframe: all it lacks is the scene of one that is on air.
             self.child = standby;
             self.keyframe_wish = false;
-            return self.show();
+            let scene = Scene { continues: self.timeline.newest(), ..self.scene() };
+            if let Some(outbox) = self.child.outbox() {
+                outbox.set_scene(scene);
+            }
+            return;
         }
         let (mixers, stream) = (Arc::clone(&self.ports.mixers), self.row.id);
         self.child = Child::Starting(async move { mixers.start(stream).await }.boxed());

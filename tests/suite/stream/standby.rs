@@ -1,5 +1,7 @@
 //! A second mixer that stands by while the first one is on air.
 
+use jamcast::model::scene::Continues;
+
 use super::*;
 
 /// A stream on air with a mixer that stands by, both of which have been told of Ann.
@@ -30,6 +32,8 @@ async fn what_stands_by_gets_everything_and_goes_on_at_once_when_the_other_dies(
         assert_eq!(mixer.hear().await, ToMixer::Rtp(packet(1)));
     }
     first.video(1033, false).await;
+    let (kind, data) = (MediaKind::Audio, Bytes::from_static(b"sound"));
+    first.say(FromMixer::Frame(EncodedFrame { kind, pts_us: 1_000_000, dts_us: 1_000_000, key: true, data })).await;
     // Nothing of one that stands by is anybody's.
     second.begin(1050).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -39,6 +43,7 @@ async fn what_stands_by_gets_everything_and_goes_on_at_once_when_the_other_dies(
     let after = second.scene(|scene| !scene.standby).await;
     assert!(died.elapsed() < Duration::from_millis(5), "{:?}", died.elapsed());
     assert_eq!((&after.sources, after.preview), (&before.sources, true));
+    assert_eq!(after.continues, Some(Continues { picture_us: 1_033_000, sound_us: 1_000_000 }));
     assert!(after.recording.is_some_and(|path| path.ends_with("-2.mp4")) && after.stems.len() == 2);
     assert!(world.keyframes.try_recv().is_err(), "its decoders have all they need");
 
