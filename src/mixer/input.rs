@@ -299,7 +299,9 @@ impl Input {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
         loop {
             let now_undelayed = now - self.delay.now();
-            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.patience.packet) else { return };
+            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.patience.packet) else {
+                return;
+            };
             match next {
                 Next::Lost { packets } => self.missing += packets,
                 Next::Packet { due, item } => {

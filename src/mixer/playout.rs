@@ -36,10 +36,10 @@ impl Patience {
             // With less than this only a busy machine is heard.
             Latency::Normal => Self {
                 first: FIRST,
-                least: 80 * MILLISECOND,
+                least: 60 * MILLISECOND,
                 spare: 20 * MILLISECOND,
-                frame: 40 * MILLISECOND,
-                packet: 60 * MILLISECOND,
+                frame: 20 * MILLISECOND,
+                packet: 40 * MILLISECOND,
             },
             // A decoder on a quiet machine needs 5 ms, and the mixer looks for packets each 10 ms.
             Latency::Low => Self {
@@ -53,8 +53,8 @@ impl Patience {
     }
 }
 
-/// It shrinks only by more than this, so that it rests.
-const WORTH_SHRINKING: i64 = 40 * MILLISECOND;
+/// It begins to shrink only where there is more than this, so that it rests.
+const WORTH_SHRINKING: i64 = 30 * MILLISECOND;
 
 /// What comes later than this has stalled, and no delay helps.
 const STALLED: i64 = SECOND;
@@ -76,13 +76,14 @@ pub(super) struct Playout {
     patience: Patience,
     delay: i64,
     moved_at: Option<i64>,
+    is_shrinking: bool,
     /// The longest delay that something needed in each second, newest last.
     needs: VecDeque<(i64, i64)>,
 }
 
 impl Playout {
     pub(super) const fn new(patience: Patience) -> Self {
-        Self { patience, delay: patience.first, moved_at: None, needs: VecDeque::new() }
+        Self { patience, delay: patience.first, moved_at: None, is_shrinking: false, needs: VecDeque::new() }
     }
 
     /// Nanoseconds.
@@ -126,10 +127,13 @@ impl Playout {
     pub(super) fn advance(&mut self, now: i64) {
         let elapsed = (now - self.moved_at.replace(now).unwrap_or(now)).clamp(0, SECOND);
         let wanted = self.needed(RECENT_S, FORGIVEN);
+        let more = if self.needs.len() >= MEMORY_S { self.delay - self.needed(MEMORY_S, 0) } else { 0 };
+        // Once it shrinks it does so to the end.
+        self.is_shrinking = more > WORTH_SHRINKING || (self.is_shrinking && more > 0);
         if wanted > self.delay {
             self.delay += (wanted - self.delay).min(elapsed * GROWTH / SECOND);
-        } else if self.needs.len() >= MEMORY_S && self.delay - self.needed(MEMORY_S, 0) > WORTH_SHRINKING {
-            self.delay -= elapsed * SHRINKING / SECOND;
+        } else if self.is_shrinking {
+            self.delay -= more.min(elapsed * SHRINKING / SECOND);
         }
     }
 
@@ -168,11 +172,10 @@ mod tests {
         let good = |n: i64| 20 * MILLISECOND + n % 7 * MILLISECOND;
         play(&mut playout, 0, 119, good);
         assert_eq!(playout.delay(), FIRST);
-        play(&mut playout, 119, 60, good);
-        let rests = ms(&playout);
-        assert!((80..=120).contains(&rests), "{rests} ms");
-        play(&mut playout, 179, 120, good);
-        assert_eq!(ms(&playout), rests);
+        play(&mut playout, 119, 80, good);
+        assert_eq!(ms(&playout), 60);
+        play(&mut playout, 199, 120, good);
+        assert_eq!(ms(&playout), 60);
     }
 
     #[test]
@@ -212,7 +215,7 @@ mod tests {
         let mut playout = Playout::new(Patience::of(Latency::Low));
         assert_eq!(ms(&playout), 60);
         play(&mut playout, 0, 160, |_| 8 * MILLISECOND);
-        assert!((20..=60).contains(&ms(&playout)), "{} ms", ms(&playout));
+        assert_eq!(ms(&playout), 20);
         play(&mut playout, 160, 60, |n| if n % 30 == 0 { 150 * MILLISECOND } else { 8 * MILLISECOND });
         assert_eq!(ms(&playout), 155);
     }

@@ -61,7 +61,7 @@ const SILENCE: [u8; 3] = [0xfc, 0xff, 0xfe];
 /// What is measured: its name, and the playout delay that it begins with if that is not the usual one.
 const SETTINGS: [(&str, Latency, Option<u32>); 4] = [
     ("normal, at first", Latency::Normal, None),
-    ("normal, after good minutes", Latency::Normal, Some(80)),
+    ("normal, after good minutes", Latency::Normal, Some(60)),
     ("low, at first", Latency::Low, None),
     ("low, after good minutes", Latency::Low, Some(20)),
 ];
