@@ -69,6 +69,18 @@ const SETTINGS: [(&str, Latency, Option<u32>); 4] = [
 /// When the last packets of white pictures behind dark ones were sent, microseconds of the monotonic clock.
 type Flashes = Arc<Mutex<Vec<u64>>>;
 
+/// What came of one setting, milliseconds.
+#[derive(Default)]
+struct Outcome {
+    delays: Vec<f64>,
+    /// What of each delay was from the end of the playout delay to the time of the frame.
+    waits: Vec<f64>,
+    /// What of it was from there to its arrival here.
+    made: Vec<f64>,
+    /// The playout delay at the end.
+    playout: u32,
+}
+
 /// Prints one row for each setting.
 pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
     gst::init()?;
@@ -80,7 +92,8 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
         "latency                      p50     p90     max   playout   waits for its frame   composed and encoded   flashes",
     );
     for (name, latency, playout_ms) in SETTINGS {
-        let (mut delays, mut waits, mut made, playout) = measure(mixer, seconds, latency, playout_ms, &pictures)?;
+        let Outcome { mut delays, mut waits, mut made, playout } =
+            measure(mixer, seconds, latency, playout_ms, &pictures)?;
         let at = |values: &mut Vec<f64>, share: f64| {
             values.sort_by(f64::total_cmp);
             values[((values.len() - 1) as f64 * share) as usize]
@@ -98,15 +111,7 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// Delays; what of each was from the end of the playout delay to the time of the frame, and from there to its arrival here; and the
-/// playout delay at the end.
-fn measure(
-    mixer: &Path,
-    seconds: u64,
-    latency: Latency,
-    playout_ms: Option<u32>,
-    pictures: &Media,
-) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>, u32)> {
+fn measure(mixer: &Path, seconds: u64, latency: Latency, playout_ms: Option<u32>, pictures: &Media) -> Result<Outcome> {
     let mut rig = Rig::start(mixer, BTreeMap::new(), Scene { playout_ms, ..scene(latency) })?;
     let flashes = Flashes::default();
     let (enough, until) = mpsc::channel();
@@ -127,19 +132,19 @@ fn measure(
     let lit = look(&avc, &frames)?;
     let sent = flashes.lock().expect("nothing panics").clone();
     let begun = frames.first().context("no frame")?.0 + WARM_UP.as_micros() as u64;
-    let (mut delays, mut waits, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outcome = Outcome { playout, ..Outcome::default() };
     for (n, pair) in lit.windows(2).enumerate() {
         let (arrived, frame) = &frames[n + 1];
         let flash = sent.iter().rfind(|at| **at <= *arrived).filter(|_| *arrived > begun);
         if let ([false, true], Some(flash)) = (pair, flash) {
             let ms = |from: u64, to: u64| (to as f64 - from as f64) / 1000.0;
-            delays.push(ms(*flash, *arrived));
-            waits.push(ms(*flash, frame.pts_us) - f64::from(playout));
-            made.push(ms(frame.pts_us, *arrived));
+            outcome.delays.push(ms(*flash, *arrived));
+            outcome.waits.push(ms(*flash, frame.pts_us) - f64::from(playout));
+            outcome.made.push(ms(frame.pts_us, *arrived));
         }
     }
-    ensure!(!delays.is_empty(), "no flash was seen");
-    Ok((delays, waits, made, playout))
+    ensure!(!outcome.delays.is_empty(), "no flash was seen");
+    Ok(outcome)
 }
 
 fn scene(latency: Latency) -> Scene {
