@@ -236,6 +236,7 @@ mod tests {
     use proptest::prelude::*;
     use url::Url;
 
+    use crate::model::spec::Latency;
     use crate::model::spec::Passthrough;
 
     use super::*;
@@ -289,7 +290,7 @@ mod tests {
                 video_kbps: 9000,
                 audio_kbps: 512,
                 keyframe_interval_s: 9,
-                passthrough: Passthrough::Off,
+                ..ProgrammeSpec::default()
             };
         });
         assert_eq!(all.len(), 5, "every breach is told at once");
@@ -337,7 +338,7 @@ mod tests {
         ) {
             let wish = ProgrammeSpec {
                 width: width * 2, height: height * 2, fps, video_kbps, audio_kbps, keyframe_interval_s,
-                passthrough: Passthrough::Auto,
+                passthrough: Passthrough::Auto, latency: Latency::Low,
             };
             let platforms: Vec<_> = chosen.iter().map(|index| &Platform::all()[*index]).collect();
             let fitted = fit(&wish, &platforms);

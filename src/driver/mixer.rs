@@ -86,11 +86,19 @@ pub struct Config {
     pub encoder: Encoder,
     /// Folder of pipeline descriptions (`*.txt`) that are used instead of ours of the same names.
     pub pipelines: Option<PathBuf>,
+    /// Whether each stream has a second mixer that stands by, for the price of its decoding.
+    pub standby: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { program: None, arguments: vec!["mixer".to_owned()], encoder: Encoder::default(), pipelines: None }
+        Self {
+            program: None,
+            arguments: vec!["mixer".to_owned()],
+            encoder: Encoder::default(),
+            pipelines: None,
+            standby: false,
+        }
     }
 }
 
@@ -210,6 +218,10 @@ impl MixerProcesses {
 impl Mixers for MixerProcesses {
     async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError> {
         self.spawn(&tracing::info_span!("broadcast", %stream))
+    }
+
+    fn has_standby(&self) -> bool {
+        self.config.standby
     }
 }
 

@@ -39,6 +39,11 @@ pub trait Mixers: Send + Sync {
     /// # Errors
     /// When the process cannot be started.
     async fn start(&self, stream: StreamId) -> Result<MixerLink, MixerError>;
+
+    /// Whether each stream has a second one that stands by.
+    fn has_standby(&self) -> bool {
+        false
+    }
 }
 
 /// The gateway's end of one mixer. The mixer is gone when `events` ends; dropping the link kills it.

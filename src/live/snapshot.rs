@@ -437,6 +437,9 @@ pub struct StreamStats {
     /// Participants whose media is in the programme.
     pub musicians: u32,
     pub mixer_restarts: u64,
+    /// How many of those were mixers that had stood by.
+    #[serde(default)]
+    pub mixer_takeovers: u64,
     /// Processor time that its mixers took, milliseconds.
     pub mixer_cpu_ms: u64,
     /// Memory of its mixer now, bytes.

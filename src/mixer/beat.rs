@@ -21,9 +21,6 @@ use crate::mixer::monotonic;
 use crate::mixer::seat::Sample;
 use crate::mixer::seat::Seats;
 
-/// A frame is composed this long after its time, for what a busy machine has decoded late. Nanoseconds.
-const PATIENCE: i64 = 40_000_000;
-
 /// Samples a second of the programme's sound.
 const RATE: u64 = 48_000;
 
@@ -31,6 +28,8 @@ const RATE: u64 = 48_000;
 #[derive(Debug)]
 pub(super) struct Stage {
     pub seats: Seats,
+    /// A frame is composed this long after its time, nanoseconds.
+    patience: i64,
     background: Mutex<Background>,
     course: Mutex<Course>,
     /// Frames that were not composed, because the encoder was too far behind.
@@ -45,6 +44,9 @@ struct Course {
     /// None from this one on, while pictures go to the audience as they come.
     until: Option<u64>,
 }
+
+/// While no frame is composed, pictures stay for so long, nanoseconds: whoever takes over composes those that are late by less.
+pub(super) const KEPT: i64 = 300_000_000;
 
 /// At most so many seconds of frames are composed late, when pictures are composed again after none were.
 const MOST_LATE_S: u64 = 1;
@@ -68,19 +70,19 @@ struct Drummer {
     begin: i64,
 }
 
-impl Default for Stage {
-    fn default() -> Self {
+impl Stage {
+    /// Each frame is composed `patience` nanoseconds after its time.
+    pub(super) fn new(patience: i64) -> Self {
         Self {
             seats: Seats::default(),
+            patience,
             background: Mutex::default(),
             course: Mutex::default(),
             overruns: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
     }
-}
 
-impl Stage {
     /// From the next frame on this is where no picture is.
     pub(super) fn set_background(&self, background: Background) {
         *self.background.lock().unwrap_or_else(PoisonError::into_inner) = background;
@@ -106,6 +108,14 @@ impl Stage {
         *self.course() = Course { next: nearest(time, fps), until: None };
     }
 
+    /// The running time of the frame that is composed next, at `now`.
+    pub(super) fn due_at(&self, now: i64, fps: u32) -> i64 {
+        let late = (now - self.patience).max(0).unsigned_abs();
+        let (late, fps_wide) = (u128::from(late), u128::from(fps.max(1)));
+        let number = (late * fps_wide).div_ceil(u128::from(SECOND.unsigned_abs()));
+        time_of(number as u64, fps).cast_signed()
+    }
+
     /// The next frame to be composed, up to number `newest`.
     fn next(&self, newest: u64, fps: u64) -> Option<u64> {
         let mut course = self.course();
@@ -115,6 +125,12 @@ impl Stage {
         }
         course.next = next + 1;
         Some(next)
+    }
+
+    /// Whether no frame is composed now.
+    fn rests(&self) -> bool {
+        let course = self.course();
+        course.until.is_some_and(|until| course.next >= until)
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -179,7 +195,7 @@ impl Drummer {
         // The pipeline's bus says why an encoder takes no more.
         for n in 0.. {
             let time = n * SECOND.unsigned_abs() / self.fps;
-            if !self.waits_until(self.begin + time.cast_signed() + PATIENCE) || self.strike(n).is_err() {
+            if !self.waits_until(self.begin + time.cast_signed() + self.stage.patience) || self.strike(n).is_err() {
                 return;
             }
         }
@@ -208,6 +224,10 @@ impl Drummer {
             } else {
                 self.stage.overruns.fetch_add(1, Ordering::Relaxed);
             }
+        }
+        if self.stage.rests() {
+            let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
+            let _not_composed = self.stage.seats.pictures(time - KEPT);
         }
         let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
         self.sounds.push_buffer(sound).map(drop)
@@ -260,6 +280,7 @@ mod tests {
     use super::*;
 
     const FRAME: i64 = SECOND / 30;
+    const PATIENCE: i64 = 40_000_000;
 
     fn composed(stage: &Stage, newest: u64) -> Vec<u64> {
         std::iter::from_fn(|| stage.next(newest, 30)).collect()
@@ -267,7 +288,7 @@ mod tests {
 
     #[test]
     fn frames_are_composed_up_to_a_picture_that_takes_over_and_from_the_one_on_that_follows_its_last() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         assert_eq!(composed(&stage, 0), [0]);
         assert_eq!(composed(&stage, 1), [1]);
         // A picture of the time of frame 4, a little early.
@@ -284,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_comes_after_its_frame_was_composed_does_not_take_over() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         assert_eq!(composed(&stage, 7).len(), 8);
         assert_eq!(stage.stop_before(7 * FRAME, 30), None);
         assert_eq!(composed(&stage, 8), [8]);
@@ -292,8 +313,24 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_over_goes_on_with_the_frame_that_is_due_next() {
+        let stage = Stage::new(PATIENCE);
+        assert_eq!(composed(&stage, 0), [0]);
+        assert!(stage.stop_before(FRAME, 30).is_some() && stage.rests());
+        assert_eq!(composed(&stage, 90), [0; 0]);
+        let now = 100 * FRAME + PATIENCE;
+        assert_eq!(stage.due_at(now - 1_000_000, 30), time_of(100, 30).cast_signed());
+        assert_eq!(stage.due_at(now + 1_000_000, 30), time_of(101, 30).cast_signed());
+        assert_eq!(stage.due_at(0, 30), 0, "before the first one is due");
+        stage.compose_from(stage.due_at(now - 1_000_000, 30), 30);
+        assert!(!stage.rests());
+        assert_eq!(composed(&stage, 99), [0; 0]);
+        assert_eq!(composed(&stage, 101), [100, 101]);
+    }
+
+    #[test]
     fn what_is_too_late_is_not_composed_any_more() {
-        let stage = Stage::default();
+        let stage = Stage::new(PATIENCE);
         stage.compose_from(0, 30);
         assert_eq!(composed(&stage, 300).first(), Some(&270));
     }

@@ -80,6 +80,15 @@ enum Stage {
     Lit(Box<Show>),
 }
 
+/// What a mixer is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    OnAir,
+    /// It stands by, and composes until its encoders are warm.
+    WarmingUp,
+    StandingBy,
+}
+
 /// A programme that plays.
 #[derive(Debug)]
 struct Show {
@@ -104,6 +113,7 @@ struct Show {
     stems: Stems,
     thumbnails: Option<Thumbnails>,
     preview: Option<Preview>,
+    duty: Duty,
     playout: Playout,
     late_packets: u64,
     stats_at: i64,
@@ -137,6 +147,7 @@ impl Conductor {
             }
             (ToMixer::Control(Control::Scene { scene }), Stage::Dark) => {
                 let mut show = Show::begin(self.pipelines.clone(), &scene.programme, self.outbox.clone())?;
+                show.take_playout(&scene);
                 show.reconcile(&scene)?;
                 self.stage = Stage::Lit(Box::new(show));
                 Ok(Progress::On)
@@ -179,6 +190,7 @@ impl Show {
         let feed = Arc::new(Feed::new(outbox.clone()));
         let stems = Stems::new(Arc::new(pipelines.clone()));
         let programme = Programme::start(pipelines, spec, &feed)?;
+        let playout = Playout::new(programme.patience());
         outbox.report(Report::Playing);
         Ok(Self {
             outbox,
@@ -198,7 +210,8 @@ impl Show {
             stems,
             thumbnails: None,
             preview: None,
-            playout: Playout::default(),
+            duty: Duty::OnAir,
+            playout,
             late_packets: 0,
             stats_at: monotonic() + SECOND,
             meters_at: monotonic() + METERS,
@@ -251,6 +264,10 @@ impl Show {
         self.programme.master().set(scene.master);
         self.dresser.dress(scene);
         let now = monotonic();
+        if self.duty != Duty::OnAir {
+            self.take_playout(scene);
+        }
+        self.report_for(scene, now);
         let wanted: Vec<_> = scene.sources.iter().take(MOST_SOURCES).flat_map(tracks_of).collect();
         for source in scene.sources.iter().skip(MOST_SOURCES) {
             self.refuse(source);
@@ -269,7 +286,8 @@ impl Show {
             match self.inputs.iter_mut().find(|input| input.track().track == track.track) {
                 Some(input) => input.adjust(purpose),
                 None => {
-                    let mut input = Input::new(id, track, purpose, now, &self.outbox);
+                    let patience = self.programme.patience();
+                    let mut input = Input::new(id, track, purpose, patience, now, &self.outbox);
                     if let Some((ntp, rtp)) = self.reports.get(&track.track) {
                         input.sender_report(self.clocks.entry(id).or_default(), *ntp, *rtp);
                     }
@@ -284,6 +302,28 @@ impl Show {
         self.let_listen(scene.preview);
         self.stems.reconcile(&scene.stems, &self.reports, &self.outbox);
         Ok(())
+    }
+
+    fn take_playout(&mut self, scene: &Scene) {
+        if let Some(ms) = scene.playout_ms {
+            self.playout.take_over(i64::from(ms) * MILLISECOND);
+        }
+    }
+
+    /// Begins to stand by, or takes the place of the mixer that it stood by for.
+    fn report_for(&mut self, scene: &Scene, now: i64) {
+        match (self.duty, scene.standby) {
+            (Duty::OnAir, true) => {
+                self.feed.shut();
+                self.duty = Duty::WarmingUp;
+            }
+            (Duty::WarmingUp | Duty::StandingBy, false) => {
+                self.feed.open(scene.continues.map(|continues| continues.sound_us));
+                self.programme.take_over(now, scene.continues.map(|continues| continues.picture_us));
+                self.duty = Duty::OnAir;
+            }
+            (Duty::OnAir, false) | (Duty::WarmingUp | Duty::StandingBy, true) => {}
+        }
     }
 
     /// Lets a picture that is the whole programme pass, if it keeps to the programme's limits.
@@ -383,6 +423,10 @@ impl Show {
             canvas.advance(now, &self.programme, &self.outbox);
         }
         self.follow_playout(now);
+        // An encoder that has made a picture has everything it needs for the next. Building decoders took its time since `now`.
+        if self.duty == Duty::WarmingUp && self.feed.counts().0 > 0 && self.programme.rest(monotonic()) {
+            self.duty = Duty::StandingBy;
+        }
         self.watch_recordings();
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
         if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now)) {

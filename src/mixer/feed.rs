@@ -1,5 +1,6 @@
 //! Encoded frames on their way out: numbered in the machine's monotonic time, announced by their configuration, copied to the recorder.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -25,6 +26,9 @@ const AAC_DELAY_US: u64 = 33_333;
 
 /// The same for the limiter's look ahead.
 const LIMITER_DELAY_US: u64 = limiter::DELAY as u64 * 1_000_000 / 48_000;
+
+/// Sounds that wait where nothing leaves: half a second, longer than it takes to find a mixer dead.
+const HELD: usize = 24;
 
 /// Times of the encoder's frames are found by up to so much, for what rounding does to them.
 const NEAR_US: u64 = 2_000;
@@ -54,6 +58,8 @@ struct Inner {
     encoded_us: u64,
     pictures: Pictures,
     keyframe_wanted: bool,
+    /// Nothing leaves, because another mixer is on air. Its latest sounds wait for the case that this one goes on.
+    shut: Option<VecDeque<EncodedFrame>>,
 }
 
 /// Where the programme's pictures come from.
@@ -76,6 +82,21 @@ enum Pictures {
 impl Feed {
     pub(super) fn new(outbox: Outbox) -> Self {
         Self { outbox, inner: Mutex::default() }
+    }
+
+    /// Lets nothing out from now on.
+    pub(super) fn shut(&self) {
+        self.lock().shut.get_or_insert_default();
+    }
+
+    /// Lets everything out again: first what was heard after `sound_us`.
+    pub(super) fn open(&self, sound_us: Option<u64>) {
+        let mut inner = self.lock();
+        for frame in
+            inner.shut.take().into_iter().flatten().filter(|frame| sound_us.is_some_and(|us| frame.pts_us > us))
+        {
+            self.send(&mut inner, frame);
+        }
     }
 
     /// Takes an encoder's output. `base_time` is the monotonic time of running time zero.
@@ -160,6 +181,15 @@ impl Feed {
         match frame.kind {
             MediaKind::Video => inner.video_frames += 1,
             MediaKind::Audio => inner.audio_frames += 1,
+        }
+        if let Some(heard) = &mut inner.shut {
+            if frame.kind == MediaKind::Audio {
+                if heard.len() == HELD {
+                    heard.pop_front();
+                }
+                heard.push_back(frame);
+            }
+            return;
         }
         if inner.pending.len() < PENDING {
             inner.pending.push(frame);

@@ -18,6 +18,7 @@ use crate::mixer::packet::renumbered;
 use crate::mixer::passage::Limits;
 use crate::mixer::passage::Outlet;
 use crate::mixer::passage::Passage;
+use crate::mixer::playout::Patience;
 use crate::mixer::playout::Playout;
 use crate::mixer::programme::Programme;
 use crate::mixer::reorder::Next;
@@ -41,9 +42,6 @@ use crate::proto::mixer::TappedPacket;
 /// A packet goes to its decoder at most this long before it is due, so that added delay waits as packets and not as pictures.
 /// It exceeds the playout delay, so that without added delay nothing waits here.
 const AHEAD: i64 = 300_000_000;
-
-/// A missing packet is given up when its successor is this close to its turn: the time a decoder needs on a busy machine.
-const DECODING: i64 = 60_000_000;
 
 /// Between two requests for the same keyframe: a round trip to the far side of the world and an encoder's answer.
 const ASK_AGAIN: i64 = SECOND / 2;
@@ -79,6 +77,7 @@ pub(super) struct Input {
     empty: u16,
     /// When the first packet came: a track that begins is late for reasons of its own.
     begun_at: Option<i64>,
+    patience: Patience,
     /// How much too late the latest of the packets came that were refused for it since the last look.
     refused_late: Option<i64>,
     /// Of AV1, whose packets are put together here.
@@ -114,7 +113,14 @@ enum Keyframe {
 
 impl Input {
     /// A track that waits for its first packet.
-    pub(super) fn new(source: SourceId, track: SourceTrack, purpose: Use, now: i64, outbox: &Outbox) -> Self {
+    pub(super) fn new(
+        source: SourceId,
+        track: SourceTrack,
+        purpose: Use,
+        patience: Patience,
+        now: i64,
+        outbox: &Outbox,
+    ) -> Self {
         let input = Self {
             source,
             track,
@@ -133,6 +139,7 @@ impl Input {
             late_packets: 0,
             empty: 0,
             begun_at: None,
+            patience,
             refused_late: None,
             units: (track.codec == Codec::Av1).then(|| Depacketizer::new(MOST_PIXELS)),
             passage: None,
@@ -211,7 +218,7 @@ impl Input {
             Ok(()) | Err(Refused::Duplicate) => {}
             Err(Refused::Late) => {
                 self.late_packets += 1;
-                self.refused_late = self.refused_late.max(Some(arrival - due + DECODING));
+                self.refused_late = self.refused_late.max(Some(arrival - due + self.patience.packet));
             }
             Err(Refused::Full) => self.late_packets += 1,
         }
@@ -292,7 +299,9 @@ impl Input {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
         loop {
             let now_undelayed = now - self.delay.now();
-            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + DECODING) else { return };
+            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.patience.packet) else {
+                return;
+            };
             match next {
                 Next::Lost { packets } => self.missing += packets,
                 Next::Packet { due, item } => {

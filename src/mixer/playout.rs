@@ -6,19 +6,55 @@ use std::collections::VecDeque;
 use crate::mixer::MILLISECOND;
 use crate::mixer::SECOND;
 
+use crate::model::spec::Latency;
+
 /// What a programme begins with, before anything is known of its sources: 150 ms of video behind audio was seen on real networks, and
 /// decoders need up to 40 ms. All times are nanoseconds.
 pub(super) const FIRST: i64 = 200 * MILLISECOND;
 
-/// Below this only a busy machine is heard; above it viewers wait longer and nobody who plays is reached.
-const LEAST: i64 = 80 * MILLISECOND;
+/// Above this viewers wait longer and nobody who plays is reached.
 const MOST: i64 = 600 * MILLISECOND;
 
-/// Kept above what was needed.
-const SPARE: i64 = 20 * MILLISECOND;
+/// How patient a programme is with what comes late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// The playout delay it begins with.
+    pub first: i64,
+    /// The shortest one.
+    pub least: i64,
+    /// Kept above what was needed.
+    spare: i64,
+    /// A frame is composed this long after its time, for what a busy machine has decoded late.
+    pub frame: i64,
+    /// A missing packet is given up when its successor is this close to its turn: the time a decoder needs on a busy machine.
+    pub packet: i64,
+}
 
-/// It shrinks only by more than this, so that it rests.
-const WORTH_SHRINKING: i64 = 40 * MILLISECOND;
+impl Patience {
+    pub(super) const fn of(latency: Latency) -> Self {
+        match latency {
+            // With less than this only a busy machine is heard.
+            Latency::Normal => Self {
+                first: FIRST,
+                least: 60 * MILLISECOND,
+                spare: 20 * MILLISECOND,
+                frame: 20 * MILLISECOND,
+                packet: 40 * MILLISECOND,
+            },
+            // A decoder on a quiet machine needs 5 ms, and the mixer looks for packets each 10 ms.
+            Latency::Low => Self {
+                first: 60 * MILLISECOND,
+                least: 20 * MILLISECOND,
+                spare: 5 * MILLISECOND,
+                frame: 4 * MILLISECOND,
+                packet: 12 * MILLISECOND,
+            },
+        }
+    }
+}
+
+/// It begins to shrink only where there is more than this, so that it rests.
+const WORTH_SHRINKING: i64 = 30 * MILLISECOND;
 
 /// What comes later than this has stalled, and no delay helps.
 const STALLED: i64 = SECOND;
@@ -37,22 +73,27 @@ const SHRINKING: i64 = 2 * MILLISECOND;
 /// See the file.
 #[derive(Debug)]
 pub(super) struct Playout {
+    patience: Patience,
     delay: i64,
     moved_at: Option<i64>,
+    is_shrinking: bool,
     /// The longest delay that something needed in each second, newest last.
     needs: VecDeque<(i64, i64)>,
 }
 
-impl Default for Playout {
-    fn default() -> Self {
-        Self { delay: FIRST, moved_at: None, needs: VecDeque::new() }
-    }
-}
-
 impl Playout {
+    pub(super) const fn new(patience: Patience) -> Self {
+        Self { patience, delay: patience.first, moved_at: None, is_shrinking: false, needs: VecDeque::new() }
+    }
+
     /// Nanoseconds.
     pub(super) const fn delay(&self) -> i64 {
         self.delay
+    }
+
+    /// Goes on where another mixer of this programme is. Heard as a jump where somebody listens.
+    pub(super) fn take_over(&mut self, delay: i64) {
+        self.delay = delay.clamp(self.patience.least, MOST);
     }
 
     /// Something was ready so long after it was due; less than nothing means that it was ready before.
@@ -86,10 +127,13 @@ impl Playout {
     pub(super) fn advance(&mut self, now: i64) {
         let elapsed = (now - self.moved_at.replace(now).unwrap_or(now)).clamp(0, SECOND);
         let wanted = self.needed(RECENT_S, FORGIVEN);
+        let more = if self.needs.len() >= MEMORY_S { self.delay - self.needed(MEMORY_S, 0) } else { 0 };
+        // Once it shrinks it does so to the end.
+        self.is_shrinking = more > WORTH_SHRINKING || (self.is_shrinking && more > 0);
         if wanted > self.delay {
             self.delay += (wanted - self.delay).min(elapsed * GROWTH / SECOND);
-        } else if self.needs.len() >= MEMORY_S && self.delay - self.needed(MEMORY_S, 0) > WORTH_SHRINKING {
-            self.delay -= elapsed * SHRINKING / SECOND;
+        } else if self.is_shrinking {
+            self.delay -= more.min(elapsed * SHRINKING / SECOND);
         }
     }
 
@@ -97,7 +141,8 @@ impl Playout {
     fn needed(&self, seconds: usize, forgiven: usize) -> i64 {
         let mut needs: Vec<i64> = self.needs.iter().rev().take(seconds).map(|(_, need)| *need).collect();
         needs.sort_unstable_by(|a, b| b.cmp(a));
-        needs.get(forgiven).map_or(LEAST, |need| need + SPARE).clamp(LEAST, MOST)
+        let Patience { least, spare, .. } = self.patience;
+        needs.get(forgiven).map_or(least, |need| need + spare).clamp(least, MOST)
     }
 }
 
@@ -123,20 +168,19 @@ mod tests {
 
     #[test]
     fn on_good_networks_it_shrinks_once_it_has_seen_enough_and_rests_there() {
-        let mut playout = Playout::default();
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
         let good = |n: i64| 20 * MILLISECOND + n % 7 * MILLISECOND;
         play(&mut playout, 0, 119, good);
         assert_eq!(playout.delay(), FIRST);
-        play(&mut playout, 119, 60, good);
-        let rests = ms(&playout);
-        assert!((80..=120).contains(&rests), "{rests} ms");
-        play(&mut playout, 179, 120, good);
-        assert_eq!(ms(&playout), rests);
+        play(&mut playout, 119, 80, good);
+        assert_eq!(ms(&playout), 60);
+        play(&mut playout, 199, 120, good);
+        assert_eq!(ms(&playout), 60);
     }
 
     #[test]
     fn pictures_that_come_late_each_second_get_their_time() {
-        let mut playout = Playout::default();
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
         let late_flash = |n: i64| if n % 30 == 0 { 300 * MILLISECOND } else { 50 * MILLISECOND };
         play(&mut playout, 0, 40, late_flash);
         assert_eq!(ms(&playout), 320);
@@ -146,7 +190,7 @@ mod tests {
 
     #[test]
     fn two_stalls_in_half_a_minute_move_nothing_and_neither_does_what_is_hopeless() {
-        let mut playout = Playout::default();
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
         let stalls = |n: i64| if n % 450 < 20 { 500 * MILLISECOND } else { 150 * MILLISECOND };
         play(&mut playout, 0, 300, stalls);
         assert_eq!(playout.delay(), FIRST);
@@ -156,7 +200,7 @@ mod tests {
 
     #[test]
     fn packets_that_were_given_up_too_early_get_their_time_at_once_and_keep_it() {
-        let mut playout = Playout::default();
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
         play(&mut playout, 0, 5, |_| 150 * MILLISECOND);
         let lateness = 250 * MILLISECOND - playout.delay();
         playout.missed(5 * SECOND, lateness);
@@ -167,8 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn of_low_latency_it_begins_short_and_is_shorter_on_good_networks_and_grows_all_the_same() {
+        let mut playout = Playout::new(Patience::of(Latency::Low));
+        assert_eq!(ms(&playout), 60);
+        play(&mut playout, 0, 160, |_| 8 * MILLISECOND);
+        assert_eq!(ms(&playout), 20);
+        play(&mut playout, 160, 60, |n| if n % 30 == 0 { 150 * MILLISECOND } else { 8 * MILLISECOND });
+        assert_eq!(ms(&playout), 155);
+    }
+
+    #[test]
     fn it_ends_at_its_longest() {
-        let mut playout = Playout::default();
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
         play(&mut playout, 0, 300, |_| 900 * MILLISECOND);
         assert_eq!(playout.delay(), MOST);
     }

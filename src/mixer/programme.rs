@@ -19,6 +19,7 @@ use crate::mixer::master::Bus;
 use crate::mixer::painter::Painter;
 use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
+use crate::mixer::playout::Patience;
 use crate::mixer::seat::PictureSeat;
 use crate::mixer::seat::SoundSeat;
 use crate::model::media::EncodedFrame;
@@ -35,6 +36,7 @@ pub(super) struct Programme {
     clock: gst::Clock,
     base_time: gst::ClockTime,
     stage: Arc<Stage>,
+    patience: Patience,
     beat: Beat,
     master: Bus,
     painter: Painter,
@@ -94,7 +96,8 @@ impl Programme {
         let encoder = named(&pipeline, "encoder")?;
         let bus = bus_of(&pipeline)?;
         play("programme", &pipeline)?;
-        let stage = Arc::new(Stage::default());
+        let patience = Patience::of(spec.latency);
+        let stage = Arc::new(Stage::new(patience.frame));
         let beat = Beat::start(&stage, pictures, sounds, spec.fps, base_time)?;
         let (feed, fps) = (Arc::clone(feed), spec.fps);
         Ok(Self {
@@ -103,6 +106,7 @@ impl Programme {
             clock,
             base_time,
             stage,
+            patience,
             beat,
             master,
             painter,
@@ -147,6 +151,11 @@ impl Programme {
     /// Where all sources sit, and what is behind them.
     pub(super) const fn stage(&self) -> &Arc<Stage> {
         &self.stage
+    }
+
+    /// How long it waits for what comes late.
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// What all pipelines of this programme are built from.
@@ -207,6 +216,22 @@ impl Programme {
         let from = beat::after(last, self.fps);
         self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
         self.feed.return_at(self.micros(from));
+        self.stage.compose_from(from, self.fps);
+    }
+
+    /// Composes nothing from `now` on, until [`Programme::take_over`]. `false` if it is past that already.
+    pub(super) fn rest(&self, now: i64) -> bool {
+        self.stage.stop_before(self.since_begin(now), self.fps).is_some()
+    }
+
+    /// Composes again, from the frame on that follows the last one on air, or that is due next if nobody knows of one. The first is a
+    /// keyframe.
+    pub(super) fn take_over(&self, now: i64, last_us: Option<u64>) {
+        let due = |at| self.stage.due_at(self.since_begin(at), self.fps);
+        let last = last_us.and_then(|last_us| i64::try_from(last_us).ok()?.checked_mul(1000));
+        let follows = last.map(|last| beat::after(self.since_begin(last), self.fps));
+        let from = follows.map_or_else(|| due(now), |follows| follows.max(due(now - beat::KEPT)));
+        self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
         self.stage.compose_from(from, self.fps);
     }
 

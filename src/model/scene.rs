@@ -23,9 +23,26 @@ pub struct Scene {
     /// Whose picture may be the programme's as it comes, for as long as it fits: nothing is beside or over it.
     #[serde(default)]
     pub passthrough: Option<SourceId>,
+    /// The playout delay that the programme has come to, milliseconds: a mixer that begins, or stands by, takes it over.
+    #[serde(default)]
+    pub playout_ms: Option<u32>,
+    /// Where a mixer that stood by goes on.
+    #[serde(default)]
+    pub continues: Option<Continues>,
+    /// Whether the mixer only stands by: it decodes, and mixes the sound, so that the next scene without this finds it ready; nothing is
+    /// encoded of the pictures, and nothing leaves it.
+    #[serde(default)]
+    pub standby: bool,
     /// Whether the programme's sound is made in Opus as well, for those who hear it in the room.
     #[serde(default)]
     pub preview: bool,
+}
+
+/// The newest of what is on air already, in microseconds as frames have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continues {
+    pub picture_us: u64,
+    pub sound_us: u64,
 }
 
 /// A track as it came from its musician, in a file.

@@ -23,6 +23,19 @@ pub struct ProgrammeSpec {
     pub keyframe_interval_s: u32,
     #[serde(default)]
     pub passthrough: Passthrough,
+    #[serde(default)]
+    pub latency: Latency,
+}
+
+/// How long a programme waits for what comes late, so that nothing of it is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Latency {
+    /// As long as the networks of its sources ask for, and never less than a busy machine needs.
+    #[default]
+    Normal,
+    /// No longer than it has to: what comes late costs pictures and sound before the wait grows.
+    Low,
 }
 
 /// Whether a picture that is the whole programme may go to the audience as it came, neither decoded nor encoded.
@@ -47,6 +60,7 @@ impl Default for ProgrammeSpec {
             audio_kbps: 160,
             keyframe_interval_s: 2,
             passthrough: Passthrough::Off,
+            latency: Latency::Normal,
         }
     }
 }

@@ -108,6 +108,8 @@ pub(crate) struct Bench {
     pub(crate) seconds: u64,
     /// Only the jobs whose names hold this.
     pub(crate) job: String,
+    /// Measures what is added to the first job, so many times each, instead of all jobs beside ffmpeg.
+    pub(crate) added: Option<u32>,
     /// Another build, in turns with the first one and instead of ffmpeg.
     pub(crate) beside: Option<PathBuf>,
     /// Where the musicians' files are kept; a temporary folder without it.
@@ -128,6 +130,9 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     let folder = bench.folder.as_deref().unwrap_or(temporary.path());
     let seconds = bench.seconds;
     let length = seconds + WARM_UP.as_secs() + 4;
+    if let Some(turns) = bench.added {
+        return added(bench, turns, &prepare(&JOBS[0], folder, length)?);
+    }
     let jobs = JOBS.iter().filter(|job| job.name.contains(&bench.job));
     say(
         "CPU seconds for a minute of programme (user + system), x264 superfast zerolatency unless another preset is named, one run:",
@@ -136,8 +141,8 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         say("job                               ours   beside   ours/beside   frames");
         for job in jobs {
             let files = prepare(job, folder, length)?;
-            let Effort { cpu: beside, .. } = ours(other, job, &files, Duration::from_secs(seconds))?;
-            let Effort { cpu, frames } = ours(&bench.gateway, job, &files, Duration::from_secs(seconds))?;
+            let Effort { cpu: beside, .. } = ours(other, job, scene(job), &files, Duration::from_secs(seconds))?;
+            let Effort { cpu, frames } = ours(&bench.gateway, job, scene(job), &files, Duration::from_secs(seconds))?;
             say(&format!("{:<32} {cpu:>6.1} {beside:>8.1} {:>13.2}   {frames}", job.name, cpu / beside));
         }
         return Ok(());
@@ -148,7 +153,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     );
     for job in jobs {
         let files = prepare(job, folder, length)?;
-        let Effort { cpu: ours, frames } = ours(&bench.gateway, job, &files, Duration::from_secs(seconds))?;
+        let Effort { cpu: ours, frames } = ours(&bench.gateway, job, scene(job), &files, Duration::from_secs(seconds))?;
         let benchmark = ["-nostdin", "-v", "info", "-benchmark"];
         let live = cpu(&benchmark, &compose(job, &files, &["-re"]), length)?;
         let ffmpeg = cpu(&benchmark, &compose(job, &files, &[]), length)?;
@@ -159,6 +164,24 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
             ours / live,
             ours / ffmpeg,
             ours / floor
+        ));
+    }
+    Ok(())
+}
+
+/// Prints what the preview's sound costs beside a programme, and what a mixer costs that stands by.
+fn added(bench: &Bench, turns: u32, files: &[PathBuf]) -> Result<()> {
+    let job = &JOBS[0];
+    let length = Duration::from_secs(bench.seconds);
+    say(&format!("CPU seconds for a minute of {} (user + system), in turns:", job.name));
+    say("turn    alone   with the preview's sound   standing by   frames");
+    for turn in 1..=turns {
+        let alone = ours(&bench.gateway, job, scene(job), files, length)?;
+        let preview = ours(&bench.gateway, job, Scene { preview: true, ..scene(job) }, files, length)?;
+        let standby = ours(&bench.gateway, job, Scene { standby: true, ..scene(job) }, files, length)?;
+        say(&format!(
+            "{turn:<4} {:>8.1} {:>26.1} {:>13.1}   {}, {}, {}",
+            alone.cpu, preview.cpu, standby.cpu, alone.frames, preview.frames, standby.frames
         ));
     }
     Ok(())
@@ -199,14 +222,18 @@ fn prepare(job: &Job, folder: &Path, seconds: u64) -> Result<Vec<PathBuf>> {
 
 /// Our mixer child, fed in real time with the same files as RTP. Pictures that a busy machine kept it from making are no savings: a
 /// minute of programme is one of as many pictures as were made.
-fn ours(mixer: &Path, job: &Job, files: &[PathBuf], length: Duration) -> Result<Effort> {
-    let rig = Rig::start(mixer, own_pipelines(job), scene(job))?;
+fn ours(mixer: &Path, job: &Job, scene: Scene, files: &[PathBuf], length: Duration) -> Result<Effort> {
+    let stands_by = scene.standby;
+    let rig = Rig::start(mixer, own_pipelines(job), scene)?;
     let players = files.iter().enumerate().map(|(n, file)| play(file, n, &rig.writer())).collect::<Result<Vec<_>>>()?;
     let effort = rig.measure(length);
     for player in players {
         player.set_state(gst::State::Null)?;
     }
     let Effort { cpu, frames } = effort?;
+    if stands_by {
+        return Ok(Effort { cpu, frames });
+    }
     ensure!(frames > 0, "the mixer made no pictures");
     let due = length.as_secs_f64() * f64::from(ProgrammeSpec::default().fps);
     Ok(Effort { cpu: cpu * (due / frames as f64).max(1.0), frames })

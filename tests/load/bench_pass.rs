@@ -56,7 +56,7 @@ const AIM: f64 = 1.7;
 const WARM_UP: Duration = Duration::from_secs(12);
 
 /// Pictures or sounds, each as the payloads of its packets.
-type Media = Vec<Vec<Bytes>>;
+pub(crate) type Media = Vec<Vec<Bytes>>;
 
 /// When the last packet of a picture was sent, each time, by what the picture holds.
 type Sent = Arc<Mutex<HashMap<Bytes, Vec<Instant>>>>;
@@ -280,7 +280,7 @@ fn sound() -> Result<Media> {
 }
 
 /// Payloads, grouped by the RTP time of their packets.
-fn encode(description: &str) -> Result<Media> {
+pub(crate) fn encode(description: &str) -> Result<Media> {
     let pipeline = gst::parse::launch(&format!("{description} ! appsink name=out sync=false"))?;
     let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| anyhow::anyhow!("not a pipeline"))?;
     let sink: AppSink = pipeline.by_name("out").and_then(|e| e.downcast().ok()).context("the sink is named above")?;

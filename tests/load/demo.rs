@@ -27,10 +27,15 @@ use crate::verdict::Verdict;
 /// From a killed mixer to the next one's first frame, seconds.
 const MIXER_GAP: f64 = 1.0;
 
-/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was. The mixer is killed `kills` times, evenly spread.
-pub(crate) async fn run(gateway: &Path, seconds: u64, kills: u32) -> Result<bool> {
+/// The same where another stands by: a few frames, and as much again for a machine that does other things.
+const STANDBY_GAP: f64 = 0.2;
+
+/// Runs the whole story; `Ok(true)` if everything that should be seen and heard was. The mixer is killed `kills` times, evenly spread;
+/// another may stand by for it.
+pub(crate) async fn run(gateway: &Path, seconds: u64, kills: u32, standby: bool) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("jamcast-demo-").tempdir()?.keep();
-    let mut running = Gateway::start(gateway, &folder).await?;
+    let settings = [("JAMCAST__MIXER__STANDBY", if standby { "true" } else { "false" })];
+    let mut running = Gateway::start_with(gateway, &folder, &settings).await?;
     say(&format!("The gateway runs at {}; its files are in {}", running.url, folder.display()));
     let story = tell(&running, seconds, kills).await;
     running.stop().await?;
@@ -38,11 +43,15 @@ pub(crate) async fn run(gateway: &Path, seconds: u64, kills: u32) -> Result<bool
 
     // The ingest begins a file for each connection: one file is one connection that stayed up.
     let received = files(&folder.join("ingest"), "flv")?;
-    let mut verdict = Verdict::on(&received[0], &expected(seconds as f64 - 1.0, kills > 0))?;
+    let gap = (kills > 0).then_some(if standby { STANDBY_GAP } else { MIXER_GAP });
+    let mut verdict = Verdict::on(&received[0], &expected(seconds as f64 - 1.0, gap))?;
     verdict.note(received.len() == 1, format!("{} RTMP connections", received.len()));
     let kills = u64::from(kills);
     let restarts = stats["stats"]["mixer_restarts"].as_u64();
     verdict.note(restarts == Some(kills), format!("{} mixer restarts", restarts.unwrap_or_default()));
+    let takeovers = stats["stats"]["mixer_takeovers"].as_u64().unwrap_or_default();
+    let due = if standby { kills } else { 0 };
+    verdict.note(takeovers == due, format!("{takeovers} of them by a mixer that stood by"));
     let first = stats["stats"]["first_video_ms"].as_u64();
     verdict
         .note(first.is_some(), format!("first picture at the ingest {} ms after Go live", first.unwrap_or_default()));
@@ -51,7 +60,7 @@ pub(crate) async fn run(gateway: &Path, seconds: u64, kills: u32) -> Result<bool
     let length = seconds as f64 / recordings.len() as f64 - 2.0;
     let mut recorded = String::new();
     for file in &recordings {
-        let part = Verdict::on(file, &expected(length, false))?;
+        let part = Verdict::on(file, &expected(length, None))?;
         verdict.note(part.holds(), format!("recording {}", file.display()));
         if !part.holds() {
             recorded += &format!("What was recorded in {}:\n{part}", file.display());
@@ -86,7 +95,7 @@ pub(crate) fn band() -> Vec<Part> {
     ]
 }
 
-fn expected(seconds: f64, gap: bool) -> Expected {
+fn expected(seconds: f64, gap: Option<f64>) -> Expected {
     let (width, height) = (1280, 720);
     let regions = place(band().len(), width, height).into_iter().map(|placement| Region {
         x: f64::from(placement.rect.x) / f64::from(width),
@@ -106,7 +115,6 @@ fn expected(seconds: f64, gap: bool) -> Expected {
             sent_late_ms: 0.0,
         })
         .collect();
-    let gap = gap.then_some(MIXER_GAP);
     Expected { width, height, fps: 30.0, seconds, keyframe_interval: 2.0, gap, settle: (3.0, 1.0), parts }
 }
 
@@ -147,7 +155,8 @@ async fn tell(gateway: &Gateway, seconds: u64, kills: u32) -> Result<Value> {
         let next = Duration::from_secs(seconds) * (killed + 1) / (kills + 1);
         if killed < kills && live_since.is_some_and(|at| at.elapsed() > next) {
             killed += 1;
-            say(&format!("\nKilled {} mixer", gateway.kill_mixers()?));
+            gateway.kill_mixer_on_air()?;
+            say("\nKilled the mixer");
         }
         if last["state"] == "failed" {
             bail!("the stream failed: {}", last["reason"]);

@@ -138,13 +138,12 @@ impl Gateway {
         ticket["token"].as_str().map(str::to_owned).context("no token was minted")
     }
 
-    /// Kills the gateway's mixers as a crash would, and says how many there were.
-    pub(crate) fn kill_mixers(&self) -> Result<usize> {
-        let mixers = self.mixers()?;
-        for pid in &mixers {
-            kill_process(Pid::from_raw(*pid).context("a process has a number")?, Signal::KILL)?;
-        }
-        Ok(mixers.len())
+    /// Kills the mixer that is on air, as a crash would: of those that run, the one that was started first.
+    pub(crate) fn kill_mixer_on_air(&self) -> Result<()> {
+        let mut mixers = self.mixers()?;
+        mixers.sort_by_key(|pid| started(*pid));
+        let on_air = mixers.first().and_then(|pid| Pid::from_raw(*pid)).context("there is no mixer")?;
+        Ok(kill_process(on_air, Signal::KILL)?)
     }
 
     /// The process of the only mixer.
@@ -167,4 +166,11 @@ impl Gateway {
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.as_ref().and_then(Child::id).context("the gateway has ended")
     }
+}
+
+/// When a process was started, in ticks since the machine was; a process that is gone by now was the first of all.
+fn started(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    behind_name.split_whitespace().nth(19).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod align;
 mod bench_canvas;
+mod bench_delay;
 mod bench_mixer;
 mod bench_pass;
 mod bench_sfu;
@@ -51,6 +52,9 @@ enum Task {
         /// Kills the mixer so often, as a crash would: the connection must stay, and another must take over within a second.
         #[arg(long, default_value_t = 0)]
         kills: u32,
+        /// Another mixer stands by for the one that is killed.
+        #[arg(long)]
+        standby: bool,
     },
     /// Looks at a programme that was received or recorded: exit code 0 only if it shows and sounds as expected.
     Look {
@@ -70,6 +74,9 @@ enum Task {
         /// Only the jobs whose names hold this.
         #[arg(long, default_value = "")]
         job: String,
+        /// What the preview's sound and a mixer that stands by cost, measured so many times in turns, instead of all jobs.
+        #[arg(long)]
+        added: Option<u32>,
         /// Another build of the binary, measured in turns with the first one instead of ffmpeg.
         #[arg(long)]
         beside: Option<PathBuf>,
@@ -84,6 +91,15 @@ enum Task {
         gateway: PathBuf,
         /// Seconds measured for each format.
         #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
+    /// From the arrival of a picture's last packet to the encoded frame that shows it; takes a release build.
+    BenchDelay {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        /// Seconds measured for each setting.
+        #[arg(long, default_value_t = 30)]
         seconds: u64,
     },
     /// CPU of gateway and mixer for a picture that is passed through to RTMP, and its delay; takes a release build.
@@ -151,20 +167,24 @@ fn main() -> ExitCode {
 
 async fn run(task: Task) -> Result<bool> {
     match task {
-        Task::Demo { gateway, seconds, kills } => demo::run(&gateway, seconds, kills).await,
+        Task::Demo { gateway, seconds, kills, standby } => demo::run(&gateway, seconds, kills, standby).await,
         Task::Look { file, expected } => {
             let expected = serde_json::from_slice(&std::fs::read(&expected)?)?;
             let verdict = verdict::Verdict::on(&file, &expected)?;
             demo::say(&format!("{}:\n{verdict}", file.display()));
             Ok(verdict.holds())
         }
-        Task::BenchMixer { gateway, seconds, job, beside, folder } => {
-            let bench = bench_mixer::Bench { gateway, seconds, job, beside, folder };
+        Task::BenchMixer { gateway, seconds, job, added, beside, folder } => {
+            let bench = bench_mixer::Bench { gateway, seconds, job, added, beside, folder };
             tokio::task::spawn_blocking(move || bench_mixer::run(&bench)).await??;
             Ok(true)
         }
         Task::BenchCanvas { gateway, seconds } => {
             tokio::task::spawn_blocking(move || bench_canvas::run(&gateway, seconds)).await??;
+            Ok(true)
+        }
+        Task::BenchDelay { gateway, seconds } => {
+            tokio::task::spawn_blocking(move || bench_delay::run(&gateway, seconds)).await??;
             Ok(true)
         }
         Task::BenchPassthrough { gateway, seconds } => {

@@ -32,6 +32,7 @@ pub(crate) const WARM_UP: Duration = Duration::from_secs(4);
 pub(crate) struct Rig {
     child: Child,
     socket: UnixStream,
+    input: BytesMut,
     writer: Writer,
 }
 
@@ -59,7 +60,7 @@ impl Rig {
         let writer = Writer(Arc::new(Mutex::new(socket.try_clone()?)));
         writer.send(&ToMixer::Control(Control::Pipelines { encoder: Encoder::X264, own }));
         writer.send(&ToMixer::Control(Control::Scene { scene: Box::new(scene) }));
-        Ok(Self { child, socket, writer })
+        Ok(Self { child, socket, input: BytesMut::new(), writer })
     }
 
     pub(crate) fn writer(&self) -> Writer {
@@ -68,28 +69,29 @@ impl Rig {
 
     /// Lets it warm up and then measures it for so long.
     pub(crate) fn measure(mut self, length: Duration) -> Result<Effort> {
-        let mut input = BytesMut::new();
+        self.listen(WARM_UP, |_| {})?;
+        let (at, before) = (Instant::now(), cpu_of(self.child.id())?);
+        let mut frames = 0;
+        self.listen(length, |message| {
+            frames += u64::from(matches!(message, FromMixer::Frame(frame) if frame.kind == MediaKind::Video));
+        })?;
+        let used = cpu_of(self.child.id())? - before;
+        Ok(Effort { cpu: used * 60.0 / at.elapsed().as_secs_f64(), frames })
+    }
+
+    /// Hears all that it says for so long, and a moment longer if it says nothing just then.
+    pub(crate) fn listen(&mut self, length: Duration, mut hear: impl FnMut(FromMixer)) -> Result<()> {
         let mut chunk = vec![0; 1 << 16];
         let begun = Instant::now();
-        let mut counted: Option<(Instant, f64)> = None;
-        let mut frames = 0;
-        loop {
+        while begun.elapsed() < length {
             let read = self.socket.read(&mut chunk)?;
             ensure!(read > 0, "the mixer ended");
-            input.extend_from_slice(&chunk[..read]);
-            while let Some(message) = FromMixer::decode(&mut input)? {
-                let is_picture = matches!(&message, FromMixer::Frame(frame) if frame.kind == MediaKind::Video);
-                frames += u64::from(is_picture && counted.is_some());
-            }
-            match counted {
-                None if begun.elapsed() >= WARM_UP => counted = Some((Instant::now(), cpu_of(self.child.id())?)),
-                Some((at, before)) if at.elapsed() >= length => {
-                    let used = cpu_of(self.child.id())? - before;
-                    return Ok(Effort { cpu: used * 60.0 / at.elapsed().as_secs_f64(), frames });
-                }
-                None | Some(_) => {}
+            self.input.extend_from_slice(&chunk[..read]);
+            while let Some(message) = FromMixer::decode(&mut self.input)? {
+                hear(message);
             }
         }
+        Ok(())
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) struct Gateway {
     ear: Arc<Ear>,
     reader: JoinHandle<()>,
     mixer: Option<JoinHandle<Result<(), mixer::Error>>>,
-    _turn: MutexGuard<'static, ()>,
+    /// `None` beside another whose turn it is.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// Small enough for a loaded machine: 640 x 360 at 30 fps.
@@ -113,16 +114,32 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
 impl Gateway {
     /// A mixer in a thread of this process.
     pub(crate) fn start() -> Self {
-        let turn = turn();
+        Self::with_mixer(Some(turn()))
+    }
+
+    /// A second mixer, in the turn of this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self::with_mixer(None)
+    }
+
+    fn with_mixer(turn: Option<MutexGuard<'static, ()>>) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let mixer = std::thread::spawn(move || mixer::run(&theirs));
-        Self::over(ours, Some(mixer), turn)
+        Self::listening(ours, Some(mixer), turn)
     }
 
     pub(crate) fn over(
         socket: UnixStream,
         mixer: Option<JoinHandle<Result<(), mixer::Error>>>,
         turn: MutexGuard<'static, ()>,
+    ) -> Self {
+        Self::listening(socket, mixer, Some(turn))
+    }
+
+    fn listening(
+        socket: UnixStream,
+        mixer: Option<JoinHandle<Result<(), mixer::Error>>>,
+        turn: Option<MutexGuard<'static, ()>>,
     ) -> Self {
         let ear = Arc::new(Ear::default());
         let reading = socket.try_clone().expect("a second handle");

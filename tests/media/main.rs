@@ -13,5 +13,6 @@ mod preview;
 mod recording;
 mod sender;
 mod sound;
+mod standby;
 mod stems;
 mod upheaval;

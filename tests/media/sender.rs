@@ -290,7 +290,17 @@ fn av1_packets(payload_type: u8, units: &[(u64, Bytes)]) -> Vec<(u64, Bytes)> {
 }
 
 /// Sends tracks in real time, media time zero at the call, up to media time `ms`; packets that `lost` names never arrive.
-pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, mut lost: impl FnMut(&Track, usize) -> bool) {
+pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, lost: impl FnMut(&Track, usize) -> bool) {
+    play_to_all(&mut [gateway], tracks, ms, lost);
+}
+
+/// The same to several mixers at once.
+pub(crate) fn play_to_all(
+    gateways: &mut [&mut Gateway],
+    tracks: &[&Track],
+    ms: u64,
+    mut lost: impl FnMut(&Track, usize) -> bool,
+) {
     let start = now_us();
     let mut mail = Vec::new();
     for track in tracks {
@@ -314,7 +324,7 @@ pub(crate) fn play(gateway: &mut Gateway, tracks: &[&Track], ms: u64, mut lost: 
     mail.sort_by_key(|(at, _)| *at);
     for (at, message) in mail {
         wait_until_us(at);
-        gateway.send(&message);
+        gateways.iter_mut().for_each(|gateway| gateway.send(&message));
     }
 }
 

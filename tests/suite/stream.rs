@@ -5,6 +5,7 @@ mod direction;
 mod hls;
 mod reach;
 mod recording;
+mod standby;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -79,6 +80,7 @@ use jamcast::model::spec::RtmpEndpoint;
 use jamcast::proto::flv::TagKind;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::MixerStats;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::TappedPacket;
 use jamcast::proto::mixer::ToMixer;
@@ -300,6 +302,8 @@ struct FakeMixers {
 #[derive(Clone, Copy, PartialEq)]
 enum MixerStart {
     Works,
+    /// Each stream has a second one that stands by.
+    InPairs,
     Fails,
     Panics,
 }
@@ -315,6 +319,10 @@ impl Mixers for FakeMixers {
         let (says, events) = mpsc::channel(64);
         self.born.send(FakeMixer { heard, says }).await.expect("the test takes mixers");
         Ok(MixerLink { pid: 1, commands, events })
+    }
+
+    fn has_standby(&self) -> bool {
+        self.start == MixerStart::InPairs
     }
 }
 

@@ -38,7 +38,11 @@ impl Stream {
             CanvasEvent::Stroke(Stroke { arrival_us, frame }) => {
                 let Some(source) = self.composer.canvas() else { return };
                 let has_deltas = frame.format.has_deltas();
-                if !self.child.offer_stroke(CanvasStroke { source, arrival_us, frame }) {
+                let stroke = CanvasStroke { source, arrival_us, frame };
+                if self.standby.child.is_running() && !self.standby.child.offer_stroke(stroke.clone()) && has_deltas {
+                    self.canvas.want_keyframe();
+                }
+                if !self.child.offer_stroke(stroke) {
                     metrics::counter!("jamcast_canvas_dropped_frames_total", "reason" => "mixer").increment(1);
                     if has_deltas {
                         self.canvas.want_keyframe();

@@ -12,6 +12,7 @@ mod recording;
 mod room;
 mod scene;
 mod screening;
+mod standby;
 mod steering;
 mod tapping;
 mod timeline;
@@ -74,6 +75,7 @@ use crate::live::stream::reach::Reach;
 use crate::live::stream::recording::Files;
 use crate::live::stream::scene::Composer;
 use crate::live::stream::screening::Screening;
+use crate::live::stream::standby::Standby;
 use crate::live::stream::steering::Steering;
 use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
@@ -81,6 +83,7 @@ use crate::live::stream::timeline::Timeline;
 use crate::live::stream::view::phase;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::scene::Scene;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
 use crate::proto::mixer::FromMixer;
@@ -158,10 +161,13 @@ pub struct Stream {
     reports: SenderReports,
 
     child: Child,
-    /// Mixers started so far.
+    standby: Standby,
+    /// Mixers on air so far.
     generation: u32,
     files: Files,
     mixer_stats: MixerStats,
+    /// The playout delay that the programme has come to, if it is known.
+    playout_ms: Option<u32>,
     /// Counters of the mixers before this one.
     earlier: MixerStats,
 
@@ -197,6 +203,7 @@ enum Happening {
     StopAsked,
     DestinationsClosed,
     Child(ChildEvent),
+    Standby(ChildEvent),
     Tap(TapEvent),
     Canvas(CanvasEvent),
     Directed(Asked),
@@ -256,9 +263,11 @@ impl Stream {
             screening: Screening::default(),
             hls: row.hls.then(|| ports.shelves.open(row.id, &row.programme)),
             child: Child::None,
+            standby: Standby::new(ports.mixers.has_standby(), now),
             generation: 0,
             files: Files::default(),
             mixer_stats: MixerStats::default(),
+            playout_ms: None,
             earlier: MixerStats::default(),
             timeline: Timeline::default(),
             meter: Meter::default(),
@@ -330,6 +339,7 @@ impl Stream {
                     self.advance(Input::DestinationsClosed);
                 }
                 Happening::Child(event) => self.on_child(event),
+                Happening::Standby(event) => self.on_standby(event),
                 Happening::Tap(event) => self.on_tap(event),
                 Happening::Canvas(event) => self.on_canvas(event),
                 Happening::Directed(asked) => self.on_asked(asked),
@@ -355,6 +365,7 @@ impl Stream {
             Some(order) = self.orders.recv() => Happening::Ordered(order),
             answer = or_never(&mut self.measuring.answer) => Happening::Measured(answer),
             event = self.child.next() => Happening::Child(event),
+            event = self.standby.child.next() => Happening::Standby(event),
             event = self.tap.next() => Happening::Tap(event),
             event = canvas::next(&mut self.canvas) => Happening::Canvas(event),
         }
@@ -381,15 +392,15 @@ impl Stream {
             self.keyframe_wish = false;
             self.next_keyframe = now + KEYFRAME_SPACING;
         }
-        if let Some(video_kbps) = self.steering.look(now, &self.destinations)
-            && let Some(outbox) = self.child.outbox()
-        {
-            outbox.set_bitrate(video_kbps);
+        if let Some(video_kbps) = self.steering.look(now, &self.destinations) {
+            let outboxes = [&mut self.child, &mut self.standby.child].into_iter().filter_map(Child::outbox);
+            outboxes.for_each(|outbox| outbox.set_bitrate(video_kbps));
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.watch_disk();
             self.measure_lateness(now);
+            self.keep_standby(now);
             self.publish();
         }
     }
@@ -409,6 +420,7 @@ impl Stream {
                 Action::KillMixer => self.drop_mixer("the mixer had to be stopped by force"),
                 Action::FinishMixer => self.finish_mixer(),
                 Action::CloseDestinations => {
+                    self.standby.dismiss();
                     let stops = mem::take(&mut self.destinations).into_iter().map(Destination::stop);
                     self.closing = Some(futures::future::join_all(stops).map(drop).boxed());
                 }
@@ -458,6 +470,16 @@ impl Stream {
         if self.row.record {
             self.begin_files();
         }
+        if let Some(standby) = self.take_standby() {
+            // Its decoders run and its encoder begins with a keyframe: all it lacks is the scene of one that is on air.
+            self.child = standby;
+            self.keyframe_wish = false;
+            let scene = Scene { continues: self.timeline.newest(), ..self.scene() };
+            if let Some(outbox) = self.child.outbox() {
+                outbox.set_scene(scene);
+            }
+            return;
+        }
         let (mixers, stream) = (Arc::clone(&self.ports.mixers), self.row.id);
         self.child = Child::Starting(async move { mixers.start(stream).await }.boxed());
     }
@@ -465,6 +487,7 @@ impl Stream {
     fn finish_mixer(&mut self) {
         // The room is not listened to any more: what is said after the end belongs to nobody.
         self.tap.close();
+        self.standby.dismiss();
         match self.child.outbox() {
             Some(outbox) => outbox.finish(),
             None => self.mixer_gone("it had not started"),
@@ -535,6 +558,8 @@ impl Stream {
     fn on_frame(&mut self, frame: &EncodedFrame) {
         if !self.timeline.admit(frame) {
             self.unfit_frames += 1;
+            // A keyframe of a time that is over, where pictures went out before their time: those that follow need another.
+            self.keyframe_wish |= frame.key && frame.kind == MediaKind::Video;
             return;
         }
         self.meter.count(frame);
@@ -556,7 +581,10 @@ impl Stream {
             Report::KeyframeWanted { track } => self.ask_keyframes([track]),
             Report::CanvasKeyframeWanted { .. } => self.canvas.want_keyframe(),
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
-            Report::Stats(stats) => self.mixer_stats = stats,
+            Report::Stats(stats) => {
+                self.tell_standby_playout(stats.playout_ms);
+                self.mixer_stats = stats;
+            }
             Report::Meters(meters) => self.on_meters(&meters),
             Report::RecordingBegun { path, zero_at_ms } => self.on_recording_begun(&path, zero_at_ms),
             Report::RecordingFinished { path } => self.on_recording_over(&path, None),

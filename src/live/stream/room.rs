@@ -7,6 +7,7 @@ use crate::live::rooms::Request;
 use crate::live::rooms::Roster;
 use crate::live::rooms::TapMedia;
 use crate::live::stream::Stream;
+use crate::live::stream::child::Child;
 use crate::live::stream::scene;
 use crate::live::stream::tapping::TapEvent;
 use crate::model::id::TrackId;
@@ -46,6 +47,9 @@ impl Stream {
     fn on_media(&mut self, media: TapMedia) -> bool {
         match media {
             TapMedia::Packet(packet) => {
+                if self.standby.child.is_running() {
+                    self.standby.child.offer(packet.clone());
+                }
                 self.child.offer(packet);
                 true
             }
@@ -53,9 +57,8 @@ impl Stream {
                 if self.roster.tracks.iter().any(|t| t.track == track) {
                     self.reports.insert(track, (ntp, rtp));
                 }
-                if let Some(outbox) = self.child.outbox() {
-                    outbox.report(track, ntp, rtp);
-                }
+                let outboxes = [&mut self.child, &mut self.standby.child].into_iter().filter_map(Child::outbox);
+                outboxes.for_each(|outbox| outbox.report(track, ntp, rtp));
                 false
             }
         }
@@ -70,6 +73,7 @@ impl Stream {
     /// Tells the mixer what is to be seen and heard from now on.
     pub(super) fn show(&mut self) {
         let scene = self.scene();
+        self.standby.show(&scene);
         if let Some(outbox) = self.child.outbox() {
             outbox.set_scene(scene);
         }
@@ -81,6 +85,7 @@ impl Stream {
         let mut scene =
             self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);
         scene.programme.video_kbps = self.steering.video_kbps();
+        scene.playout_ms = self.playout_ms;
         scene.stems = self.stems_of(&scene);
         for (track, tile) in scene::tiles(&scene) {
             self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });

@@ -2,6 +2,7 @@
 
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::scene::Continues;
 
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
@@ -15,6 +16,17 @@ impl Timeline {
     /// The frames that follow come from another mixer.
     pub(super) fn restart(&mut self) {
         self.seen_key = false;
+    }
+
+    /// The newest of what was admitted, once there is both.
+    pub(super) fn newest(&self) -> Option<Continues> {
+        let (picture_us, sound_us) = self.video_dts_us.zip(self.audio_dts_us)?;
+        Some(Continues { picture_us, sound_us })
+    }
+
+    /// Whether the present mixer has made a picture.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.seen_key
     }
 
     /// Whether the frame continues the programme; one that does not is dropped.

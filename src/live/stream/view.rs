@@ -48,8 +48,9 @@ impl Stream {
             dropped_frames: self.earlier.dropped_frames + self.mixer_stats.dropped_frames + self.unfit_frames,
             musicians: scene::musicians(&self.roster),
             mixer_restarts: u64::from(self.generation.saturating_sub(1)),
-            mixer_cpu_ms: self.earlier.cpu_ms + self.mixer_stats.cpu_ms,
-            mixer_memory_bytes: self.mixer_stats.memory_bytes,
+            mixer_takeovers: self.standby.takeovers,
+            mixer_cpu_ms: self.earlier.cpu_ms + self.mixer_stats.cpu_ms + self.standby.stats.cpu_ms,
+            mixer_memory_bytes: self.mixer_stats.memory_bytes + self.standby.stats.memory_bytes,
             playout_ms: self.mixer_stats.playout_ms,
             recorded_bytes: self.earlier.recorded_bytes + self.mixer_stats.recorded_bytes,
         };

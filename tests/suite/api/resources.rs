@@ -378,9 +378,13 @@ async fn a_programme_is_asked_for_by_the_name_of_a_tier() {
     let small = ask(json!({"tier": "480p30", "audio_kbps": 96})).await.json();
     let expected = json!({
         "width": 854, "height": 480, "fps": 30, "video_kbps": 1200, "audio_kbps": 96, "keyframe_interval_s": 2,
-        "passthrough": "off"
+        "passthrough": "off", "latency": "normal"
     });
     assert_eq!(small["programme"], expected);
+    let low = ask(json!({"latency": "low"})).await.json();
+    assert_eq!(low["programme"]["latency"], "low");
+    let unknown = ask(json!({"latency": "none"})).await.json();
+    assert_eq!(unknown["errors"][0]["pointer"], "/programme/latency");
     let passed = ask(json!({"passthrough": "auto"})).await.json();
     assert_eq!(passed["programme"]["passthrough"], "auto");
     let unknown = ask(json!({"passthrough": "maybe"})).await.json();

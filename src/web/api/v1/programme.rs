@@ -7,6 +7,7 @@ use crate::domain::platform;
 use crate::domain::platform::Platform;
 use crate::domain::tier::Tiers;
 use crate::live::port::DestinationRow;
+use crate::model::spec::Latency;
 use crate::model::spec::Passthrough;
 use crate::model::spec::ProgrammeSpec;
 use crate::web::api::v1::view::ProgrammeBody;
@@ -47,6 +48,15 @@ pub(super) fn choose(
             fitting.passthrough
         }
     };
+    let latency = match body.latency.optional(errors, "/programme/latency").as_deref() {
+        None => fitting.latency,
+        Some("normal") => Latency::Normal,
+        Some("low") => Latency::Low,
+        Some(_) => {
+            errors.add("/programme/latency", "must be one of normal, low");
+            fitting.latency
+        }
+    };
     let mut number = |field: Field<u32>, name: &str, default: u32, min: u32, max: u32, even: bool| {
         let pointer = format!("/programme/{name}");
         let Some(value) = field.optional(errors, &pointer) else { return default };
@@ -72,6 +82,7 @@ pub(super) fn choose(
             false,
         ),
         passthrough,
+        latency,
     };
     for row in destinations {
         let Some(platform) = Platform::named(&row.platform) else { continue };

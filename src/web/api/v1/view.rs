@@ -166,6 +166,10 @@ pub(super) struct ProgrammeBody {
     /// `off`, unless asked for: everything is composed and encoded.
     #[schema(value_type = Option<String>, example = "off")]
     pub(super) passthrough: Field<String>,
+    /// `low`: the programme waits for late pictures and sounds only as long as it has to, from 20 ms on, and shows and sounds what the
+    /// network does to them; `normal`, unless asked for: 60 ms at least.
+    #[schema(value_type = Option<String>, example = "normal")]
+    pub(super) latency: Field<String>,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,0 +1,104 @@
+//! A second mixer that stands by while the first one is on air.
+
+use jamcast::model::scene::Continues;
+
+use super::*;
+
+/// A stream on air with a mixer that stands by, both of which have been told of Ann.
+async fn in_pairs(world: &mut World) -> (watch::Receiver<StreamSnapshot>, FakeTap, [FakeMixer; 2], Scene) {
+    let (_, mut watch) = world.start(NewStream { record: true, stems: true, ..ask("jam") }).await;
+    let mut first = world.mixer().await;
+    let tap = world.tap().await;
+    tap.roster.send_replace(Roster { previewed: true, ..band(&["Ann"]) });
+    let scene = first.scene(|scene| scene.sources.len() == 1).await;
+    first.begin(1000).await;
+    state(&mut watch, StreamState::Live).await;
+    let mut second = world.mixer().await;
+    let waits = second.scene(|_| true).await;
+    let expected = Scene { standby: true, recording: None, stems: Vec::new(), preview: false, ..scene.clone() };
+    assert_eq!(waits, expected, "it does what the other does, but for what only one can do");
+    assert!(scene.recording.is_some() && scene.preview && !scene.standby);
+    (watch, tap, [first, second], scene)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_by_gets_everything_and_goes_on_at_once_when_the_other_dies() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, tap, [mut first, mut second], before) = in_pairs(&mut world).await;
+    tap.media.send(TapMedia::SenderReport { track: TrackId(1), ntp: 7, rtp: 8 }).await.unwrap();
+    tap.media.send(TapMedia::Packet(packet(1))).await.unwrap();
+    for mixer in [&mut first, &mut second] {
+        mixer.control(&Control::SenderReport { track: TrackId(1), ntp: 7, rtp: 8 }).await;
+        assert_eq!(mixer.hear().await, ToMixer::Rtp(packet(1)));
+    }
+    first.video(1033, false).await;
+    let (kind, data) = (MediaKind::Audio, Bytes::from_static(b"sound"));
+    first.say(FromMixer::Frame(EncodedFrame { kind, pts_us: 1_000_000, dts_us: 1_000_000, key: true, data })).await;
+    // Nothing of one that stands by is anybody's.
+    second.begin(1050).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    while world.keyframes.try_recv().is_ok() {}
+    drop(first);
+    let died = Instant::now();
+    let after = second.scene(|scene| !scene.standby).await;
+    assert!(died.elapsed() < Duration::from_millis(5), "{:?}", died.elapsed());
+    assert_eq!((&after.sources, after.preview), (&before.sources, true));
+    assert_eq!(after.continues, Some(Continues { picture_us: 1_033_000, sound_us: 1_000_000 }));
+    assert!(after.recording.is_some_and(|path| path.ends_with("-2.mp4")) && after.stems.len() == 2);
+    assert!(world.keyframes.try_recv().is_err(), "its decoders have all they need");
+
+    second.begin(1100).await;
+    let seen = until(&mut watch, |seen| seen.stats.video_frames == 3).await;
+    assert_eq!((seen.stats.mixer_restarts, seen.stats.mixer_takeovers, seen.reason), (1, 1, None));
+    let mut third = world.mixer().await;
+    assert!(third.scene(|_| true).await.standby, "and there is another to stand by");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stays_where_the_playout_delay_of_the_programme_is() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (_watch, _tap, [first, mut second], _) = in_pairs(&mut world).await;
+    let stats = |playout_ms| FromMixer::Report(Report::Stats(MixerStats { playout_ms, ..MixerStats::default() }));
+    first.say(stats(200)).await;
+    second.scene(|scene| scene.standby && scene.playout_ms == Some(200)).await;
+    first.say(stats(195)).await;
+    first.say(stats(188)).await;
+    assert_eq!(second.scene(|_| true).await.playout_ms, Some(188), "a few milliseconds are no matter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_dies_standing_by_is_replaced_with_patience_and_nobody_notices() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, _tap, [first, second], _) = in_pairs(&mut world).await;
+    let mut dies = second;
+    for seconds in [1, 2, 4] {
+        drop(dies);
+        let died = Instant::now();
+        // The first one goes on, or it would be taken for wedged.
+        let next = async {
+            for frame in 0.. {
+                first.video(2000 + seconds * 10_000 + frame * 33, true).await;
+                tokio::time::sleep(Duration::from_millis(33)).await;
+            }
+        };
+        dies = tokio::select! {
+            () = next => unreachable!("it goes on for ever"),
+            mixer = world.mixer() => mixer,
+        };
+        let pause = died.elapsed().as_millis() as u64;
+        assert!((seconds * 1000..seconds * 1000 + 600).contains(&pause), "{pause} ms for {seconds} s");
+        dies.scene(|scene| scene.standby).await;
+    }
+    assert_eq!(until(&mut watch, |_| true).await.stats.mixer_restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_with_its_stream() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, _tap, [mut first, second], _) = in_pairs(&mut world).await;
+    world.registry.stop(watch.borrow().id).await.expect("it stops");
+    first.control(&Control::Finish).await;
+    assert!(second.says.is_closed(), "it is not needed any more");
+    first.say(FromMixer::Report(Report::Finished)).await;
+    state(&mut watch, StreamState::Ended).await;
+}
