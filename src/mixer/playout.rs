@@ -38,7 +38,7 @@ impl Patience {
                 first: FIRST,
                 least: 60 * MILLISECOND,
                 spare: 20 * MILLISECOND,
-                frame: 20 * MILLISECOND,
+                frame: 40 * MILLISECOND,
                 packet: 40 * MILLISECOND,
             },
             // A decoder on a quiet machine needs 5 ms, and the mixer looks for packets each 10 ms.
