@@ -56,7 +56,6 @@ use crate::adaptation::narrow::Narrow;
 use crate::publish::fixture;
 use crate::publish::fixture::Programme;
 use crate::publish::peers;
-use crate::steady::on_a_steady_machine;
 
 const VIDEO_KBPS: u32 = 2500;
 const AUDIO_KBPS: u32 = 128;
@@ -225,10 +224,6 @@ fn gaps(file: &Path) -> Vec<f64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mixer_that_takes_over_begins_with_the_bitrate_that_was_found() {
-    on_a_steady_machine(take_over).await;
-}
-
-async fn take_over() {
     let mut world = world().await;
     world.until("live", 15, |seen| seen.destinations[0].state == DestinationState::Live).await;
     world.narrow.set_kbps((VIDEO_KBPS + AUDIO_KBPS) / 2);
@@ -280,14 +275,11 @@ async fn narrow_to(percent: u32) -> Vec<f64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_of_half_the_rate_is_followed_without_a_lost_picture() {
-    on_a_steady_machine(async || assert_eq!(narrow_to(50).await, [] as [f64; 0])).await;
+    assert_eq!(narrow_to(50).await, [] as [f64; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_of_a_fifth_of_the_rate_costs_one_gap_that_ends_at_a_keyframe() {
-    on_a_steady_machine(async || {
-        let gaps = narrow_to(20).await;
-        assert!(gaps.len() <= 1 && gaps.iter().all(|gap| *gap <= 4.0), "{gaps:?}");
-    })
-    .await;
+    let gaps = narrow_to(20).await;
+    assert!(gaps.len() <= 1 && gaps.iter().all(|gap| *gap <= 4.0), "{gaps:?}");
 }

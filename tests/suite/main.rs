@@ -9,7 +9,6 @@ mod mixer_link;
 mod publish;
 mod room;
 mod signal;
-mod steady;
 mod store;
 mod stream;
 mod uploads;
