@@ -107,11 +107,10 @@ impl Config {
 
 /// A handle to a running destination. Dropping it ends the broadcast there too, without waiting for the end.
 pub struct Destination {
-    snapshot: watch::Receiver<DestinationSnapshot>,
+    snapshot: watch::Sender<DestinationSnapshot>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     id: DestinationId,
-    primary: bool,
     gauge: Gauge,
 }
 
@@ -126,7 +125,7 @@ impl Destination {
         subscription: Subscription,
         tracker: &TaskTracker,
     ) -> Self {
-        let (publish, snapshot) = watch::channel(DestinationSnapshot {
+        let snapshot = watch::Sender::new(DestinationSnapshot {
             id: spec.id,
             name: spec.name.clone(),
             platform: spec.platform.clone(),
@@ -146,7 +145,7 @@ impl Destination {
         });
         let stop = CancellationToken::new();
         let gauge = Gauge::new(subscription.view());
-        let (id, primary) = (spec.id, spec.primary);
+        let id = spec.id;
         let seed = RandomState::new().hash_one(spec.id);
         let actor = Actor {
             machine: match spec.backup {
@@ -159,18 +158,23 @@ impl Destination {
             programme,
             dial,
             subscription,
-            snapshot: publish,
+            snapshot: snapshot.clone(),
             first_video: FirstVideo::Awaited { since: now() },
             gauge: gauge.clone(),
             stop: stop.clone(),
         };
         let task = tracker.spawn(actor.run());
-        Self { snapshot, stop, task, id, primary, gauge }
+        Self { snapshot, stop, task, id, gauge }
     }
 
     /// State and counters as they change, at least twice a second while on air.
     pub fn snapshot(&self) -> watch::Receiver<DestinationSnapshot> {
-        self.snapshot.clone()
+        self.snapshot.subscribe()
+    }
+
+    /// Whether the programme follows what it takes, from now on.
+    pub fn mark(&self, primary: bool) {
+        self.snapshot.send_modify(|snapshot| snapshot.primary = primary);
     }
 
     pub const fn id(&self) -> DestinationId {
@@ -179,8 +183,9 @@ impl Destination {
 
     /// How it stands at this moment, for the programme's bitrate. One that takes nothing is out, as one that is not connected.
     pub fn report(&self) -> Report {
-        let on_air = matches!(self.snapshot.borrow().state, DestinationState::Publishing | DestinationState::Live);
-        Report { id: self.id, primary: self.primary, sample: on_air.then(|| self.gauge.sample()) }
+        let DestinationSnapshot { state, primary, .. } = *self.snapshot.borrow();
+        let on_air = matches!(state, DestinationState::Publishing | DestinationState::Live);
+        Report { id: self.id, primary, sample: on_air.then(|| self.gauge.sample()) }
     }
 
     /// Says goodbye to the server and ends; takes at most 3 s.

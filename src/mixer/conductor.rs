@@ -18,6 +18,7 @@ use crate::mixer::outbox::Outbox;
 use crate::mixer::passage::Limits;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::playout;
+use crate::mixer::playout::Patience;
 use crate::mixer::playout::Playout;
 use crate::mixer::preview::Preview;
 use crate::mixer::probe::probe;
@@ -35,6 +36,7 @@ use crate::model::scene::Placement;
 use crate::model::scene::Scene;
 use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
+use crate::model::spec::Latency;
 use crate::model::spec::ProgrammeSpec;
 use crate::proto::mixer::CanvasStroke;
 use crate::proto::mixer::Control;
@@ -165,6 +167,14 @@ impl Conductor {
                 Ok(Progress::On)
             }
             (ToMixer::Rtp(_) | ToMixer::Canvas(_) | ToMixer::Control(_), Stage::Dark) => Ok(Progress::On),
+        }
+    }
+
+    /// Nanoseconds between two calls of [`Conductor::advance`].
+    pub(super) const fn tick(&self) -> i64 {
+        match &self.stage {
+            Stage::Dark => Patience::of(Latency::Normal).tick,
+            Stage::Lit(show) => show.programme.patience().tick,
         }
     }
 

@@ -83,10 +83,6 @@ use crate::proto::mixer::ToMixer;
 const SECOND: i64 = 1_000_000_000;
 const MILLISECOND: i64 = SECOND / 1000;
 
-/// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and long enough for the packets of
-/// a frame to go their way together, so that the mixer and a decoder wake once for all of them.
-const TICK: Duration = Duration::from_millis(10);
-
 /// A gateway that reads nothing for this long is gone: what it has missed by then is more than the outbox holds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -121,7 +117,6 @@ pub fn run(socket: &UnixStream) -> Result<(), Error> {
 fn conduct(socket: &UnixStream, conductor: &mut Conductor) -> Result<(), Error> {
     let mut input = BytesMut::new();
     let mut chunk = vec![0; READ];
-    let tick = TICK.as_nanos() as i64;
     let mut due = monotonic();
     loop {
         // Only this thread must not wait here; the one that writes to the same socket does.
@@ -140,7 +135,7 @@ fn conduct(socket: &UnixStream, conductor: &mut Conductor) -> Result<(), Error> 
         let now = monotonic();
         if now >= due {
             conductor.advance()?;
-            due = now + tick;
+            due = now + conductor.tick();
         }
         if taken < READ {
             let pause = (due - monotonic()).max(0);

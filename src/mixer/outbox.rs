@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -24,6 +25,13 @@ const MEDIA_BYTES: usize = 3 << 20;
 /// Reports that wait; they are a few a second.
 const REPORTS: usize = 256;
 
+/// A piece of the programme's sound waits for the picture of its time, so that gateway and servers are woken once for both; no longer
+/// than this, which is more than a frame.
+const LINGER: Duration = Duration::from_millis(40);
+
+/// Written at once.
+const BATCH: usize = 64 << 10;
+
 /// What waits, and what was dropped; media in whole groups of pictures, so that what is sent always decodes.
 #[derive(Debug, Default)]
 struct Queue {
@@ -32,6 +40,8 @@ struct Queue {
     meters: Option<FromMixer>,
     media_bytes: usize,
     reports: usize,
+    /// Something waits that is not only sound.
+    urgent: bool,
     /// Video is dropped until a keyframe finds room.
     skipping: bool,
     dropped_frames: u64,
@@ -57,14 +67,16 @@ impl Queue {
                     return;
                 }
                 self.media_bytes += frame.data.len();
+                self.urgent |= frame.kind == MediaKind::Video;
             }
             FromMixer::Preview(sound) => {
                 if self.media_bytes + sound.data.len() > MEDIA_BYTES {
                     return;
                 }
                 self.media_bytes += sound.data.len();
+                self.urgent = true;
             }
-            FromMixer::Config(_) => {}
+            FromMixer::Config(_) => self.urgent = true,
             FromMixer::Report(Report::Meters(_)) => {
                 self.meters = Some(message);
                 return;
@@ -74,6 +86,7 @@ impl Queue {
                     return;
                 }
                 self.reports += 1;
+                self.urgent = true;
             }
         }
         self.waiting.push_back(message);
@@ -88,6 +101,22 @@ impl Queue {
                 !self.skipping
             }
         }
+    }
+
+    /// Whether there is nothing to be written yet: `None` if nothing waits at all.
+    fn lingers(&self) -> Option<bool> {
+        let waits = self.meters.is_some() || !self.waiting.is_empty();
+        waits.then_some(!self.urgent && self.state == Flow::Open)
+    }
+
+    /// Takes what is to be written at once.
+    fn take(&mut self, bytes: &mut BytesMut) {
+        while bytes.len() < BATCH
+            && let Some(message) = self.pop()
+        {
+            message.encode(bytes);
+        }
+        self.urgent = !self.waiting.is_empty();
     }
 
     fn pop(&mut self) -> Option<FromMixer> {
@@ -129,8 +158,15 @@ impl Outbox {
 
     /// Never blocks.
     pub(super) fn push(&self, message: FromMixer) {
-        self.lock().push(message);
-        self.shared.news.notify_one();
+        let mut queue = self.lock();
+        let waited = queue.lingers();
+        queue.push(message);
+        // A thread that waits for a picture need not hear of every sound.
+        let is_news = queue.lingers() != waited;
+        drop(queue);
+        if is_news {
+            self.shared.news.notify_one();
+        }
     }
 
     pub(super) fn report(&self, report: Report) {
@@ -176,31 +212,42 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Queue> {
 
 fn write_all(mut socket: UnixStream, shared: &Shared) {
     let mut bytes = BytesMut::new();
-    loop {
-        let message = {
-            let mut queue = lock(shared);
-            loop {
-                if let Some(message) = queue.pop() {
-                    break message;
-                }
-                if queue.state != Flow::Open {
-                    return;
-                }
-                queue = shared.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-        };
-        bytes.clear();
-        message.encode(&mut bytes);
+    while next(shared, &mut bytes) {
         if let Err(error) = socket.write_all(&bytes) {
             tracing::debug!(%error, "the gateway reads no more");
             lock(shared).state = Flow::Broken;
             return;
         }
+        bytes.clear();
+    }
+}
+
+/// Waits for what is to be written next; `false` if nothing will be any more.
+fn next(shared: &Shared, bytes: &mut BytesMut) -> bool {
+    let mut queue = lock(shared);
+    let mut lingered = false;
+    loop {
+        queue = match queue.lingers() {
+            None if queue.state != Flow::Open => return false,
+            None => shared.news.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            Some(true) if !lingered => {
+                let waited = shared.news.wait_timeout(queue, LINGER);
+                let (queue, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                lingered = timeout.timed_out();
+                queue
+            }
+            Some(_) => {
+                queue.take(bytes);
+                return true;
+            }
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use bytes::Bytes;
 
     use super::*;
@@ -241,6 +288,47 @@ mod tests {
         queue.push(FromMixer::Report(Report::Playing));
         let told: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(told, [picture(1, true), FromMixer::Report(Report::Playing), meters(-19.0)]);
+    }
+
+    fn sound(n: u64) -> FromMixer {
+        let data = Bytes::from_static(b"aac");
+        FromMixer::Frame(EncodedFrame { kind: MediaKind::Audio, pts_us: n, dts_us: n, key: true, data })
+    }
+
+    #[test]
+    fn sound_goes_with_the_next_picture() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.lingers(), None);
+        queue.push(sound(1));
+        queue.push(sound(2));
+        assert_eq!(queue.lingers(), Some(true));
+        queue.push(picture(3, true));
+        assert_eq!(queue.lingers(), Some(false));
+        let mut bytes = BytesMut::new();
+        queue.take(&mut bytes);
+        let written = std::iter::from_fn(|| FromMixer::decode(&mut bytes).expect("well made"));
+        assert_eq!(written.collect::<Vec<_>>(), [sound(1), sound(2), picture(3, true)]);
+        assert_eq!(queue.lingers(), None);
+    }
+
+    #[test]
+    fn sound_without_pictures_goes_all_the_same_and_so_does_the_last_of_it() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let (outbox, writer) = Outbox::open(near).expect("a thread");
+        let mut bytes = BytesMut::new();
+        let mut heard = || loop {
+            if let Some(message) = FromMixer::decode(&mut bytes).expect("well made") {
+                return message;
+            }
+            let mut chunk = [0; 1024];
+            let length = far.read(&mut chunk).expect("still open");
+            bytes.extend_from_slice(&chunk[..length]);
+        };
+        outbox.push(sound(1));
+        assert_eq!(heard(), sound(1));
+        outbox.push(sound(2));
+        writer.drain();
+        assert_eq!(heard(), sound(2));
     }
 
     #[test]

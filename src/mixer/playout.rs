@@ -28,6 +28,9 @@ pub(super) struct Patience {
     pub frame: i64,
     /// A missing packet is given up when its successor is this close to its turn: the time a decoder needs on a busy machine.
     pub packet: i64,
+    /// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and where nobody is in a hurry
+    /// long enough for the packets of a frame to go their way together, so that the mixer and a decoder wake once for all of them.
+    pub tick: i64,
 }
 
 impl Patience {
@@ -38,16 +41,18 @@ impl Patience {
                 first: FIRST,
                 least: 60 * MILLISECOND,
                 spare: 20 * MILLISECOND,
-                frame: 40 * MILLISECOND,
+                frame: 30 * MILLISECOND,
                 packet: 40 * MILLISECOND,
+                tick: 10 * MILLISECOND,
             },
-            // A decoder on a quiet machine needs 5 ms, and the mixer looks for packets each 10 ms.
+            // A decoder on a quiet machine needs 5 ms.
             Latency::Low => Self {
                 first: 60 * MILLISECOND,
                 least: 20 * MILLISECOND,
                 spare: 5 * MILLISECOND,
                 frame: 4 * MILLISECOND,
                 packet: 12 * MILLISECOND,
+                tick: 4 * MILLISECOND,
             },
         }
     }

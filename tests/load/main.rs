@@ -21,6 +21,7 @@ mod musician;
 mod peer;
 mod rig;
 mod sfu;
+mod soak;
 mod sockets;
 mod verdict;
 
@@ -135,6 +136,15 @@ enum Task {
     Latency(latency::Plan),
     /// Followers click when they hear a leader, over emulated links: exit code 0 only if the aligned programme is tight.
     Align(align::Plan),
+    /// A long broadcast over links that lose packets and change, by musicians whose clocks differ: exit code 0 only if lips fit all the
+    /// time and no frame is missing.
+    Soak {
+        /// The `jamcast` binary.
+        #[arg(long)]
+        gateway: PathBuf,
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// Joins a room of a running gateway with the three musicians. Tokens come by the environment, so that no argument list shows them.
     Play {
         /// Such as http://127.0.0.1:8080.
@@ -202,6 +212,7 @@ async fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::Align(plan) => align::run(&plan).await,
+        Task::Soak { gateway, seconds } => soak::run(&gateway, seconds).await,
         Task::Play { gateway, room, token, seconds } => {
             let mut musicians = Vec::new();
             for part in demo::band() {

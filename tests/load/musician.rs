@@ -15,9 +15,12 @@ use tokio::task::JoinSet;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::TrackLocalEvent;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::runtime::Runtime;
+use webrtc::runtime::TokioRuntime;
 
 use crate::instrument::Instrument;
 use crate::peer;
+use crate::peer::LOOPBACK;
 use crate::peer::OPUS;
 use crate::peer::Peer;
 use crate::peer::Picture;
@@ -34,6 +37,8 @@ pub(crate) struct Part {
     pub(crate) height: u32,
     /// Flashes white and beeps at this pitch for the first tenth of every second, so that the offset can be measured.
     pub(crate) beep_hz: Option<f64>,
+    /// How much faster than the machine's its clock runs, parts per million.
+    pub(crate) clock_ppm: i32,
 }
 
 /// A musician in a room.
@@ -45,7 +50,18 @@ pub(crate) struct Musician {
 impl Musician {
     /// Joins by WHIP and plays until dropped.
     pub(crate) async fn join(gateway: &str, room: &str, token: &str, part: Part) -> Result<Self> {
-        let mut peer = Peer::new(part.picture, token).await?;
+        Self::join_by(Arc::new(TokioRuntime), gateway, room, token, part).await
+    }
+
+    /// The same with the sockets of this runtime.
+    pub(crate) async fn join_by(
+        runtime: Arc<dyn Runtime>,
+        gateway: &str,
+        room: &str,
+        token: &str,
+        part: Part,
+    ) -> Result<Self> {
+        let mut peer = Peer::at(runtime, LOOPBACK, part.picture, token).await?;
         let audio = track(RtpCodecKind::Audio, peer::opus());
         let video = track(RtpCodecKind::Video, peer::picture(part.picture));
         for local in [&audio, &video] {

@@ -61,16 +61,19 @@ const PRESENT: f64 = 0.9;
 
 impl Verdict {
     pub(crate) fn on(path: &Path, expected: &Expected) -> Result<Self> {
-        let seen = Programme::read(path)?;
+        Ok(Self::of(&Programme::read(path)?, expected))
+    }
+
+    pub(crate) fn of(seen: &Programme, expected: &Expected) -> Self {
         let mut verdict = Self::default();
-        verdict.formats(&seen, expected);
-        verdict.continuity(&seen, expected);
+        verdict.formats(seen, expected);
+        verdict.continuity(seen, expected);
         let from = seen.frame_times.first().copied().unwrap_or(0.0) + expected.settle.0;
         let to = seen.frame_times.last().copied().unwrap_or(0.0) - expected.settle.1;
         for part in &expected.parts {
-            verdict.part(&seen, part, (from, to));
+            verdict.part(seen, part, (from, to));
         }
-        Ok(verdict)
+        verdict
     }
 
     pub(crate) fn holds(&self) -> bool {
@@ -170,7 +173,7 @@ impl Verdict {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)

@@ -47,6 +47,20 @@ impl Registry {
         }
     }
 
+    /// Has programmes follow what this destination takes, or not any more, those that run as well. `false` if it is unknown.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn mark_destination(&self, destination: DestinationId, primary: bool) -> Result<bool, StreamError> {
+        let known = self.inner.ports.store.set_primary(destination, primary).await?;
+        let running: Vec<Handle> = self.board().running.values().map(|(_, handle)| handle.clone()).collect();
+        for handle in running {
+            // One that is over by now has no bitrate left to follow anything.
+            let _over = handle.mark(destination, primary).await;
+        }
+        Ok(known)
+    }
+
     /// Changes the destinations of a stream that was created and does not run.
     async fn rewrite(&self, id: StreamId, change: impl FnOnce(&mut StreamRow)) -> Result<StreamSnapshot, StreamError> {
         let claim = self.claim(id, None)?;

@@ -1,4 +1,4 @@
-//! Destinations that join and leave a programme while it runs.
+//! Destinations that join, leave and change their standing while a programme runs.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Reach {
     }
 }
 
-/// Who joins or leaves, and whom to tell what became of it.
+/// What changes, and whom to tell what became of it.
 pub(super) struct Order {
     change: Change,
     reply: oneshot::Sender<StreamSnapshot>,
@@ -46,6 +46,7 @@ pub(super) struct Order {
 enum Change {
     Join(Box<(DestinationSpec, StreamKey)>),
     Leave(DestinationId),
+    Mark(DestinationId, bool),
 }
 
 impl Handle {
@@ -58,6 +59,12 @@ impl Handle {
     /// Says goodbye to a destination, which costs the others nothing; one that is not there is no error. `None` as for [`Self::join`].
     pub async fn leave(&self, id: DestinationId) -> Option<StreamSnapshot> {
         self.order(Change::Leave(id)).await
+    }
+
+    /// Has the programme's bitrate follow this destination, or not any more; one that is not there is no error. `None` as for
+    /// [`Self::join`].
+    pub async fn mark(&self, id: DestinationId, primary: bool) -> Option<StreamSnapshot> {
+        self.order(Change::Mark(id, primary)).await
     }
 
     async fn order(&self, change: Change) -> Option<StreamSnapshot> {
@@ -73,14 +80,18 @@ impl Stream {
         if !matches!(self.life.state(), State::Starting { .. } | State::Live { .. }) {
             return;
         }
-        let changed = match change {
+        let moved = match change {
             Change::Join(newcomer) => self.admit(*newcomer),
             Change::Leave(id) => self.dismiss(id),
+            Change::Mark(id, primary) => {
+                self.destinations.iter().filter(|destination| destination.id() == id).for_each(|one| one.mark(primary));
+                false
+            }
         };
-        if changed {
+        if moved {
             self.ledger.destinations(self.destinations.iter().map(Destination::id).collect());
-            self.publish();
         }
+        self.publish();
         // Who asked may have gone; the change is made all the same.
         let _gone = reply.send(self.snapshot.borrow().clone());
     }

@@ -109,8 +109,13 @@ const FIBRE: Direction = direction(100_000_000, 3, Jitter::None, Loss::None);
 
 /// A link of so much delay each way that varies by so much to both sides and loses nothing.
 pub(crate) const fn wavering(delay_ms: u64, jitter_ms: u64) -> Access {
+    leaky(delay_ms, jitter_ms, 0.0)
+}
+
+/// The same, but so many of a hundred packets are lost.
+pub(crate) const fn leaky(delay_ms: u64, jitter_ms: u64, percent: f64) -> Access {
     let jitter = Jitter::Uniform(Duration::from_millis(jitter_ms));
-    let way = direction(0, delay_ms, jitter, Loss::None);
+    let way = direction(0, delay_ms, jitter, Loss::Random(percent / 100.0));
     Access { up: way, down: way }
 }
 

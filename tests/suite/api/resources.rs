@@ -113,6 +113,20 @@ async fn a_destination_is_marked_as_one_to_follow_by_those_who_may_change_it() {
 }
 
 #[tokio::test]
+async fn a_broadcast_that_runs_follows_who_is_marked_now() {
+    let world = World::new().await;
+    let anna = world.streamer("anna");
+    let stream = format!("/api/v1/streams/{}", world.stream(&anna, "jam").await);
+    let started = world.post(&format!("{stream}/start"), &anna, json!({})).await.json();
+    assert_eq!(started["destinations"][0]["primary"], false);
+    let path = format!("/api/v1/destinations/{}", started["destinations"][0]["id"].as_str().expect("an id"));
+    for primary in [true, false] {
+        world.send(Method::PATCH, &path, &anna, Some(json!({"primary": primary}))).await;
+        assert_eq!(world.get(&stream, &anna).await.json()["destinations"][0]["primary"], primary);
+    }
+}
+
+#[tokio::test]
 async fn what_is_on_air_is_measured_by_stream_and_by_destination() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let world = World::with(Config::default(), Some(recorder.handle())).await;

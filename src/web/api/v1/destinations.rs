@@ -127,7 +127,7 @@ async fn get(
     Ok(Json(view::Destination::new(visible(&gateway, &caller, id).await?, &caller)))
 }
 
-/// Marks a destination as one that programmes follow, or not; streams that start from now on heed it.
+/// Marks a destination as one that programmes follow, or not; those that run heed it at once.
 #[utoipa::path(patch, path = "/destinations/{id}", operation_id = "change_destination", tag = "destinations", params(("id" = String, Path)),
     request_body = view::DestinationChangeBody, responses(
     (status = 200, body = view::Destination),
@@ -142,7 +142,7 @@ async fn change(
     manageable(&gateway, &caller, id).await?;
     let primary = fields.primary.required(&mut errors, "/primary");
     errors.check()?;
-    if !gateway.store.set_primary(id, primary.expect("checked")).await? {
+    if !gateway.registry.mark_destination(id, primary.expect("checked")).await? {
         return Err(not_found());
     }
     tracing::info!(destination = %id, by = %caller.0.user, primary, "destination changed");
