@@ -322,6 +322,7 @@ mod tests {
             }
             let mut chunk = [0; 1024];
             let length = far.read(&mut chunk).expect("still open");
+            assert!(length > 0, "nothing comes any more");
             bytes.extend_from_slice(&chunk[..length]);
         };
         outbox.push(sound(1));
