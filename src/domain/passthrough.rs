@@ -39,20 +39,9 @@ mod tests {
     use super::*;
 
     fn shown(id: u32, codec: Codec) -> Source {
-        Source {
-            id: SourceId(id),
-            label: "Ann".to_owned(),
-            caption: None,
-            video: Some(SourceTrack { track: TrackId(id), codec, payload_type: 96 }),
-            audio: None,
-            canvas: false,
-            placement: Some(Placement { rect: Rect { x: 0, y: 0, width: 1280, height: 720 }, z: 0 }),
-            gain: 1.0,
-            muted: false,
-            pan: 0.0,
-            delay_ms: 0,
-            look: Look::default(),
-        }
+        let video = Some(SourceTrack { track: TrackId(id), codec, payload_type: 96 });
+        let placement = Some(Placement { rect: Rect { x: 0, y: 0, width: 1280, height: 720 }, z: 0 });
+        Source { video, placement, ..Source::new(SourceId(id), "Ann") }
     }
 
     fn alone() -> Scene {

@@ -82,9 +82,10 @@ impl Shelf {
 
 impl Stocker {
     pub(in crate::live) fn set_config(&mut self, config: &CodecConfig) {
-        match self.packager.set_config(config) {
-            Ok(last) => self.put(last),
-            Err(error) => warn!(%error, "there is no HLS of this stream"),
+        let (last, outcome) = self.packager.set_config(config);
+        self.put(last);
+        if let Err(error) = outcome {
+            warn!(%error, "there is no HLS of this stream");
         }
     }
 

@@ -272,20 +272,8 @@ mod tests {
     use crate::model::scene::Source;
 
     fn named(caption: &str, [x, y, width, height]: [u32; 4], z: u32) -> Source {
-        Source {
-            id: SourceId(1),
-            label: String::new(),
-            caption: Some(caption.to_owned()),
-            video: None,
-            audio: None,
-            placement: Some(Placement { rect: Rect { x, y, width, height }, z }),
-            gain: 1.0,
-            muted: false,
-            pan: 0.0,
-            delay_ms: 0,
-            look: Default::default(),
-            canvas: false,
-        }
+        let placement = Some(Placement { rect: Rect { x, y, width, height }, z });
+        Source { caption: Some(caption.to_owned()), placement, ..Source::new(SourceId(1), "") }
     }
 
     #[test]

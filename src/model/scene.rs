@@ -115,6 +115,24 @@ pub struct Source {
 }
 
 impl Source {
+    /// Nothing to hear or see yet: what a desk and a look at rest make of whatever it is given.
+    pub fn new(id: SourceId, label: impl Into<String>) -> Self {
+        Self {
+            id,
+            label: label.into(),
+            caption: None,
+            video: None,
+            audio: None,
+            canvas: false,
+            placement: None,
+            gain: 1.0,
+            muted: false,
+            pan: 0.0,
+            delay_ms: 0,
+            look: Look::default(),
+        }
+    }
+
     /// Whether this is one of its tracks.
     pub fn has(&self, track: TrackId) -> bool {
         self.video.iter().chain(&self.audio).any(|own| own.track == track)

@@ -4,6 +4,7 @@ pub mod api;
 pub mod auth;
 pub mod canvas;
 pub mod config;
+mod door;
 pub mod extract;
 pub mod hls;
 pub mod ice;

@@ -61,8 +61,11 @@ describe("the desk", () => {
   it("says how each is aligned", () => {
     const said = (standing: Alignment["standing"], late_ms: number | null, added_ms: number): string =>
       words({ standing, late_ms, added_ms });
-    expect([said("leader", null, 145), said("aligned", 60, 85), said("aligned", 145, 0), said("out_of_reach", 700, 0)]).toEqual([
+    const all = [said("leader", null, 0), said("leader", null, 145), said("unmeasured", null, 145), said("aligned", 60, 85)];
+    expect([...all, said("aligned", 145, 0), said("out_of_reach", 700, 0)]).toEqual([
+      "leads",
       "leads, waits 145 ms",
+      "not measured yet",
       "60 ms late, waits 85 ms",
       "145 ms late, waits for nobody",
       "700 ms late: out of reach",

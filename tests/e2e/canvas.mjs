@@ -10,6 +10,7 @@ import { connect, createServer } from "node:net";
 import { resolve } from "node:path";
 
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { api } from "./gateway.mjs";
 
 const { GATEWAY_URL, HOST_TOKEN } = process.env;
 const SECONDS = Number(process.env.SECONDS_EACH ?? 20);
@@ -98,12 +99,6 @@ function narrow(kbps) {
     pass(far, near);
   });
   return new Promise((done) => server.listen(0, "127.0.0.1", () => done(server)));
-}
-
-async function api(path) {
-  const answer = await fetch(new URL(`/api/v1${path}`, GATEWAY_URL), { headers: { authorization: `Bearer ${HOST_TOKEN}` } });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer;
 }
 
 /** The numbers of the recording's pictures, `null` for those that carry none. */

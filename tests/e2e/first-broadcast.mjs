@@ -10,10 +10,15 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { devices, marks, near } from "./clapper.mjs";
+import { keepPeers } from "./person.mjs";
 
 const { GATEWAY_URL, HOST_URL, MUSICIAN_URL } = process.env;
 const SECONDS = Number(process.env.SECONDS_ON_AIR ?? 20);
 const OUT = resolve(process.env.OUT ?? "out");
+
+/** What the host sends. The musician sends files. */
+const HOST = { note: 440, levels: [0.25, 0.075], beep: { note: 1760, level: 0.4 }, mark: 0.1, width: 640, height: 360, fps: 30 };
 
 const LARGE = { width: 1280, height: 800 };
 const SMALL = { width: 360, height: 480 };
@@ -54,84 +59,12 @@ async function openPerson(who, url) {
   page.on("console", (message) => {
     if (message.type() === "error") console.error(`${who}: console: ${message.text()}`);
   });
-  // The studio keeps its peer connections to itself; the test reads their statistics.
-  await page.addInitScript(() => {
-    const Native = window.RTCPeerConnection;
-    window.peers = [];
-    window.RTCPeerConnection = class extends Native {
-      constructor(...parameters) {
-        super(...parameters);
-        window.peers.push(this);
-      }
-    };
-  });
-  if (who === "host") await page.addInitScript(synchronousDevices);
+  await page.addInitScript(keepPeers);
+  if (who === "host") await page.addInitScript(devices, HOST);
   // The host sends pictures in sizes, the musician in layers: the programme has both.
   else await page.addInitScript(() => localStorage.setItem("jamcast.camera.form", "layers"));
   await page.goto(url);
   return { who, page };
-}
-
-/**
- * In the page: a camera and a microphone on one clock, so that lip-sync can be measured.
- *
- * Chromium starts the files of its fake devices independently of each other and plays them at slightly different speeds, so their
- * flashes and beeps drift apart by milliseconds a second. Here both follow the audio clock: red with a wandering box, 440 Hz louder on
- * the left, and in the first tenth of every second white with a beep of 1760 Hz.
- */
-function synchronousDevices() {
-  const MARK = 0.1;
-  let made;
-  function make() {
-    const audio = new AudioContext({ sampleRate: 48000 });
-    const output = audio.createMediaStreamDestination();
-    const merger = audio.createChannelMerger(2);
-    merger.connect(output);
-    const sides = [0.25, 0.075].map((level, side) => {
-      const gain = new GainNode(audio, { gain: level });
-      gain.connect(merger, 0, side);
-      return gain;
-    });
-    const tone = new OscillatorNode(audio, { frequency: 440 });
-    for (const side of sides) tone.connect(side);
-    tone.start();
-    const beep = new GainNode(audio, { gain: 0 });
-    beep.connect(merger, 0, 0);
-    beep.connect(merger, 0, 1);
-    const whistle = new OscillatorNode(audio, { frequency: 1760 });
-    whistle.connect(beep);
-    whistle.start();
-
-    const canvas = document.createElement("canvas");
-    canvas.width = 640;
-    canvas.height = 360;
-    const paint = canvas.getContext("2d");
-    const video = canvas.captureStream(0).getVideoTracks()[0];
-    let painted = -1;
-    let marked = 0;
-    setInterval(() => {
-      while (marked < audio.currentTime + 2) {
-        beep.gain.setValueAtTime(0.4, marked);
-        beep.gain.setValueAtTime(0, marked + MARK);
-        marked += 1;
-      }
-      const frame = Math.floor(audio.currentTime * 30);
-      if (frame === painted) return;
-      painted = frame;
-      const white = frame % 30 < 30 * MARK;
-      paint.fillStyle = white ? "#fff" : "#8c1d18";
-      paint.fillRect(0, 0, 640, 360);
-      paint.fillStyle = white ? "#fff" : "#f2c14e";
-      paint.fillRect((frame * 4) % 560, 140, 80, 80);
-      video.requestFrame();
-    }, 5);
-    return { audio: output.stream.getAudioTracks()[0], video };
-  }
-  navigator.mediaDevices.getUserMedia = async (constraints) => {
-    made ??= make();
-    window.captured = made;
-    return new MediaStream(["audio", "video"].filter((kind) => constraints[kind]).map((kind) => made[kind].clone()));
-  };
 }
 
 /**
@@ -140,47 +73,15 @@ function synchronousDevices() {
  * What a browser does between a sound or picture and its WebRTC sender is its own affair. Whoever measures the programme's A/V offset
  * subtracts this number. `spread_ms` says how steady the beats were; on a busy machine it is large.
  */
-function captureOffset(page, seconds) {
-  return page.evaluate(async (ms) => {
-    const flashes = [];
-    const beeps = [];
-    const until = performance.now() + ms;
-    async function edges(track, times, isOn) {
-      const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
-      let was = true;
-      while (performance.now() < until) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        const at = performance.now();
-        const on = isOn(value);
-        value.close();
-        if (on && !was) times.push(at);
-        was = on;
-      }
-      await reader.cancel();
-    }
-    const canvas = new OffscreenCanvas(8, 8).getContext("2d", { willReadFrequently: true });
-    const white = (frame) => {
-      canvas.drawImage(frame, 0, 0, 8, 8);
-      return canvas.getImageData(0, 0, 8, 8).data.reduce((sum, each) => sum + each, 0) / 256 > 235;
-    };
-    // The tone alone stays below 0.3; with the beep it passes 0.5.
-    const loud = (data) => {
-      const samples = new Float32Array(data.numberOfFrames);
-      data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-      window.peakHeld = Math.max(...samples.map(Math.abs), (window.peakHeld ?? 0) * 0.6);
-      return window.peakHeld > 0.4;
-    };
-    await Promise.all([edges(window.captured.video, flashes, white), edges(window.captured.audio, beeps, loud)]);
-    if (flashes.length < 2 || beeps.length < 2) return { ms: null, spread_ms: null, beats: flashes.length };
-    // Both repeat every second, so offsets live on a circle: they are put near the first one before the median is taken.
-    const near = (value, centre) => value - Math.round((value - centre) / 1000) * 1000;
-    const first = near(beeps[1] - flashes[1], 0);
-    const pairs = Math.min(flashes.length, beeps.length);
-    const offsets = Array.from({ length: pairs }, (_, n) => near(beeps[n] - flashes[n], first)).sort((a, b) => a - b);
-    const median = offsets[Math.floor(pairs / 2)];
-    return { ms: Math.round(near(median, 0)), spread_ms: Math.round(offsets.at(-1) - offsets[0]), beats: pairs };
-  }, seconds * 1000);
+async function captureOffset(page, seconds) {
+  const { flashes, beeps } = await page.evaluate(marks, { at: [0.5, 0.1], seconds });
+  if (flashes.length < 2 || beeps.length < 2) return { ms: null, spread_ms: null, beats: flashes.length };
+  // Offsets live on a circle: they are put near the first one before the median is taken.
+  const first = near(beeps[1] - flashes[1], 0);
+  const pairs = Math.min(flashes.length, beeps.length);
+  const offsets = Array.from({ length: pairs }, (_, n) => near(beeps[n] - flashes[n], first)).sort((a, b) => a - b);
+  const median = offsets[Math.floor(pairs / 2)];
+  return { ms: Math.round(near(median, 0)), spread_ms: Math.round(offsets.at(-1) - offsets[0]), beats: pairs };
 }
 
 async function join({ who, page }) {

@@ -1,13 +1,13 @@
 // A musician and two listeners, one who shows the picture large and one who shows it small: each gets the layer that fills its tile, and
-// the other one when they change places. In VP8 and H.264 as three streams, and in VP9 and AV1 as one stream of layers. Run by lossy.sh with GATEWAY_URL
-// and HOST_TOKEN.
+// the other one when they change places. In VP8 and H.264 as three streams, and in VP9 and AV1 as one stream of layers. Run by
+// with-gateway.sh with GATEWAY_URL and HOST_TOKEN.
 //
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
 // every phase held.
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { invitation } from "./gateway.mjs";
 import { person, sent } from "./person.mjs";
 
-const { GATEWAY_URL, HOST_TOKEN } = process.env;
 /** Few pictures, so that machines without an encoder in hardware keep up with three sizes of them. */
 const CAMERA = { width: 960, height: 540, frameRate: 10 };
 const LARGE_WINDOW = { width: 1280, height: 800 };
@@ -90,7 +90,7 @@ async function pictures(musician) {
   return { height: full?.height ?? 0, frames: (full?.frames ?? 0) / layers, bytes: sum((each) => each.bytes), freezes: 0, encoding };
 }
 
-async function play(name, phase, invitation, [large, small]) {
+async function play(name, phase, [large, small]) {
   say(name);
   const { codec, form } = phase;
   // The studio prefers VP9 by itself where layers are chosen.
@@ -129,19 +129,12 @@ function amiss({ full, watched }) {
 }
 
 async function main() {
-  const api = async (path, body) => {
-    const headers = { authorization: `Bearer ${HOST_TOKEN}`, "content-type": "application/json" };
-    const answer = await fetch(`${GATEWAY_URL}/api/v1${path}`, { method: "POST", headers, body: JSON.stringify(body) });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-    return answer.json();
-  };
-  const invitation = async (name, role) => (await api("/rooms/demo/tokens", { name, role })).studio_url;
   browser = await launch(ON_LOOPBACK);
   const large = await person(browser, await invitation("Grace", "viewer"), { viewport: LARGE_WINDOW });
   const small = await person(browser, await invitation("Linus", "viewer"), { viewport: SMALL_WINDOW });
   for (const [name, phase] of Object.entries(PHASES)) {
     if (process.env.PHASES && !process.env.PHASES.split(",").includes(name)) continue;
-    await play(name, phase, invitation, [large, small]);
+    await play(name, phase, [large, small]);
   }
 }
 

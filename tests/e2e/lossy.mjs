@@ -1,13 +1,13 @@
 // One musician and two listeners; what the second listener's link does to it, and not to the first, and what the musician's own link
-// does. Run by lossy.sh with GATEWAY_URL and HOST_TOKEN.
+// does. Run by with-gateway.sh with GATEWAY_URL and HOST_TOKEN.
 //
 // PHASES chooses some of them by name. The last line on stdout is one JSON object with what was measured; the exit code is 0 only when
 // every phase held.
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { invitation } from "./gateway.mjs";
 import { person, sent } from "./person.mjs";
 import { CLEAN, Wire } from "./wire.mjs";
 
-const { GATEWAY_URL, HOST_TOKEN } = process.env;
 /** A camera of two layers, so that machines without an encoder in hardware keep up. */
 const CAMERA = { width: 640, height: 360, frameRate: 20 };
 /** Pictures of so many lines are of the upper layer. */
@@ -88,13 +88,6 @@ async function untilFull(page, seconds) {
 }
 
 async function main() {
-  const api = async (path, body) => {
-    const headers = { authorization: `Bearer ${HOST_TOKEN}`, "content-type": "application/json" };
-    const answer = await fetch(`${GATEWAY_URL}/api/v1${path}`, { method: "POST", headers, body: JSON.stringify(body) });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-    return answer.json();
-  };
-  const invitation = async (name, role) => (await api("/rooms/demo/tokens", { name, role })).studio_url;
   say("one musician and two listeners");
   const [near, far] = await Promise.all([openBrowser(), openBrowser()]);
   const wire = new Wire();

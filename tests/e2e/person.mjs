@@ -3,6 +3,18 @@ import { behind } from "./wire.mjs";
 
 const PATIENCE_MS = 30_000;
 
+/** In the page: the studio keeps its peer connections to itself; the tests read their statistics. */
+export function keepPeers() {
+  const Native = window.RTCPeerConnection;
+  window.peers = [];
+  window.RTCPeerConnection = class extends Native {
+    constructor(...parameters) {
+      super(...parameters);
+      window.peers.push(this);
+    }
+  };
+}
+
 /**
  * Comes in by an invitation, maybe behind a wire, with a camera of this size, which is sent in this codec alone if one is named, and in
  * this form if its owner chose one.
@@ -12,16 +24,7 @@ export async function person(inside, url, { wire, camera, codec, form, viewport 
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   if (wire !== undefined) await behind(wire, page);
-  await page.addInitScript(() => {
-    const Native = window.RTCPeerConnection;
-    window.peers = [];
-    window.RTCPeerConnection = class extends Native {
-      constructor(...parameters) {
-        super(...parameters);
-        window.peers.push(this);
-      }
-    };
-  });
+  await page.addInitScript(keepPeers);
   await page.addInitScript(({ camera, codec, form }) => {
     if (form !== undefined) localStorage.setItem("jamcast.camera.form", form);
     const native = MediaDevices.prototype.getUserMedia;

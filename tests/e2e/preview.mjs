@@ -7,14 +7,16 @@ import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 
 import { ON_LOOPBACK, launch } from "./browser.mjs";
+import { devices, marks, near } from "./clapper.mjs";
+import { invitation } from "./gateway.mjs";
 
 const { GATEWAY_URL, HOST_TOKEN } = process.env;
 const OUT = resolve(process.env.OUT ?? "out");
 const PATIENCE_MS = 30_000;
 
 /** Each plays one note; the host's picture flashes and their sound beeps once a second besides. */
-const HOST = { note: 440, beep: 1760, width: 320, height: 180, fps: 30 };
-const MUSICIAN = { note: 660, beep: null, width: 160, height: 90, fps: 5 };
+const HOST = { note: 440, levels: [0.1, 0.1], beep: { note: 1760, level: 0.5 }, mark: 0.2, width: 320, height: 180, fps: 30 };
+const MUSICIAN = { ...HOST, note: 660, beep: null, width: 160, height: 90, fps: 5 };
 /** Where nobody plays. */
 const NOBODY = 550;
 
@@ -27,96 +29,6 @@ const SECONDS = 16;
 const results = { problems: [] };
 function check(fine, complaint) {
   if (!fine) results.problems.push(complaint);
-}
-
-/** In the page: a camera and a microphone on one clock, so that lip-sync can be measured. */
-function devices({ note, beep, width, height, fps }) {
-  const MARK = 0.2;
-  let made;
-  window.flashes = [];
-  function make() {
-    const audio = new AudioContext({ sampleRate: 48000 });
-    const output = audio.createMediaStreamDestination();
-    const tone = (frequency, level) => {
-      const gain = new GainNode(audio, { gain: level });
-      gain.connect(output);
-      const wave = new OscillatorNode(audio, { frequency });
-      wave.connect(gain);
-      wave.start();
-      return gain.gain;
-    };
-    tone(note, 0.1);
-    const beeps = beep === null ? null : tone(beep, 0);
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [width, height];
-    const paint = canvas.getContext("2d");
-    const video = canvas.captureStream(0).getVideoTracks()[0];
-    let [painted, marked, wasWhite] = [-1, 0, false];
-    setInterval(() => {
-      while (beeps !== null && marked < audio.currentTime + 2) {
-        beeps.setValueAtTime(0.5, marked);
-        beeps.setValueAtTime(0, marked + MARK);
-        marked += 1;
-      }
-      const frame = Math.floor(audio.currentTime * fps);
-      if (frame === painted) return;
-      painted = frame;
-      const white = beep !== null && frame % fps < fps * MARK;
-      if (white && !wasWhite) window.flashes.push(performance.now());
-      wasWhite = white;
-      paint.fillStyle = white ? "#fff" : "#8c1d18";
-      paint.fillRect(0, 0, width, height);
-      paint.fillStyle = white ? "#fff" : "#f2c14e";
-      paint.fillRect((frame * 4) % width, height / 3, width / 8, height / 5);
-      video.requestFrame();
-    }, 5);
-    return { audio: output.stream.getAudioTracks()[0], video };
-  }
-  navigator.mediaDevices.getUserMedia = async (constraints) => {
-    made ??= make();
-    window.captured = made;
-    return new MediaStream(["audio", "video"].filter((kind) => constraints[kind]).map((kind) => made[kind].clone()));
-  };
-}
-
-/** In the page: when flashes begin in a picture and beeps in a sound, milliseconds of the page's clock. */
-async function marks({ of, corner, seconds }) {
-  const shown = document.querySelector('[data-testid="programme-preview"] video')?.srcObject;
-  const { audio, video } =
-    of === "preview" ? { audio: shown.getAudioTracks()[0], video: shown.getVideoTracks()[0] } : window.captured;
-  const [flashes, beeps] = [[], []];
-  const until = performance.now() + seconds * 1000;
-  async function edges(track, times, isOn) {
-    const copy = track.clone();
-    const reader = new MediaStreamTrackProcessor({ track: copy }).readable.getReader();
-    let was = true;
-    while (performance.now() < until) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      const at = performance.now();
-      const on = isOn(value);
-      value.close();
-      if (on && !was) times.push(at);
-      was = on;
-    }
-    await reader.cancel();
-    copy.stop();
-  }
-  const pen = new OffscreenCanvas(8, 8).getContext("2d", { willReadFrequently: true });
-  const isWhite = (frame) => {
-    pen.drawImage(frame, corner[0] * frame.displayWidth, corner[1] * frame.displayHeight, 16, 16, 0, 0, 8, 8);
-    return pen.getImageData(0, 0, 8, 8).data.reduce((sum, each) => sum + each, 0) / 256 > 215;
-  };
-  let held = 0;
-  // All notes together stay below 0.25; with the beep they pass 0.45.
-  const isLoud = (data) => {
-    const samples = new Float32Array(data.numberOfFrames);
-    data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-    held = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), held * 0.6);
-    return held > 0.35;
-  };
-  await Promise.all([edges(video, flashes, isWhite), edges(audio, beeps, isLoud)]);
-  return { flashes, beeps };
 }
 
 /** In the page: levels of frequencies in the preview, dB. */
@@ -142,7 +54,6 @@ function median(values) {
  */
 function lateness({ flashes, beeps }) {
   if (flashes.length < 4 || beeps.length < 4) return { ms: null, beats: Math.min(flashes.length, beeps.length) };
-  const near = (value, centre) => value - Math.round((value - centre) / 1000) * 1000;
   const phase = (marks) => marks.map((at) => near(at, marks[1])).toSorted((a, b) => a - b)[Math.floor(marks.length / 4)];
   return { ms: Math.round(near(phase(beeps) - phase(flashes), 0)), beats: Math.min(flashes.length, beeps.length) };
 }
@@ -161,11 +72,7 @@ async function enter(browser, who, url) {
 }
 
 async function main(browser) {
-  const headers = { authorization: `Bearer ${HOST_TOKEN}`, "content-type": "application/json" };
-  const body = JSON.stringify({ name: "Grace", role: "musician" });
-  const invited = await fetch(new URL("/api/v1/rooms/demo/tokens", GATEWAY_URL), { method: "POST", headers, body });
-  const { studio_url } = await invited.json();
-  await enter(browser, MUSICIAN, studio_url);
+  await enter(browser, MUSICIAN, await invitation("Grace", "musician"));
   const page = await enter(browser, HOST, `${GATEWAY_URL}/#token=${HOST_TOKEN}`);
   await page.locator('[data-testid="tile"] video').first().waitFor();
   await page.getByTestId("go-live").click();
@@ -189,10 +96,10 @@ async function main(browser) {
 
   // Sound and picture are brought together by the reports of the first seconds.
   await page.waitForTimeout(6000);
-  const where = { seconds: SECONDS, corner: [0.75, 0.35] };
+  const where = { seconds: SECONDS, at: [0.75, 0.35] };
   const [sent, seen] = await Promise.all([
-    page.evaluate(marks, { ...where, of: "sender" }),
-    page.evaluate(marks, { ...where, of: "preview" }),
+    page.evaluate(marks, where),
+    page.evaluate(marks, { ...where, shown: '[data-testid="programme-preview"] video' }),
   ]);
   const painted = await page.evaluate(() => window.flashes);
   const delays = seen.flashes.map((at) => at - painted.findLast((flash) => flash <= at));

@@ -2,40 +2,14 @@
 # The whole chain: two Chromium windows in the studio, the gateway, nginx-rtmp over RTMP and RTMPS; then the received programme is
 # looked at. Expects target/debug/jamcast and the example `band` to be built; everything runs on loopback and free ports.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+# shellcheck source=tests/e2e/stage.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stage.sh" e2e
 seconds=${JAMCAST_E2E_SECONDS:-45}
-programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
 # Planted secrets: whatever prints one of them fails the test.
 plain_key=canary-plain-4c1d
 tls_key=canary-tls-9e27
 
-work=$(mktemp -d -t jamcast-e2e-XXXXXX)
-children=()
-finish() {
-  local code=$?
-  local pid
-  for pid in "${children[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${children[@]}"; do wait "$pid" 2>/dev/null || true; done
-  if ((code)); then
-    echo "e2e: failed; its files were kept in $work" >&2
-    tail -n 40 "$work/gateway.log" >&2 || true
-  else
-    rm -rf "$work"
-  fi
-}
-trap finish EXIT
-
 free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
-wait_for() { # what, seconds, command …
-  local what=$1 limit=$2
-  shift 2
-  local deadline=$((SECONDS + limit))
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || { echo "e2e: $what did not come within $limit s" >&2; return 1; }
-    sleep 0.2
-  done
-}
 
 echo "e2e: certificates and nginx" >&2
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=jamcast test CA" \
@@ -77,22 +51,8 @@ children+=($!)
 wait_for "nginx" 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$rtmp_port"
 
 echo "e2e: gateway" >&2
-JAMCAST__DATA__FOLDER="$work/data" \
-  JAMCAST__SERVER__LISTEN=127.0.0.1:0 \
-  JAMCAST__HTTP__METRICS_LISTEN=127.0.0.1:0 \
-  JAMCAST__DEMO__INGEST_LISTEN=127.0.0.1:0 \
-  JAMCAST__RTC__UDP_PORT=0 \
-  JAMCAST__RTC__TCP_PORT=0 \
-  JAMCAST__PUBLISH__DIAL__EXTRA_CA_FILE="$work/ca.pem" \
-  JAMCAST__PUBLISH__ALLOWED_HOSTS=localhost,127.0.0.1 \
-  JAMCAST__LOG__LEVEL=debug \
-  "$programs/jamcast" serve >"$work/gateway.out" 2>"$work/gateway.log" &
-gateway=$!
-children+=("$gateway")
-wait_for "the studio's URL" 20 grep -q '#token=' "$work/gateway.out"
-host_url=$(grep -o 'http[^ ]*#token=[^ ]*' "$work/gateway.out" | head -n 1)
-url=${host_url%%/#token=*}
-token=${host_url##*#token=}
+start_gateway env "${on_loopback[@]}" JAMCAST__RTC__TCP_PORT=0 JAMCAST__PUBLISH__DIAL__EXTRA_CA_FILE="$work/ca.pem" \
+  JAMCAST__PUBLISH__ALLOWED_HOSTS=localhost,127.0.0.1 "$programs/jamcast" serve
 ops_url=$(grep -o 'http[^ ]*/metrics' "$work/gateway.out" | head -n 1)
 
 api() { # method, path, [body]
@@ -108,7 +68,7 @@ field() { node -e 'const path = process.argv[1].split("."); let v = JSON.parse(r
 } >"$work/replies.json"
 musician_url=$(api POST /rooms/demo/tokens '{"name":"Grace","role":"musician"}' | field studio_url)
 
-[[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
+need_browsers
 echo "e2e: a room and its host" >&2
 member() { api POST /rooms/demo/tokens "{\"name\":\"$1\",\"role\":\"musician\"}" | field studio_url; }
 HOST_URL=$host_url MUSICIAN_URL=$(member Edith) STRANGER_URL=$(member Linus) OUT=${JAMCAST_E2E_OUT:-$work/browsers} \

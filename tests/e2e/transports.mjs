@@ -7,6 +7,8 @@ import { execFileSync } from "node:child_process";
 import { chromium } from "playwright-core";
 
 import { launchServer } from "./browser.mjs";
+import { invitation } from "./gateway.mjs";
+import { keepPeers } from "./person.mjs";
 
 const { HOST_URL, ROUTER, BROWSERS, COTURN, OUT } = process.env;
 const GATEWAY = "10.77.1.2";
@@ -53,16 +55,8 @@ async function openPerson(who, url, codec) {
   page.on("console", (message) => {
     if (message.type() === "error") console.error(`${who}: console: ${message.text()}`);
   });
+  await page.addInitScript(keepPeers);
   await page.addInitScript((preferred) => {
-    // The studio keeps its peer connections to itself; the test reads their statistics.
-    const Native = window.RTCPeerConnection;
-    window.peers = [];
-    window.RTCPeerConnection = class extends Native {
-      constructor(...parameters) {
-        super(...parameters);
-        window.peers.push(this);
-      }
-    };
     const prefer = RTCRtpTransceiver.prototype.setCodecPreferences;
     RTCRtpTransceiver.prototype.setCodecPreferences = function (codecs) {
       const rank = (codec) => (codec.mimeType === preferred ? 0 : 1);
@@ -145,13 +139,8 @@ function others({ page }) {
 }
 
 async function main() {
-  const invitation = await fetch(`${new URL(HOST_URL).origin}/api/v1/rooms/demo/tokens`, {
-    method: "POST",
-    headers: { Authorization: `Bearer ${HOST_URL.split("#token=")[1]}`, "Content-Type": "application/json" },
-    body: JSON.stringify({ name: "Grace", role: "musician" }),
-  });
   const host = await openPerson("host", HOST_URL, "video/VP8");
-  const musician = await openPerson("musician", (await invitation.json()).studio_url, "video/H264");
+  const musician = await openPerson("musician", await invitation("Grace", "musician"), "video/H264");
   people.push(host, musician);
 
   step("TCP: UDP leads nowhere");

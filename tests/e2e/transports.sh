@@ -3,9 +3,6 @@
 # not: UDP, TCP only, a relay (coturn) only; and a window that sleeps and wakes up in another network.
 # Expects target/debug/jamcast to be built. Everything it makes is gone at its end.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-programs=${JAMCAST_E2E_PROGRAMS:-$root/target/debug}
 # A planted secret: whatever prints it fails the test.
 turn_secret=canary-turn-71d4
 
@@ -13,34 +10,14 @@ turn_secret=canary-turn-71d4
 # shellcheck disable=SC2016
 ((EUID == 0)) || exec unshare --map-root-user --net --mount -- sh -c 'mount -t tmpfs tmpfs /run && exec "$@"' sh "$0" "$@"
 
-work=$(mktemp -d -t jamcast-transports-XXXXXX)
+# shellcheck source=tests/e2e/stage.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stage.sh" transports
 id=$(basename "$work")
 # Names of interfaces have 15 characters at most.
 gateway_ns=jcg-${id##*-} router_ns=jcr-${id##*-} browser_ns=jcb-${id##*-}
-children=()
-finish() {
-  local code=$?
-  local pid ns
-  for pid in "${children[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${children[@]}"; do wait "$pid" 2>/dev/null || true; done
+clear_away() {
+  local ns
   for ns in "$gateway_ns" "$router_ns" "$browser_ns"; do ip netns del "$ns" 2>/dev/null || true; done
-  if ((code)); then
-    echo "transports: failed; its files were kept in $work" >&2
-    tail -n 20 "$work/gateway.log" >&2 || true
-  else
-    rm -rf "$work"
-  fi
-}
-trap finish EXIT
-
-wait_for() { # what, seconds, command …
-  local what=$1 limit=$2
-  shift 2
-  local deadline=$((SECONDS + limit))
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || { echo "transports: $what did not come within $limit s" >&2; return 1; }
-    sleep 0.2
-  done
 }
 
 # gateway 10.77.1.2 ── 10.77.1.1 router, coturn 10.77.2.1 ── 10.77.2.2 browsers: media, what a network may block.
@@ -90,14 +67,10 @@ announced_ips = ["10.77.1.2"]
 [log]
 level = "debug"
 CONF
-TURN_SECRET=$turn_secret ip netns exec "$gateway_ns" "$programs/jamcast" serve --config "$work/jamcast.toml" \
-  >"$work/gateway.out" 2>"$work/gateway.log" &
-children+=($!)
-wait_for "the studio's URL" 20 grep -q '#token=' "$work/gateway.out"
-host_url=$(grep -o 'http[^ ]*#token=[^ ]*' "$work/gateway.out" | head -n 1)
+TURN_SECRET=$turn_secret start_gateway ip netns exec "$gateway_ns" "$programs/jamcast" serve --config "$work/jamcast.toml"
 
-[[ -d $here/node_modules ]] || npm --prefix "$here" ci --silent --no-audit --no-fund
-HOST_URL=$host_url ROUTER=$router_ns BROWSERS=$browser_ns COTURN=$coturn OUT=${JAMCAST_E2E_OUT:-$work} \
+need_browsers
+GATEWAY_URL=$url HOST_TOKEN=$token HOST_URL=$host_url ROUTER=$router_ns BROWSERS=$browser_ns COTURN=$coturn OUT=${JAMCAST_E2E_OUT:-$work} \
   timeout 150 ip netns exec "$browser_ns" node "$here/transports.mjs" >"$work/result.json"
 cat "$work/result.json"
 

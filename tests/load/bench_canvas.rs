@@ -88,20 +88,8 @@ pub(crate) fn run(mixer: &Path, seconds: u64) -> Result<()> {
 
 fn scene(canvas: bool) -> Scene {
     let rect = Rect { x: 0, y: 0, width: u32::from(WIDTH), height: u32::from(HEIGHT) };
-    let source = Source {
-        id: CANVAS,
-        label: "canvas".to_owned(),
-        video: None,
-        audio: None,
-        caption: None,
-        look: Default::default(),
-        canvas: true,
-        placement: Some(Placement { rect, z: 0 }),
-        gain: 1.0,
-        muted: false,
-        pan: 0.0,
-        delay_ms: 0,
-    };
+    let placement = Some(Placement { rect, z: 0 });
+    let source = Source { canvas: true, placement, ..Source::new(CANVAS, "canvas") };
     let sources = if canvas { vec![source] } else { Vec::new() };
     Scene { programme: ProgrammeSpec::default(), sources, ..Scene::default() }
 }

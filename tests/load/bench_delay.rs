@@ -151,18 +151,10 @@ fn scene(latency: Latency) -> Scene {
     let rect = Rect { x: 0, y: 0, width: WIDTH as u32, height: HEIGHT as u32 };
     let track = |track, codec, payload_type| Some(SourceTrack { track: TrackId(track), codec, payload_type });
     let source = Source {
-        id: SourceId(1),
-        label: "camera".to_owned(),
-        caption: None,
         video: track(1, Codec::Vp8, VP8),
         audio: track(2, Codec::Opus, OPUS),
         placement: Some(Placement { rect, z: 0 }),
-        gain: 1.0,
-        muted: false,
-        pan: 0.0,
-        delay_ms: 0,
-        canvas: false,
-        look: Default::default(),
+        ..Source::new(SourceId(1), "camera")
     };
     let programme = ProgrammeSpec { latency, ..ProgrammeSpec::default() };
     Scene { programme, sources: vec![source], ..Scene::default() }

@@ -250,19 +250,10 @@ fn scene(job: &Job) -> Scene {
     let (width, height) = job.tile;
     let sources = (0..job.sources as u32)
         .map(|n| Source {
-            id: SourceId(n),
-            label: format!("musician {n}"),
-
-            caption: None,
             video: Some(SourceTrack { track: TrackId(n * 2), codec: Codec::Vp8, payload_type: VP8 }),
             audio: Some(SourceTrack { track: TrackId(n * 2 + 1), codec: Codec::Opus, payload_type: OPUS }),
             placement: Some(Placement { rect: Rect { x: job.corner(n).0, y: job.corner(n).1, width, height }, z: 1 }),
-            gain: 1.0,
-            muted: false,
-            pan: 0.0,
-            delay_ms: 0,
-            canvas: false,
-            look: Default::default(),
+            ..Source::new(SourceId(n), format!("musician {n}"))
         })
         .collect();
     let programme = ProgrammeSpec {

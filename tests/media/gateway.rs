@@ -79,19 +79,10 @@ pub(crate) fn scene(sources: Vec<Source>) -> Scene {
 pub(crate) fn source(id: u32, video: Option<&Track>, audio: Option<&Track>, rect: [u32; 4]) -> Source {
     let [x, y, width, height] = rect;
     Source {
-        id: SourceId(id),
-        label: format!("source {id}"),
-
-        caption: None,
         video: video.map(Track::wanted),
         audio: audio.map(Track::wanted),
         placement: Some(Placement { rect: Rect { x, y, width, height }, z: 0 }),
-        gain: 1.0,
-        muted: false,
-        pan: 0.0,
-        delay_ms: 0,
-        canvas: false,
-        look: Default::default(),
+        ..Source::new(SourceId(id), format!("source {id}"))
     }
 }
 

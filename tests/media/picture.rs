@@ -12,6 +12,7 @@ use crate::eyes::Picture;
 use crate::eyes::listen;
 use crate::eyes::look;
 use crate::gateway::Gateway;
+use crate::gateway::Heard;
 use crate::gateway::scene;
 use crate::gateway::source;
 use crate::gateway::spec;
@@ -19,6 +20,7 @@ use crate::sender::BLACK;
 use crate::sender::BLUE;
 use crate::sender::GREEN;
 use crate::sender::RED;
+use crate::sender::Track;
 use crate::sender::WHITE;
 use crate::sender::layered_video;
 use crate::sender::play;
@@ -27,6 +29,18 @@ use crate::sender::video_of_bt709;
 
 /// The whole programme.
 const FULL: [u32; 4] = [0, 0, 640, 360];
+
+/// Plays tracks into their places for so many milliseconds; what was heard of it, and the last picture.
+fn compose<const N: usize>(tracks: &[Track; N], places: [[u32; 4]; N], ms: u64) -> (Heard, Picture) {
+    let mut gateway = Gateway::start();
+    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
+    gateway.show(&scene(sources.collect()));
+    play(&mut gateway, &tracks.each_ref(), ms, |_, _| false);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let last = look(&heard).pop().expect("seen");
+    (heard, last)
+}
 
 #[test]
 fn an_empty_room_is_dark_silent_and_gapless_with_keyframes_on_time_and_on_demand() {
@@ -52,7 +66,6 @@ fn an_empty_room_is_dark_silent_and_gapless_with_keyframes_on_time_and_on_demand
 
 #[test]
 fn four_sources_of_four_codecs_stand_in_their_places() {
-    let mut gateway = Gateway::start();
     let tracks = [
         video(1, Codec::Vp8, [320, 180], 2500, |_| RED),
         video(2, Codec::H264, [320, 180], 2500, |_| GREEN),
@@ -61,13 +74,7 @@ fn four_sources_of_four_codecs_stand_in_their_places() {
         video(4, Codec::Av1, [192, 180], 2500, |_| WHITE),
     ];
     let places = [[0, 0, 320, 180], [320, 0, 320, 180], [0, 180, 320, 180], [320, 180, 320, 180]];
-    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
-    gateway.show(&scene(sources.collect()));
-    play(&mut gateway, &tracks.each_ref(), 2500, |_, _| false);
-    let heard = gateway.finish();
-    heard.assert_gapless();
-    let pictures = look(&heard);
-    let last = pictures.last().expect("seen");
+    let (heard, last) = compose(&tracks, places, 2500);
     last.assert_colour(160, 90, RED);
     last.assert_colour(480, 90, GREEN);
     last.assert_colour(160, 270, BLUE);
@@ -84,16 +91,9 @@ fn four_sources_of_four_codecs_stand_in_their_places() {
 
 #[test]
 fn of_a_stream_in_layers_the_largest_is_shown() {
-    let mut gateway = Gateway::start();
     let tracks = [layered_video(1, [160, 90], 2500, RED, GREEN), video(2, Codec::Vp9, [320, 180], 2500, |_| BLUE)];
     let places = [[0, 0, 320, 180], [320, 180, 320, 180]];
-    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
-    gateway.show(&scene(sources.collect()));
-    play(&mut gateway, &tracks.each_ref(), 2500, |_, _| false);
-    let heard = gateway.finish();
-    heard.assert_gapless();
-    let pictures = look(&heard);
-    let last = pictures.last().expect("seen");
+    let (heard, last) = compose(&tracks, places, 2500);
     for (x, y) in [(2, 2), (160, 90), (318, 178)] {
         last.assert_colour(x, y, GREEN);
     }
@@ -127,18 +127,11 @@ fn cameras_of_1080p_stand_in_small_tiles() {
 
 #[test]
 fn cameras_of_other_colours_than_the_programmes_show_the_right_ones() {
-    let mut gateway = Gateway::start();
     // The same green as GREEN, which is written in the colours of BT.601.
     let green = |_| [173, 42, 26];
     let tracks = [video_of_bt709(1, [1280, 720], 1500, green), video_of_bt709(2, [320, 180], 1500, green)];
     let places = [[0, 0, 320, 180], [320, 0, 320, 180]];
-    let sources = tracks.iter().zip(places).map(|(track, place)| source(track.number, Some(track), None, place));
-    gateway.show(&scene(sources.collect()));
-    play(&mut gateway, &tracks.each_ref(), 1500, |_, _| false);
-    let heard = gateway.finish();
-    heard.assert_gapless();
-    let pictures = look(&heard);
-    let last = pictures.last().expect("seen");
+    let (_, last) = compose(&tracks, places, 1500);
     last.assert_colour(160, 90, GREEN);
     last.assert_colour(480, 90, GREEN);
 }

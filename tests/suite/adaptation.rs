@@ -23,17 +23,11 @@ use jamcast::live::port::Ports;
 use jamcast::live::port::RoomRow;
 use jamcast::live::port::SealedKey;
 use jamcast::live::port::Store;
-use jamcast::live::port::Vault;
-use jamcast::live::port::VaultError;
 use jamcast::live::recordings::Folder;
 use jamcast::live::registry::Config;
 use jamcast::live::registry::NewStream;
 use jamcast::live::registry::Registry;
-use jamcast::live::rooms::Command;
-use jamcast::live::rooms::Request;
-use jamcast::live::rooms::Rooms;
 use jamcast::live::rooms::Roster;
-use jamcast::live::rooms::Tap;
 use jamcast::live::snapshot::DestinationState;
 use jamcast::live::snapshot::StreamSnapshot;
 use jamcast::live::snapshot::StreamState;
@@ -42,7 +36,6 @@ use jamcast::model::id::RoomId;
 use jamcast::model::id::StreamId;
 use jamcast::model::id::UserId;
 use jamcast::model::media::MediaKind;
-use jamcast::model::secret::StreamKey;
 use jamcast::model::spec::ProgrammeSpec;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -53,23 +46,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::adaptation::ladder::Ladder;
 use crate::adaptation::narrow::Narrow;
+use crate::api::world::rooms_of;
 use crate::publish::fixture;
 use crate::publish::fixture::Programme;
 use crate::publish::peers;
+use crate::stream::memory::OpenVault;
 
 const VIDEO_KBPS: u32 = 2500;
 const AUDIO_KBPS: u32 = 128;
-
-struct OpenVault;
-
-impl Vault for OpenVault {
-    fn seal(&self, _: DestinationId, key: &StreamKey) -> SealedKey {
-        SealedKey(key.expose().as_bytes().to_vec())
-    }
-    fn open(&self, _: DestinationId, sealed: &SealedKey) -> Result<StreamKey, VaultError> {
-        StreamKey::new(String::from_utf8(sealed.0.clone()).map_err(|_| VaultError)?).map_err(|_| VaultError)
-    }
-}
 
 /// Mixers that play from the ladder at the rate they are told, and note when they were told; all die when `killed` says so.
 struct Players {
@@ -141,7 +125,7 @@ async fn world() -> World {
     let told: Arc<Mutex<Vec<(Instant, u32)>>> = Arc::default();
     let killed: Arc<Notify> = Arc::default();
     let ports = Ports {
-        rooms: Rooms::new(vec![empty_rooms()]),
+        rooms: rooms_of(Roster::default()),
         canvases: Canvases::default(),
         shelves: Shelves::default(),
         mixers: Arc::new(Players { ladder, told: Arc::clone(&told), killed: Arc::clone(&killed) }),
@@ -171,23 +155,6 @@ async fn world() -> World {
     let watch = registry.watch(stream).expect("can be watched");
     registry.start(stream).await.expect("starts");
     World { registry, stream, watch, narrow, told, killed, folder, _nginx: nginx }
-}
-
-/// A room that nobody is in, for as long as it is asked.
-fn empty_rooms() -> mpsc::Sender<Command> {
-    let (commands, mut worker) = mpsc::channel::<Command>(64);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(command) = worker.recv().await {
-            if let Request::Tap { reply } = command.request {
-                let (people, roster) = watch::channel(Roster::default());
-                let (packets, media) = mpsc::channel(1);
-                held.push((people, packets));
-                let _gone = reply.send(Ok(Tap { roster, media }));
-            }
-        }
-    });
-    commands
 }
 
 impl World {

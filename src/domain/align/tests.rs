@@ -145,10 +145,23 @@ fn another_leader_takes_over_what_is_known_of_the_others() {
     jam.settle(&[0, 60, 100]);
     jam.alignment.follow(Some(jam.band[1]));
     assert_eq!(jam.added(), [100, 100, 0], "the one who led has yet to be measured");
-    jam.settle(&[50, 0, 120]);
+    // What was measured behind the one who led does not count beside what is.
+    for late in [[50, 0, 130], [50, 0, 110], [50, 0, 120]] {
+        jam.measure(&late);
+    }
     assert_eq!(jam.added(), [70, 120, 0]);
     jam.alignment.follow(Some(jam.band[1]));
     assert_eq!(jam.added(), [70, 120, 0], "said twice it changes nothing");
+}
+
+#[test]
+fn nobody_waits_for_the_latest_any_more_once_it_leads() {
+    let mut jam = Jam::new(3);
+    jam.settle(&[0, 60, 100]);
+    jam.alignment.follow(Some(jam.band[2]));
+    assert_eq!(jam.added(), [100, 40, 100]);
+    (0..10).for_each(|_| _ = jam.measure(&[50, 60, 0]));
+    assert_eq!(jam.added(), [10, 0, 60]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod aligning;
 mod canvas;
 mod child;
 mod direction;
+mod generation;
 mod ledger;
 mod meter;
 mod outbox;
@@ -32,10 +33,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 use tracing::error;
 use tracing::info;
-use tracing::warn;
 
 use crate::domain::lifecycle::Action;
 use crate::domain::lifecycle::Input;
@@ -68,7 +67,6 @@ use crate::live::stream::direction::Asked;
 use crate::live::stream::direction::Staging;
 use crate::live::stream::ledger::Ledger;
 use crate::live::stream::meter::Meter;
-use crate::live::stream::outbox::Outbox;
 use crate::live::stream::outbox::SenderReports;
 use crate::live::stream::reach::Order;
 use crate::live::stream::reach::Reach;
@@ -81,14 +79,9 @@ use crate::live::stream::tapping::TapEvent;
 use crate::live::stream::tapping::Tapping;
 use crate::live::stream::timeline::Timeline;
 use crate::live::stream::view::phase;
-use crate::model::media::EncodedFrame;
-use crate::model::media::MediaKind;
-use crate::model::scene::Scene;
 use crate::model::secret::StreamKey;
 use crate::model::spec::DestinationSpec;
-use crate::proto::mixer::FromMixer;
 use crate::proto::mixer::MixerStats;
-use crate::proto::mixer::Report;
 
 pub use crate::live::stream::direction::Direction;
 pub(crate) use crate::live::stream::ledger::size_of;
@@ -456,152 +449,6 @@ impl Stream {
     fn is_over(&self) -> bool {
         matches!(self.life.state(), State::Ended { .. } | State::Failed { .. })
     }
-}
-
-/// The mixer: one generation after the other.
-impl Stream {
-    fn start_mixer(&mut self) {
-        self.generation += 1;
-        if self.generation > 1 {
-            metrics::counter!("jamcast_mixer_restarts_total").increment(1);
-            self.timeline.restart();
-        }
-        add(&mut self.earlier, &mem::take(&mut self.mixer_stats));
-        if self.row.record {
-            self.begin_files();
-        }
-        if let Some(standby) = self.take_standby() {
-            // Its decoders run and its encoder begins with a keyframe: all it lacks is the scene of one that is on air.
-            self.child = standby;
-            self.keyframe_wish = false;
-            let scene = Scene { continues: self.timeline.newest(), ..self.scene() };
-            if let Some(outbox) = self.child.outbox() {
-                outbox.set_scene(scene);
-            }
-            return;
-        }
-        let (mixers, stream) = (Arc::clone(&self.ports.mixers), self.row.id);
-        self.child = Child::Starting(async move { mixers.start(stream).await }.boxed());
-    }
-
-    fn finish_mixer(&mut self) {
-        // The room is not listened to any more: what is said after the end belongs to nobody.
-        self.tap.close();
-        self.standby.dismiss();
-        match self.child.outbox() {
-            Some(outbox) => outbox.finish(),
-            None => self.mixer_gone("it had not started"),
-        }
-    }
-
-    /// Tells the lifecycle that the mixer is gone, however it came to that; its answer is left to [`Self::carry_out`].
-    fn mixer_gone(&mut self, reason: &str) {
-        self.drop_mixer(&format!("the mixer died ({reason}); the file holds what was written until then"));
-        match self.life.state() {
-            State::Starting { .. } | State::Live { .. } => {
-                warn!(reason, generation = self.generation, "the mixer is gone and will be replaced");
-                self.mixer_trouble = Some(format!("the mixer died ({reason}) and is being restarted"));
-            }
-            State::Created | State::Stopping { .. } | State::Ended { .. } | State::Failed { .. } => {}
-        }
-        self.life.handle(Instant::now().into_std(), Input::MixerGone { reason: reason.to_owned() });
-    }
-
-    fn drop_mixer(&mut self, recording_failure: &str) {
-        self.child = Child::None;
-        if let Some(hls) = &mut self.hls {
-            hls.interrupt();
-        }
-        self.finish_files(Some(recording_failure));
-    }
-
-    fn on_child(&mut self, event: ChildEvent) {
-        match event {
-            ChildEvent::Started(link) => {
-                debug!(pid = link.pid, generation = self.generation, "the mixer is up");
-                let scene = self.scene();
-                self.child = Child::running(link, Outbox::for_newborn(scene, self.reports.clone()));
-                // A mixer begins with a keyframe by itself, so older wishes are granted; its decoders need some as well.
-                self.keyframe_wish = false;
-                self.ask_keyframes(scene::visible_tracks(&self.roster));
-                self.canvas.want_keyframe();
-            }
-            ChildEvent::NotStarted(error) => {
-                let reason = match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
-                self.lose_mixer(&reason);
-            }
-            ChildEvent::Told => {}
-            ChildEvent::Said(FromMixer::Frame(frame)) => self.on_frame(&frame),
-            ChildEvent::Said(FromMixer::Config(config)) => {
-                if let Some(hls) = &mut self.hls {
-                    hls.set_config(&config);
-                }
-                self.screening.set_config(&config);
-                self.fanout.set_config(config);
-            }
-            ChildEvent::Said(FromMixer::Preview(sound)) => self.screen_sound(sound),
-            ChildEvent::Said(FromMixer::Report(report)) => self.on_report(report),
-            ChildEvent::Gone => self.lose_mixer("its process ended"),
-        }
-    }
-
-    /// Takes in that the mixer is gone and does what the lifecycle decides.
-    fn lose_mixer(&mut self, reason: &str) {
-        let before = phase(self.life.state());
-        self.mixer_gone(reason);
-        self.carry_out(before);
-    }
-
-    fn on_frame(&mut self, frame: &EncodedFrame) {
-        if !self.timeline.admit(frame) {
-            self.unfit_frames += 1;
-            // A keyframe of a time that is over, where pictures went out before their time: those that follow need another.
-            self.keyframe_wish |= frame.key && frame.kind == MediaKind::Video;
-            return;
-        }
-        self.meter.count(frame);
-        self.fanout.push(frame);
-        self.screen(frame);
-        if let Some(hls) = &mut self.hls {
-            self.keyframe_wish |= hls.take(frame, now_ms());
-        }
-        if frame.kind == MediaKind::Video {
-            self.mixer_trouble = None;
-            self.advance(Input::Frame);
-        }
-    }
-
-    fn on_report(&mut self, report: Report) {
-        match report {
-            Report::Playing => debug!("the mixer plays"),
-            Report::Probed(_) => debug!("nobody asked this mixer what it can do"),
-            Report::KeyframeWanted { track } => self.ask_keyframes([track]),
-            Report::CanvasKeyframeWanted { .. } => self.canvas.want_keyframe(),
-            Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
-            Report::Stats(stats) => {
-                self.tell_standby_playout(stats.playout_ms);
-                self.mixer_stats = stats;
-            }
-            Report::Meters(meters) => self.on_meters(&meters),
-            Report::RecordingBegun { path, zero_at_ms } => self.on_recording_begun(&path, zero_at_ms),
-            Report::RecordingFinished { path } => self.on_recording_over(&path, None),
-            Report::RecordingFailed { path, reason } => self.on_recording_over(&path, Some(&reason)),
-            Report::Failed { reason } => self.lose_mixer(&reason),
-            Report::Finished => {
-                self.finish_files(None);
-                self.lose_mixer("it finished");
-            }
-        }
-    }
-}
-
-fn add(sum: &mut MixerStats, stats: &MixerStats) {
-    sum.dropped_frames += stats.dropped_frames;
-    sum.recorded_bytes += stats.recorded_bytes;
-    sum.cpu_ms += stats.cpu_ms;
 }
 
 async fn or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {

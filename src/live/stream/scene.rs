@@ -215,20 +215,7 @@ fn label(participant: &ParticipantInfo, kind: SeatKind) -> String {
 
 fn source(id: SourceId, label: String, video: Option<&TapTrack>, audio: Option<&TapTrack>) -> Source {
     let track = |t: &TapTrack| SourceTrack { track: t.track, codec: t.codec, payload_type: t.payload_type };
-    Source {
-        id,
-        label,
-        caption: None,
-        video: video.map(track),
-        audio: audio.map(track),
-        placement: None,
-        gain: 1.0,
-        muted: false,
-        pan: 0.0,
-        delay_ms: 0,
-        canvas: false,
-        look: Look::default(),
-    }
+    Source { video: video.map(track), audio: audio.map(track), ..Source::new(id, label) }
 }
 
 #[cfg(test)]

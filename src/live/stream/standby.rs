@@ -143,6 +143,8 @@ impl Stream {
 
     fn lose_standby(&mut self, reason: &str) {
         warn!(reason, "the mixer that stood by is gone");
+        // What it has cost stays in the sum, which never steps back.
+        self.earlier.cpu_ms += self.standby.stats.cpu_ms;
         self.standby.lose(Instant::now());
     }
 }

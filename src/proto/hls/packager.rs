@@ -68,22 +68,24 @@ impl Packager {
         }
     }
 
-    /// How the frames that follow are encoded; gives the segment that this ends, if anything has changed.
-    ///
-    /// # Errors
-    /// [`Unfit`]: no segments are made until there is another.
-    pub fn set_config(&mut self, config: &CodecConfig) -> Result<Option<Segment>, Unfit> {
+    /// How the frames that follow are encoded. Gives the segment that this ends, if anything has changed, and with [`Unfit`] no
+    /// segments are made until there is another.
+    pub fn set_config(&mut self, config: &CodecConfig) -> (Option<Segment>, Result<(), Unfit>) {
         if self.config.as_ref() == Some(config) {
-            return Ok(None);
+            return (None, Ok(()));
         }
         let last = self.interrupt();
         self.config = Some(config.clone());
+        (last, self.begin_format(config))
+    }
+
+    fn begin_format(&mut self, config: &CodecConfig) -> Result<(), Unfit> {
         self.format = None;
         let format = Format::of(config)?;
         let data = format.initialisation()?;
         self.formats += 1;
         self.format = Some((format, Init { number: self.formats, data }));
-        Ok(last)
+        Ok(())
     }
 
     /// Takes a frame at `now_ms` since the Unix epoch; gives the segment that it ends, if it does.
@@ -218,8 +220,14 @@ mod tests {
     impl Line {
         fn new() -> Self {
             let mut packager = Packager::new(&ProgrammeSpec::default());
-            assert_eq!(packager.set_config(&config()).expect("fit"), None);
+            packager.set_config(&config()).1.expect("fit");
             Self { packager, segments: Vec::new(), wishes: Vec::new() }
+        }
+
+        fn set_config(&mut self, config: &CodecConfig) -> Result<(), Unfit> {
+            let (last, outcome) = self.packager.set_config(config);
+            self.segments.extend(last);
+            outcome
         }
 
         fn take(&mut self, frame: &EncodedFrame) {
@@ -305,7 +313,8 @@ mod tests {
         line.play(0, 3000, &[0, 2000]);
         line.segments.extend(line.packager.interrupt());
         assert_eq!(line.packager.interrupt(), None);
-        assert_eq!(line.packager.set_config(&config()).expect("fit"), None);
+        line.set_config(&config()).expect("fit");
+        assert_eq!(line.segments.len(), 2, "it is the same");
         line.play(4000, 6200, &[4000, 6000]);
         assert_eq!(line.lengths(), [2000, 993, 2000]);
         assert_eq!(line.breaks(), [false, false, true]);
@@ -317,7 +326,7 @@ mod tests {
         let mut line = Line::new();
         line.play(0, 1000, &[0]);
         let mono = CodecConfig { aac: Bytes::from_static(&[0x11, 0x88, 0x56, 0xe5, 0x00]), ..config() };
-        line.segments.extend(line.packager.set_config(&mono).expect("fit"));
+        line.set_config(&mono).expect("fit");
         line.play(1000, 3200, &[1000, 3000]);
         assert_eq!(line.breaks(), [false, true]);
         assert_eq!(line.segments.iter().map(|segment| segment.init.number).collect::<Vec<_>>(), [1, 2]);
@@ -326,14 +335,18 @@ mod tests {
 
     #[test]
     fn a_configuration_that_means_nothing_is_refused_until_there_is_another() {
-        let mut packager = Packager::new(&ProgrammeSpec::default());
+        let mut line = Line::new();
+        line.play(0, 3000, &[0, 2000]);
         let nonsense = CodecConfig { avc: Bytes::from_static(&[1, 2, 3]), aac: Bytes::new() };
-        assert!(packager.set_config(&nonsense).is_err());
-        assert_eq!(packager.take(&frame(MediaKind::Video, 0, true), 0), None);
-        assert_eq!(packager.take(&frame(MediaKind::Video, 2000, true), 0), None);
-        packager.set_config(&config()).expect("fit");
-        assert_eq!(packager.take(&frame(MediaKind::Video, 4000, true), 0), None);
-        assert!(packager.take(&frame(MediaKind::Video, 6000, true), 0).is_some());
+        assert!(line.set_config(&nonsense).is_err());
+        assert_eq!(line.lengths(), [2000, 993], "what was there is not lost");
+        line.play(3000, 6200, &[4000, 6000]);
+        assert_eq!(line.segments.len(), 2);
+        line.set_config(&config()).expect("fit");
+        line.play(8000, 10_200, &[8000, 10_000]);
+        assert_eq!(line.lengths(), [2000, 993, 2000]);
+        assert_eq!(line.breaks(), [false, false, true]);
+        assert_eq!(line.segments.iter().map(|segment| segment.number).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

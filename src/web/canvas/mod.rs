@@ -2,21 +2,10 @@
 
 mod line;
 
-use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::HeaderMap;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::response::Response;
-use axum::routing::any;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -24,14 +13,8 @@ use crate::live::canvas::Canvases;
 use crate::live::port::Identity;
 use crate::proto::canvas::MAX_MESSAGE;
 use crate::proto::canvas::SUB_PROTOCOL;
-use crate::web::limits::network_of;
-use crate::web::origin::is_welcome;
-use crate::web::places::Full;
+use crate::web::door::Door;
 use crate::web::places::Places;
-use crate::web::problem::Problem;
-
-/// How long a caller should wait when there are too many connections.
-const RETRY_AFTER_S: u64 = 5;
 
 /// Settings of the canvas relay.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,49 +59,18 @@ pub struct State {
 
 /// The route `/rtmp-relay`. Without `into_make_service_with_connect_info` the limit per address does not apply.
 pub fn routes(state: State) -> Router {
-    let places =
-        Places::new("jamcast_canvas_connections", state.config.max_connections, state.config.max_connections_per_ip);
-    let open = move |headers: HeaderMap,
-                     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
-                     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| {
-        let opened = open(&state, &places, &headers, peer.map(|Extension(ConnectInfo(address))| address), upgrade);
-        std::future::ready(opened.unwrap_or_else(IntoResponse::into_response))
+    let Config { max_connections, max_connections_per_ip, ref allowed_origins, .. } = *state.config;
+    let door = Door {
+        protocol: SUB_PROTOCOL,
+        max_message: MAX_MESSAGE,
+        allowed_origins: allowed_origins.clone(),
+        origins_setting: "http.canvas.allowed_origins",
+        places: Places::new("jamcast_canvas_connections", max_connections, max_connections_per_ip),
     };
-    Router::new().route("/rtmp-relay", any(open))
-}
-
-fn open(
-    state: &State,
-    places: &Places<IpAddr>,
-    headers: &HeaderMap,
-    peer: Option<SocketAddr>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(|error| {
-        Problem::new(error.status(), "websocket_expected", format!("this is a WebSocket endpoint: {error}"))
-    })?;
-    let upgrade = upgrade.protocols([SUB_PROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
-        let detail = format!("this gateway speaks {SUB_PROTOCOL} here; name it in Sec-WebSocket-Protocol");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupported_protocol", detail));
-    }
-    if !is_welcome(headers, &state.config.allowed_origins) {
-        let detail = "pages of this origin may not connect; an operator can allow it in `http.canvas.allowed_origins`";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
-    }
-    let place = places.take(peer.map(|peer| network_of(peer.ip()))).map_err(|full| {
-        let (status, code) = match full {
-            Full::Process => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Full::Caller => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections_from_address"),
-        };
-        Problem::new(status, code, "too many canvases are open; try again soon").with_retry_after(RETRY_AFTER_S)
-    })?;
-    let state = state.clone();
-    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).write_buffer_size(0);
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        line::relay(socket, &state).await;
-        drop(place);
-    }))
+    door.route("/rtmp-relay", move |socket| {
+        let state = state.clone();
+        async move { line::relay(socket, &state).await }
+    })
 }
 
 impl Config {

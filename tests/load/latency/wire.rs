@@ -333,13 +333,23 @@ mod tests {
         (up, start.elapsed())
     }
 
+    /// The fastest of some goes: a machine that stands still makes none of them faster.
+    async fn fastest(access: Option<Access>) -> (Duration, Duration) {
+        let mut best = (Duration::MAX, Duration::MAX);
+        for _ in 0..8 {
+            let (up, down) = there_and_back(access).await;
+            best = (best.0.min(up), best.1.min(down));
+        }
+        best
+    }
+
     #[tokio::test]
     async fn datagrams_take_as_long_as_their_link_says_in_both_directions() {
-        let far = there_and_back(CONTINENT.access(1)).await;
+        let far = fastest(CONTINENT.access(1)).await;
         for took in [far.0, far.1] {
             assert!((118..200).contains(&took.as_millis()), "{took:?}");
         }
-        let bare = there_and_back(None).await;
+        let bare = fastest(None).await;
         assert!(bare.0 + bare.1 < Duration::from_millis(100), "{bare:?}");
     }
 }

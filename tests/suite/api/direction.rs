@@ -1,11 +1,18 @@
 //! `PATCH` of a running stream: what is directed, and what is said about values that cannot be.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use axum::http::StatusCode;
+use jamcast::model::id::ParticipantId;
+use jamcast::web::config::Config;
 use serde_json::Value;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::api::world::World;
+use crate::api::world::rooms_of;
+use crate::stream::band;
 
 async fn running(world: &World, token: &str) -> String {
     let path = format!("/api/v1/streams/{}", world.stream(token, "jam").await);
@@ -48,6 +55,37 @@ async fn a_programme_is_directed_while_it_runs_by_who_may() {
     world.send(Method::PATCH, &path, &eve, Some(change.clone())).await.problem(404, "not_found");
     let viewer = world.token("anna", jamcast::model::role::ApiRole::Viewer);
     world.send(Method::PATCH, &path, &viewer, Some(change)).await.problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_leader_is_named_by_who_is_there_and_an_empty_name_is_nobody() {
+    let people = band(&["Ann", "Bob"]);
+    let [ann, bob] = [0, 1].map(|index| people.participants[index].id);
+    let world = World::around(rooms_of(people), Config::default(), None).await;
+    let token = world.streamer("anna");
+    let path = running(&world, &token).await;
+    let are_there = async {
+        while world.get(&path, &token).await.json()["mix"]["musicians"].as_array().is_none_or(|those| those.len() < 2) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), are_there).await.expect("in time");
+    let lead = async |leader: &str| {
+        let led = world.send(Method::PATCH, &path, &token, Some(json!({"mix": {"leader": leader}}))).await.json();
+        assert_eq!(world.get(&path, &token).await.json()["mix"]["leader"], led["mix"]["leader"]);
+        led["mix"].clone()
+    };
+    let mix = lead(&bob.to_string()).await;
+    assert_eq!(mix["leader"], json!({"participant": bob.to_string(), "name": "Bob", "present": true}));
+    let alignment = |mix: &Value, musician: ParticipantId| {
+        let musicians = mix["musicians"].as_array().expect("two of them");
+        let one = musicians.iter().find(|one| one["participant"] == musician.to_string()).expect("is there");
+        one["alignment"].clone()
+    };
+    assert_eq!(alignment(&mix, bob), json!({"standing": "leader", "late_ms": null, "added_ms": 0}));
+    assert_eq!(alignment(&mix, ann), json!({"standing": "unmeasured", "late_ms": null, "added_ms": 0}));
+    let mix = lead("").await;
+    assert_eq!((&mix["leader"], alignment(&mix, bob)), (&Value::Null, Value::Null));
 }
 
 #[tokio::test]

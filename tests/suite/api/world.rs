@@ -97,9 +97,7 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config, metrics: Option<PrometheusHandle>) -> Self {
-        let (commands, worker) = mpsc::channel(16);
-        tokio::spawn(empty_rooms(worker));
-        Self::around(Rooms::new(vec![commands]), config, metrics).await
+        Self::around(rooms_of(Roster::default()), config, metrics).await
     }
 
     /// A world with these rooms.
@@ -220,18 +218,21 @@ impl World {
     }
 }
 
-/// Rooms that nobody is in.
-async fn empty_rooms(mut commands: mpsc::Receiver<Command>) {
-    let mut held = Vec::new();
-    while let Some(command) = commands.recv().await {
-        if let RoomRequest::Tap { reply } = command.request {
-            let (people, roster) = watch::channel(Roster::default());
-            let (packets, media) = mpsc::channel(1);
-            held.push((people, packets));
-            // Whoever asked may be gone.
-            let _ = reply.send(Ok(Tap { roster, media }));
+/// Rooms in which these people are and say nothing, for as long as somebody asks.
+pub(crate) fn rooms_of(people: Roster) -> Rooms {
+    let (commands, mut worker) = mpsc::channel::<Command>(64);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(command) = worker.recv().await {
+            if let RoomRequest::Tap { reply } = command.request {
+                let (seats, roster) = watch::channel(people.clone());
+                let (packets, media) = mpsc::channel(1);
+                held.push((seats, packets));
+                let _gone = reply.send(Ok(Tap { roster, media }));
+            }
         }
-    }
+    });
+    Rooms::new(vec![commands])
 }
 
 /// Knows the hosts under `.example`, of which `private.example` is where nobody may go; never connects.

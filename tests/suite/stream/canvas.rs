@@ -1,13 +1,24 @@
 //! A room's canvas in a running stream: in the scene while it is there, its frames to the mixer, its keyframes when one is needed.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use jamcast::domain::layout::Kind;
 use jamcast::domain::layout::Layout;
 use jamcast::live::stream::Direction;
 use jamcast::model::media::CanvasFormat;
 use jamcast::model::media::CanvasFrame;
 use jamcast::proto::mixer::CanvasStroke;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::Report;
+use jamcast::proto::mixer::ToMixer;
+use tokio::time::timeout;
 
-use super::*;
+use crate::stream::ask;
+use crate::stream::band;
+use crate::stream::room;
+use crate::stream::until;
+use crate::stream::world;
 
 fn frame(format: CanvasFormat) -> CanvasFrame {
     let data = Bytes::from(vec![3; 16 * 16 * 4]);

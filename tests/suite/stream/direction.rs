@@ -1,19 +1,36 @@
 //! What a host directs in a running programme reaches the mixer, is seen by all, and stays.
 
+use std::time::Duration;
+
 use jamcast::domain::desk::MasterChange;
 use jamcast::domain::desk::StripChange;
 use jamcast::domain::dressing::LookChange;
 use jamcast::domain::layout::Kind;
 use jamcast::domain::layout::Layout;
 use jamcast::domain::layout::Pick;
+use jamcast::live::registry::StreamError;
 use jamcast::live::snapshot::AlignmentStanding;
 use jamcast::live::snapshot::Meters;
+use jamcast::live::snapshot::StreamSnapshot;
+use jamcast::live::snapshot::StreamState;
 use jamcast::live::stream::Direction;
+use jamcast::model::id::ParticipantId;
+use jamcast::model::id::StreamId;
+use jamcast::model::id::TrackId;
 use jamcast::model::scene::Master;
+use jamcast::model::scene::Scene;
 use jamcast::proto::mixer;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::SourceLevel;
 
-use super::*;
+use crate::stream::anna;
+use crate::stream::ask;
+use crate::stream::band;
+use crate::stream::musician;
+use crate::stream::state;
+use crate::stream::until;
+use crate::stream::world;
 
 fn solo(participant: ParticipantId) -> Direction {
     let change = StripChange { solo: Some(true), gain_db: Some(-6.0), ..StripChange::default() };

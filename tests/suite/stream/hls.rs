@@ -1,8 +1,26 @@
 //! HLS of a running stream: what viewers find while mixers come and go, and after its end.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use super::*;
+use bytes::Bytes;
+use jamcast::live::registry::NewStream;
+use jamcast::live::snapshot::StreamState;
+use jamcast::model::id::StreamId;
+use jamcast::model::media::CodecConfig;
+use jamcast::model::media::EncodedFrame;
+use jamcast::model::media::MediaKind;
+use jamcast::proto::mixer::Control;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::Report;
+use tokio::time::timeout;
+
+use crate::stream::World;
+use crate::stream::ask;
+use crate::stream::eventually;
+use crate::stream::mixers::FakeMixer;
+use crate::stream::state;
+use crate::stream::world;
 
 /// Of x264 at 1280x720 and voaacenc, as a mixer announces them.
 static CONFIG: LazyLock<CodecConfig> = LazyLock::new(|| {
@@ -24,16 +42,7 @@ impl FakeMixer {
 
 /// The playlist as soon as it is as wanted.
 async fn playlist(world: &World, id: StreamId, wanted: impl Fn(&str) -> bool) -> String {
-    let look = async {
-        loop {
-            let text = world.registry.hls(id).and_then(|shelf| shelf.playlist()).unwrap_or_default();
-            if wanted(&text) {
-                return text;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), look).await.expect("in time")
+    eventually(|| world.registry.hls(id)?.playlist().filter(|text| wanted(text))).await
 }
 
 #[tokio::test(start_paused = true)]

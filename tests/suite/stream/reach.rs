@@ -1,61 +1,24 @@
 //! Destinations that join and leave while the programme runs.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A server under every name: takes every publisher, keeps the times of the pictures each gets, and whether it is still there.
-#[derive(Default)]
-struct Hosts(Arc<Mutex<HashMap<String, Seen>>>);
+use jamcast::live::registry::Config;
+use jamcast::live::registry::NewStream;
+use jamcast::live::registry::StreamError;
+use jamcast::live::snapshot::StreamSnapshot;
+use jamcast::live::snapshot::StreamState;
+use jamcast::model::id::DestinationId;
 
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    pictures: Vec<u32>,
-    open: bool,
-}
-
-impl Hosts {
-    fn seen(&self, host: &str) -> Seen {
-        self.0.lock().expect("no panic").get(host).cloned().unwrap_or_default()
-    }
-}
-
-#[async_trait]
-impl Dial for Hosts {
-    async fn dial(&self, endpoint: &RtmpEndpoint) -> Result<Box<dyn Connection>, DialError> {
-        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-        let (hosts, host) = (Arc::clone(&self.0), endpoint.host.clone());
-        tokio::spawn(async move {
-            let change = |act: fn(&mut Seen, u32), value| {
-                act(hosts.lock().expect("no panic").entry(host.clone()).or_default(), value);
-            };
-            change(|seen, _| seen.open = true, 0);
-            let mut receiver = Receiver::new("live".to_owned(), 1 << 20);
-            let mut bytes = vec![0; 64 << 10];
-            while let Ok(length @ 1..) = theirs.read(&mut bytes).await {
-                receiver.handle(&bytes[..length]).expect("we speak RTMP");
-                while let Some(output) = receiver.poll_output() {
-                    match output {
-                        Output::Send(answer) => {
-                            if theirs.write_all(&answer).await.is_err() {
-                                break;
-                            }
-                        }
-                        Output::Event(Event::Publish { .. }) => receiver.accept(),
-                        Output::Event(Event::Tag(tag)) if tag.kind == TagKind::Video && tag.body[1] == 1 => {
-                            change(|seen, ms| seen.pictures.push(ms), tag.timestamp_ms);
-                        }
-                        Output::Event(Event::Finished) => change(|seen, _| seen.open = false, 0),
-                        Output::Event(Event::Tag(_)) => {}
-                    }
-                }
-            }
-            change(|seen, _| seen.open = false, 0);
-        });
-        Ok(Box::new(ours))
-    }
-    async fn check(&self, _: &RtmpEndpoint) -> Result<Vec<SocketAddr>, DialError> {
-        Ok(Vec::new())
-    }
-}
+use crate::stream::World;
+use crate::stream::anna;
+use crate::stream::ask;
+use crate::stream::mixers::FakeMixer;
+use crate::stream::mixers::MixerStart;
+use crate::stream::servers::Hosts;
+use crate::stream::state;
+use crate::stream::world;
+use crate::stream::world_before;
 
 fn destination_at(world: &World, host: &str) -> DestinationId {
     let id = world.destination("anna");

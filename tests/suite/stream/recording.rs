@@ -1,9 +1,23 @@
 //! Stems beside the programme: who gets a file, which row it has, and what becomes of both.
 
+use jamcast::live::port::RecordingRow;
+use jamcast::live::registry::NewStream;
 use jamcast::live::snapshot::RecordingState;
+use jamcast::live::snapshot::StreamState;
+use jamcast::model::id::StreamId;
+use jamcast::model::media::MediaKind;
 use jamcast::model::scene::Stem;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::Report;
 
-use super::*;
+use crate::stream::World;
+use crate::stream::ask;
+use crate::stream::band;
+use crate::stream::eventually;
+use crate::stream::musician;
+use crate::stream::state;
+use crate::stream::until;
+use crate::stream::world;
 
 fn names(stems: &[Stem], id: StreamId) -> Vec<String> {
     let strip = |stem: &Stem| {
@@ -24,16 +38,7 @@ fn finished(path: &str) -> FromMixer {
 }
 
 async fn rows(world: &World, wanted: impl Fn(&[RecordingRow]) -> bool) -> Vec<RecordingRow> {
-    let look = async {
-        loop {
-            let rows = world.store.rows().recordings.clone();
-            if wanted(&rows) {
-                return rows;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(5), look).await.expect("in time")
+    eventually(|| Some(world.store.rows().recordings.clone()).filter(|rows| wanted(rows))).await
 }
 
 #[tokio::test(start_paused = true)]

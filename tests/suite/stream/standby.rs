@@ -1,8 +1,37 @@
 //! A second mixer that stands by while the first one is on air.
 
-use jamcast::model::scene::Continues;
+use std::time::Duration;
 
-use super::*;
+use bytes::Bytes;
+use jamcast::live::registry::Config;
+use jamcast::live::registry::NewStream;
+use jamcast::live::rooms::Roster;
+use jamcast::live::rooms::TapMedia;
+use jamcast::live::snapshot::StreamSnapshot;
+use jamcast::live::snapshot::StreamState;
+use jamcast::model::id::TrackId;
+use jamcast::model::media::EncodedFrame;
+use jamcast::model::media::MediaKind;
+use jamcast::model::scene::Continues;
+use jamcast::model::scene::Scene;
+use jamcast::proto::mixer::Control;
+use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::MixerStats;
+use jamcast::proto::mixer::Report;
+use jamcast::proto::mixer::ToMixer;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::stream::FakeTap;
+use crate::stream::World;
+use crate::stream::ask;
+use crate::stream::band;
+use crate::stream::mixers::FakeMixer;
+use crate::stream::mixers::MixerStart;
+use crate::stream::packet;
+use crate::stream::state;
+use crate::stream::until;
+use crate::stream::world_with;
 
 /// A stream on air with a mixer that stands by, both of which have been told of Ann.
 async fn in_pairs(world: &mut World) -> (watch::Receiver<StreamSnapshot>, FakeTap, [FakeMixer; 2], Scene) {
@@ -101,4 +130,17 @@ async fn it_goes_with_its_stream() {
     assert!(second.says.is_closed(), "it is not needed any more");
     first.say(FromMixer::Report(Report::Finished)).await;
     state(&mut watch, StreamState::Ended).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_cost_that_died_standing_by_is_not_forgotten() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, _tap, [first, second], _) = in_pairs(&mut world).await;
+    let spent = |cpu_ms| FromMixer::Report(Report::Stats(MixerStats { cpu_ms, ..MixerStats::default() }));
+    first.say(spent(1000)).await;
+    second.say(spent(700)).await;
+    until(&mut watch, |seen| seen.stats.mixer_cpu_ms == 1700).await;
+    drop(second);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(watch.borrow().stats.mixer_cpu_ms, 1700);
 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use crate::domain::room::Limits;
-use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::producer::Encoding;
-use crate::domain::room::producer::Outlet;
+use crate::domain::room::receiving::tests::enter;
+use crate::domain::room::receiving::tests::room;
 use crate::domain::room::receiving::*;
 use crate::domain::room::window::Arrival;
-use crate::domain::room::words::Newcomer;
 use crate::model::media::Codec;
-use crate::model::role::RoomRole;
 
 /// Bits per second, height, and SSRC of a camera's layers.
 const LAYERS: [(u64, u16, u32); 3] = [(150_000, 180, 1), (500_000, 360, 2), (1_200_000, 720, 3)];
@@ -31,28 +28,14 @@ struct Jam {
 
 impl Jam {
     fn new(listeners: u64) -> Self {
-        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2, voices: 16 }, 0);
-        let enter = |room: &mut Room| {
-            let participant = ParticipantId::generate();
-            let user = format!("user-{participant}").parse().expect("a user");
-            let newcomer = Newcomer { participant, user, name: "Somebody".to_owned(), role: RoomRole::Musician };
-            room.join(newcomer).expect("there is room");
-            participant
-        };
+        let mut room = room();
         let anna = enter(&mut room);
         let encoding = Encoding { codec: Codec::Vp8, payload_type: 96 };
         let camera = room.produce(anna, "0", TrackSource::Camera, encoding).expect("allowed");
         for (name, (_, _, ssrc)) in ["q", "h", "f"].into_iter().zip(LAYERS) {
             room.bind_source(anna, "0", Some(name), ssrc);
         }
-        let mut consumers = Vec::new();
-        for peer in 0..listeners {
-            let participant = enter(&mut room);
-            let outlet = Outlet { peer, lane: 0 };
-            let id = ConsumerId::generate();
-            room.consume(camera, Consumer::new(id, participant, outlet, Forwarder::new(90_000))).expect("known");
-            consumers.push((participant, id));
-        }
+        let consumers = tests::listeners(&mut room, camera, listeners);
         Self {
             room,
             anna,

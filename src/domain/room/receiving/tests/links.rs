@@ -3,19 +3,16 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::domain::room::Limits;
 use crate::domain::room::Room;
-use crate::domain::room::forwarder::Forwarder;
-use crate::domain::room::producer::Consumer;
 use crate::domain::room::producer::Encoding;
 use crate::domain::room::producer::Outlet;
+use crate::domain::room::receiving::tests::enter;
+use crate::domain::room::receiving::tests::listen;
+use crate::domain::room::receiving::tests::room;
 use crate::domain::room::transit::Passage;
-use crate::domain::room::words::Newcomer;
 use crate::domain::room::words::TrackSource;
-use crate::model::id::ConsumerId;
 use crate::model::id::ParticipantId;
 use crate::model::media::Codec;
-use crate::model::role::RoomRole;
 
 /// Bits per second, height, and SSRC of the camera's layers.
 const LAYERS: [(u64, u16, u32); 3] = [(130_000, 180, 2), (500_000, 360, 3), (1_200_000, 720, 4)];
@@ -74,14 +71,7 @@ struct Heard {
 
 impl Evening {
     fn new(link: Link) -> Self {
-        let mut room = Room::new(Limits { participants: 4, tracks_per_participant: 2, voices: 16 }, 0);
-        let enter = |room: &mut Room| {
-            let participant = ParticipantId::generate();
-            let user = format!("user-{participant}").parse().expect("a user");
-            let newcomer = Newcomer { participant, user, name: "Somebody".to_owned(), role: RoomRole::Musician };
-            room.join(newcomer).expect("there is room");
-            participant
-        };
+        let mut room = room();
         let (anna, listener) = (enter(&mut room), enter(&mut room));
         let opus = Encoding { codec: Codec::Opus, payload_type: 111 };
         let vp8 = Encoding { codec: Codec::Vp8, payload_type: 96 };
@@ -92,9 +82,7 @@ impl Evening {
             room.bind_source(anna, "1", Some(name), ssrc);
         }
         for (lane, (producer, rate)) in [(sound, 48_000), (camera, 90_000)].into_iter().enumerate() {
-            let outlet = Outlet { peer: PEER, lane };
-            let consumer = Consumer::new(ConsumerId::generate(), listener, outlet, Forwarder::new(rate));
-            room.consume(producer, consumer).expect("known");
+            listen(&mut room, listener, producer, rate, Outlet { peer: PEER, lane });
         }
         let start = Instant::now();
         Self {

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use crate::domain::room::Limits;
-use crate::domain::room::forwarder::Forwarder;
 use crate::domain::room::producer::Encoding;
-use crate::domain::room::producer::Outlet;
+use crate::domain::room::receiving::tests::enter;
+use crate::domain::room::receiving::tests::room;
 use crate::domain::room::receiving::*;
 use crate::domain::room::window::Arrival;
-use crate::domain::room::words::Newcomer;
 use crate::model::media::Codec;
-use crate::model::role::RoomRole;
 
 /// Bits per second and height of the layers alone.
 const LAYERS: [(usize, u16); 3] = [(150_000, 180), (450_000, 360), (900_000, 720)];
@@ -43,27 +40,12 @@ struct Stage {
 
 impl Stage {
     fn new(key_mode: bool, listeners: u64) -> Self {
-        let mut room = Room::new(Limits { participants: 64, tracks_per_participant: 2, voices: 16 }, 0);
-        let enter = |room: &mut Room| {
-            let participant = ParticipantId::generate();
-            let user = format!("user-{participant}").parse().expect("a user");
-            let newcomer = Newcomer { participant, user, name: "Somebody".to_owned(), role: RoomRole::Musician };
-            room.join(newcomer).expect("there is room");
-            participant
-        };
+        let mut room = room();
         let anna = enter(&mut room);
         let encoding = Encoding { codec: Codec::Vp9, payload_type: 98 };
         let camera = room.produce(anna, "0", TrackSource::Camera, encoding).expect("allowed");
         room.bind_source(anna, "0", None, SSRC);
-        let mut consumers = Vec::new();
-        for peer in 0..listeners {
-            let participant = enter(&mut room);
-            let id = ConsumerId::generate();
-            let forwarder = Forwarder::new(90_000);
-            let consumer = Consumer::new(id, participant, Outlet { peer, lane: 0 }, forwarder);
-            room.consume(camera, consumer).expect("known");
-            consumers.push((participant, id));
-        }
+        let consumers = tests::listeners(&mut room, camera, listeners);
         let count = consumers.len();
         Self {
             room,

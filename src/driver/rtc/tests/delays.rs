@@ -1,0 +1,45 @@
+//! The delays between musicians, measured by the checks of their connections.
+
+use crate::domain::room::delay::Leg;
+use crate::driver::rtc::tests::SECOND;
+use crate::driver::rtc::tests::STEP;
+use crate::driver::rtc::tests::Stage;
+use crate::live::rooms::Event;
+use crate::live::rooms::Request;
+
+#[test]
+fn the_delay_table_is_fed_by_the_checks_of_connected_peers_and_told_to_everybody() {
+    let mut stage = Stage::new();
+    let (anna, ben) = (stage.enter("jam"), stage.enter("jam"));
+    for client in [anna, ben] {
+        stage.publish(client, false);
+        stage.produce(client);
+    }
+    let [from, to] = [anna, ben].map(|client| stage.clients[client].participant);
+    let room = stage.clients[anna].room.clone();
+    // Nobody receives here; and what comes to the worker within a step is answered with the next one.
+    let key = stage.host.key_of(&room).expect("it is open");
+    stage.host.room(key).note_round_trip(to, Leg::Recv, 3 * STEP);
+    stage.run(5 * SECOND);
+    let tables = |events: Vec<Event>| -> Vec<_> {
+        events
+            .into_iter()
+            .filter_map(|event| if let Event::Delays(paths) = event { Some(paths) } else { None })
+            .collect()
+    };
+    let told = tables(stage.told(ben));
+    // A worker ticks ten times a second, and this stage with every step: a table is due with every twentieth.
+    assert!((5..=13).contains(&told.len()), "{told:?}");
+    let last = told.last().expect("there is one");
+    let [path] = &last[..] else { panic!("nobody else receives: {last:?}") };
+    assert_eq!((path.from, path.to, path.delay, path.buffer), (from, to, STEP / 2 + 3 * STEP / 2, None));
+    let table = stage.ask(&room, |reply| Request::Delays { reply }).expect("answered at once").expect("a table");
+    assert_eq!((table.participants.len(), &table.for_all[..]), (2, &last[..]));
+
+    // Who does not listen misses tables, and nothing else.
+    stage.run(60 * SECOND);
+    assert_eq!(stage.host.participants(), 2);
+    let kept = stage.told(anna).len();
+    assert!(kept <= 33, "{kept} of 64 places are full");
+    assert!(!tables(stage.told(ben)).is_empty());
+}
