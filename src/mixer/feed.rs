@@ -114,9 +114,6 @@ impl Feed {
             MediaKind::Video => inner.avc = configuration.or(inner.avc.take()),
             MediaKind::Audio => inner.aac = configuration.or(inner.aac.take()),
         }
-        if let Some(tap) = &mut inner.tap {
-            tap.take(&frame, sample);
-        }
         let end = frame.pts_us + NEAR_US;
         self.send(&mut inner, frame);
         if kind == MediaKind::Video
@@ -178,6 +175,13 @@ impl Feed {
     }
 
     fn send(&self, inner: &mut Inner, frame: EncodedFrame) {
+        let config = match frame.kind {
+            MediaKind::Video => &inner.avc,
+            MediaKind::Audio => &inner.aac,
+        };
+        if let (Some(tap), Some(config)) = (&mut inner.tap, config) {
+            tap.take(&frame, config);
+        }
         match frame.kind {
             MediaKind::Video => inner.video_frames += 1,
             MediaKind::Audio => inner.audio_frames += 1,
