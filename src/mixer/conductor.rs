@@ -540,9 +540,12 @@ impl Show {
 
     fn stats(&self) -> MixerStats {
         let (video_frames, audio_frames) = self.feed.counts();
+        let (passed_frames, passes) = self.feed.passed();
         let open = self.recorder.iter().chain(&self.closing).map(Recorder::size).sum::<u64>();
         MixerStats {
             video_frames,
+            passed_frames,
+            passes,
             audio_frames,
             dropped_frames: self.programme.overruns() + self.outbox.dropped_frames(),
             late_packets: self.late_packets + self.inputs.iter().map(Input::late_packets).sum::<u64>(),

@@ -53,6 +53,7 @@ struct Inner {
     pending: Vec<EncodedFrame>,
     tap: Option<Tap>,
     video_frames: u64,
+    passed_frames: u64,
     audio_frames: u64,
     /// Time of the encoder's newest frame.
     encoded_us: u64,
@@ -143,6 +144,7 @@ impl Feed {
     /// Takes a source's picture; of a keyframe `avc` says how it is decoded.
     pub(super) fn pass(&self, frame: EncodedFrame, avc: &Bytes) {
         let mut inner = self.lock();
+        inner.passed_frames += 1;
         let overdue = match &mut inner.pictures {
             Pictures::Changing { held, last_us } => {
                 let overdue = frame.pts_us > *last_us + LAST_FRAME_US;
@@ -210,6 +212,12 @@ impl Feed {
             let frame = if changed { with_parameters(frame, &config.avc) } else { frame };
             self.outbox.push(FromMixer::Frame(frame));
         }
+    }
+
+    /// Pictures of a source that were passed on so far, and whether it is those that leave now.
+    pub(super) fn passed(&self) -> (u64, bool) {
+        let inner = self.lock();
+        (inner.passed_frames, matches!(inner.pictures, Pictures::Source))
     }
 
     /// Copies every frame to `tap` from now on, or no longer to any.
