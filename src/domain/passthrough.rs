@@ -10,12 +10,11 @@ use crate::model::spec::Passthrough;
 
 /// The source that nothing has to be composed or encoded for, if there is one and the stream wants that.
 ///
-/// This is what the scene says. Whether the picture that comes has the programme's size, rate and kind, only the mixer sees. A programme
-/// that is recorded is composed: its file has one kind of picture, and small ones are made of it.
+/// This is what the scene says. Whether the picture that comes has the programme's size, rate and kind, only the mixer sees.
 pub fn candidate(scene: &Scene) -> Option<SourceId> {
     let programme = &scene.programme;
     let bare = scene.dressing.title.is_none() && scene.dressing.logo.is_none();
-    if programme.passthrough == Passthrough::Off || !bare || scene.recording.is_some() {
+    if programme.passthrough == Passthrough::Off || !bare {
         return None;
     }
     let mut shown = scene.sources.iter().filter_map(|source| Some((source, source.placement?.rect)));
@@ -56,8 +55,14 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_passed_through_whoever_keeps_it() {
+        let kept = Scene { recording: Some("jam.mp4".to_owned()), preview: true, ..alone() };
+        assert_eq!(candidate(&kept), Some(SourceId(2)));
+    }
+
+    #[test]
     fn whatever_must_be_drawn_is_composed() {
-        let changes: [fn(&mut Scene); 12] = [
+        let changes: [fn(&mut Scene); 11] = [
             |scene| scene.programme.passthrough = Passthrough::Off,
             |scene| scene.sources.push(shown(3, Codec::Vp8)),
             |scene| scene.sources.push(Source { canvas: true, video: None, ..shown(3, Codec::Vp8) }),
@@ -69,7 +74,6 @@ mod tests {
             |scene| scene.programme.width = 1920,
             |scene| scene.dressing.title = Some("Jam".to_owned()),
             |scene| scene.dressing.logo = Some("PNG".to_owned()),
-            |scene| scene.recording = Some("jam.mp4".to_owned()),
         ];
         for (n, change) in changes.into_iter().enumerate() {
             let mut scene = alone();

@@ -425,6 +425,12 @@ pub struct StreamStats {
     pub first_video_ms: Option<u64>,
     pub video_frames: u64,
     pub audio_frames: u64,
+    /// Whether the picture goes out as it comes, now: neither decoded nor encoded.
+    #[serde(default)]
+    pub passed_through: bool,
+    /// Video frames that did.
+    #[serde(default)]
+    pub passed_frames: u64,
     /// Encoded video frames a second over the last seconds.
     pub fps: f64,
     /// Encoded bits of video and audio, kbit/s, over the last seconds.

@@ -37,6 +37,7 @@ use crate::model::scene::Scene;
 use crate::model::scene::Source;
 use crate::model::scene::SourceTrack;
 use crate::model::spec::Latency;
+use crate::model::spec::Passthrough;
 use crate::model::spec::ProgrammeSpec;
 use crate::proto::mixer::CanvasStroke;
 use crate::proto::mixer::Control;
@@ -239,12 +240,7 @@ impl Show {
                 }
                 self.stems.sender_report(*track, *ntp, *rtp);
             }
-            Control::ForceKeyframe => {
-                let now = monotonic();
-                if !self.inputs.iter_mut().any(|input| input.force_keyframe(now, &self.programme)) {
-                    self.programme.force_keyframe();
-                }
-            }
+            Control::ForceKeyframe => self.force_keyframe(),
             Control::SetBitrate { video_kbps } => {
                 self.spec.video_kbps = (*video_kbps).max(1);
                 self.programme.set_bitrate(self.spec.video_kbps);
@@ -252,6 +248,14 @@ impl Show {
             }
             // The conductor takes these itself, the last two before a programme plays.
             Control::Scene { .. } | Control::Finish | Control::Pipelines { .. } | Control::Probe => {}
+        }
+    }
+
+    /// The next picture that can be one is a keyframe: the encoder's, or that of the source that passes through.
+    fn force_keyframe(&mut self) {
+        let now = monotonic();
+        if !self.inputs.iter_mut().any(|input| input.force_keyframe(now, &self.programme)) {
+            self.programme.force_keyframe();
         }
     }
 
@@ -306,7 +310,7 @@ impl Show {
             }
         }
         self.place_canvases(scene, now);
-        self.passed = scene.passthrough;
+        self.passed = scene.passthrough.filter(|_| self.spec.passthrough == Passthrough::Auto);
         self.let_pass(now);
         self.record(scene.recording.as_deref());
         self.let_listen(scene.preview);
@@ -399,7 +403,7 @@ impl Show {
         self.recording = path.map(str::to_owned);
         self.close_recording();
         let Some(path) = path else { return };
-        match Recorder::start(path, self.programme.pipelines()) {
+        match Recorder::start(path, self.programme.pipelines(), &self.spec) {
             Ok((recorder, tap)) => {
                 self.recorder = Some(recorder);
                 let size = (self.spec.width, self.spec.height);
@@ -439,7 +443,7 @@ impl Show {
         }
         self.watch_recordings();
         self.stems.advance(now, self.stems_zero(now), &self.outbox);
-        if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now)) {
+        if self.thumbnails.as_mut().is_some_and(|thumbnails| !thumbnails.advance(now, &self.programme)) {
             self.thumbnails = None;
         }
         if self.preview.as_ref().is_some_and(Preview::has_failed) {
@@ -485,8 +489,10 @@ impl Show {
         if let Some(report) = self.recorder.as_mut().and_then(Recorder::news) {
             self.outbox.report(report);
         }
-        let begins = self.recorder.as_ref().is_some_and(Recorder::wants_keyframe);
-        if begins || self.feed.wants_keyframe() {
+        if self.recorder.as_ref().is_some_and(Recorder::wants_keyframe) {
+            self.force_keyframe();
+        }
+        if self.feed.wants_keyframe() {
             self.programme.force_keyframe();
         }
         if let Some(report) = self.recorder.as_ref().and_then(|recorder| recorder.poll(now)) {
@@ -534,9 +540,12 @@ impl Show {
 
     fn stats(&self) -> MixerStats {
         let (video_frames, audio_frames) = self.feed.counts();
+        let (passed_frames, passes) = self.feed.passed();
         let open = self.recorder.iter().chain(&self.closing).map(Recorder::size).sum::<u64>();
         MixerStats {
             video_frames,
+            passed_frames,
+            passes,
             audio_frames,
             dropped_frames: self.programme.overruns() + self.outbox.dropped_frames(),
             late_packets: self.late_packets + self.inputs.iter().map(Input::late_packets).sum::<u64>(),

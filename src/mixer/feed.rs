@@ -53,6 +53,7 @@ struct Inner {
     pending: Vec<EncodedFrame>,
     tap: Option<Tap>,
     video_frames: u64,
+    passed_frames: u64,
     audio_frames: u64,
     /// Time of the encoder's newest frame.
     encoded_us: u64,
@@ -114,9 +115,6 @@ impl Feed {
             MediaKind::Video => inner.avc = configuration.or(inner.avc.take()),
             MediaKind::Audio => inner.aac = configuration.or(inner.aac.take()),
         }
-        if let Some(tap) = &mut inner.tap {
-            tap.take(&frame, sample);
-        }
         let end = frame.pts_us + NEAR_US;
         self.send(&mut inner, frame);
         if kind == MediaKind::Video
@@ -146,6 +144,7 @@ impl Feed {
     /// Takes a source's picture; of a keyframe `avc` says how it is decoded.
     pub(super) fn pass(&self, frame: EncodedFrame, avc: &Bytes) {
         let mut inner = self.lock();
+        inner.passed_frames += 1;
         let overdue = match &mut inner.pictures {
             Pictures::Changing { held, last_us } => {
                 let overdue = frame.pts_us > *last_us + LAST_FRAME_US;
@@ -178,6 +177,13 @@ impl Feed {
     }
 
     fn send(&self, inner: &mut Inner, frame: EncodedFrame) {
+        let config = match frame.kind {
+            MediaKind::Video => &inner.avc,
+            MediaKind::Audio => &inner.aac,
+        };
+        if let (Some(tap), Some(config)) = (&mut inner.tap, config) {
+            tap.take(&frame, config);
+        }
         match frame.kind {
             MediaKind::Video => inner.video_frames += 1,
             MediaKind::Audio => inner.audio_frames += 1,
@@ -206,6 +212,12 @@ impl Feed {
             let frame = if changed { with_parameters(frame, &config.avc) } else { frame };
             self.outbox.push(FromMixer::Frame(frame));
         }
+    }
+
+    /// Pictures of a source that were passed on so far, and whether it is those that leave now.
+    pub(super) fn passed(&self) -> (u64, bool) {
+        let inner = self.lock();
+        (inner.passed_frames, matches!(inner.pictures, Pictures::Source))
     }
 
     /// Copies every frame to `tap` from now on, or no longer to any.

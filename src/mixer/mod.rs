@@ -44,6 +44,7 @@ mod sandbox;
 mod seat;
 mod stem;
 mod stems;
+mod still;
 mod strip;
 mod thumbnails;
 mod tiling;

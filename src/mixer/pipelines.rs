@@ -16,6 +16,8 @@ pub(super) enum Piece {
     Decoder(Codec),
     Canvas(CanvasFormat),
     Thumbnails,
+    /// A picture of what passes through, for them.
+    Still,
     Preview,
     /// The file that a stem becomes; stems themselves begin with it.
     StemFile,
@@ -62,7 +64,7 @@ impl Piece {
             CanvasFormat::Png,
             CanvasFormat::Rgba,
         ];
-        [Self::Programme, Self::Recording, Self::StemFile, Self::Thumbnails, Self::Preview]
+        [Self::Programme, Self::Recording, Self::StemFile, Self::Thumbnails, Self::Still, Self::Preview]
             .into_iter()
             .chain(CODECS.map(Self::Decoder))
             .chain(CODECS.map(Self::Stem))
@@ -84,6 +86,7 @@ impl Piece {
             Self::Decoder(Codec::Av1) => blueprint!("av1.txt", DECODER, ENDS),
             Self::Decoder(Codec::H264) => blueprint!("h264.txt", DECODER, ENDS),
             Self::Thumbnails => blueprint!("thumbnails.txt", &["width", "height"], &["in", "files"]),
+            Self::Still => blueprint!("still.txt", &["most_pixels"], ENDS),
             Self::Preview => blueprint!("preview.txt", &[], ENDS),
             Self::StemFile => blueprint!("stem.txt", &[], &["mux", "file"]),
             Self::Stem(Codec::Opus) => blueprint!("stem-opus.txt", STEM, &["track"]),
@@ -149,6 +152,7 @@ impl Pipelines {
             | Piece::Canvas(_)
             | Piece::StemFile
             | Piece::Thumbnails
+            | Piece::Still
             | Piece::Preview => text,
         };
         fill(&text, holes)

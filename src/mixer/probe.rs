@@ -58,6 +58,7 @@ pub(super) fn probe(pipelines: &Pipelines) -> Probe {
         | Piece::StemFile
         | Piece::Stem(_)
         | Piece::Thumbnails
+        | Piece::Still
         | Piece::Preview => true,
     });
     let faults = unknown(pipelines).chain(broken.filter_map(|piece| fault(pipelines, piece))).collect();
@@ -139,6 +140,7 @@ fn built(pipelines: &Pipelines, piece: Piece) -> Result<gst::Pipeline, String> {
         | Piece::StemFile
         | Piece::Stem(_)
         | Piece::Thumbnails
+        | Piece::Still
         | Piece::Preview => description,
     };
     launch(piece.blueprint().file, &whole).map_err(|error| match error {

@@ -1,5 +1,6 @@
 //! The programme: seats for sources, the beat that composes and mixes what is in them, the encoders, and the appsinks that feed the gateway.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::mixer::pipelines::Pipelines;
 use crate::mixer::playout::Patience;
 use crate::mixer::seat::PictureSeat;
 use crate::mixer::seat::SoundSeat;
+use crate::mixer::still::Keyframe;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::scene::Placement;
@@ -44,6 +46,8 @@ pub(super) struct Programme {
     mixed: gst::Pad,
     encoder: gst::Element,
     feed: Arc<Feed>,
+    /// The newest that was passed on, while pictures are.
+    passed: RefCell<Option<Keyframe>>,
     fps: u32,
     pipelines: Pipelines,
 }
@@ -114,6 +118,7 @@ impl Programme {
             mixed,
             encoder,
             feed,
+            passed: RefCell::default(),
             fps,
             pipelines,
         })
@@ -217,6 +222,12 @@ impl Programme {
         self.force_keyframe_at(u64::try_from(from).ok().map(gst::ClockTime::from_nseconds));
         self.feed.return_at(self.micros(from));
         self.stage.compose_from(from, self.fps);
+        self.passed.replace(None);
+    }
+
+    /// The newest keyframe of a source, while its pictures are passed on.
+    pub(super) fn passed_keyframe(&self) -> Option<Keyframe> {
+        self.passed.borrow().clone()
     }
 
     /// Composes nothing from `now` on, until [`Programme::take_over`]. `false` if it is past that already.
@@ -239,6 +250,9 @@ impl Programme {
     pub(super) fn pass(&self, unit: Unit<i64>, avc: &Bytes) {
         let pts_us = self.micros(unit.due);
         let Unit { key, data, .. } = unit;
+        if key {
+            self.passed.replace(Some(Keyframe { data: data.clone(), avc: avc.clone() }));
+        }
         self.feed.pass(EncodedFrame { kind: MediaKind::Video, pts_us, dts_us: pts_us, key, data }, avc);
     }
 

@@ -1,4 +1,6 @@
 //! Small pictures of the programme beside its recording, one each ten seconds, scaled and encoded in a pipeline of their own.
+//!
+//! They are made of what is composed; while pictures pass through nothing is, and they are made of a keyframe.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +22,7 @@ use crate::mixer::programme::named;
 use crate::mixer::programme::play;
 use crate::mixer::programme::reason_of;
 use crate::mixer::programme::stop;
+use crate::mixer::still::Still;
 
 /// Between two pictures.
 const EVERY: i64 = 10 * SECOND;
@@ -39,9 +42,19 @@ pub(super) struct Thumbnails {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
     tap: Option<(gst::Pad, gst::PadProbeId)>,
-    wanted: Arc<AtomicBool>,
+    entry: Entry,
+    /// A keyframe that is being decoded.
+    still: Option<Still>,
     next_at: i64,
     asked: u32,
+}
+
+/// Where pictures enter, when one is wanted.
+#[derive(Clone, Debug)]
+struct Entry {
+    entry: AppSrc,
+    wanted: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
 }
 
 impl Thumbnails {
@@ -51,17 +64,17 @@ impl Thumbnails {
         let holes = [("width", width), ("height", height)];
         let pipeline = launch("thumbnails", &programme.pipelines().filled(Piece::Thumbnails, &holes)?)?;
         named::<gst::Element>(&pipeline, "files")?.set_property("location", location(recording));
-        let entry: AppSrc = named(&pipeline, "in")?;
-        let wanted = Arc::new(AtomicBool::new(false));
+        let entry = Entry { entry: named(&pipeline, "in")?, wanted: Arc::default(), count: Arc::default() };
         let pad = programme.finished_pictures();
-        let tap = tap(pad, entry, Arc::clone(&wanted)).map(|probe| (pad.clone(), probe));
-        let thumbnails = Self { bus: bus_of(&pipeline)?, pipeline, tap, wanted, next_at: now + FIRST, asked: 0 };
+        let tap = tap(pad, entry.clone()).map(|probe| (pad.clone(), probe));
+        let bus = bus_of(&pipeline)?;
+        let thumbnails = Self { pipeline, bus, tap, entry, still: None, next_at: now + FIRST, asked: 0 };
         play("thumbnails", &thumbnails.pipeline)?;
         Ok(thumbnails)
     }
 
     /// Asks for a picture when it is time; `false` when there will be no more.
-    pub(super) fn advance(&mut self, now: i64) -> bool {
+    pub(super) fn advance(&mut self, now: i64, programme: &Programme) -> bool {
         while let Some(message) = self.bus.pop() {
             if let gst::MessageView::Error(error) = message.view() {
                 tracing::warn!(reason = reason_of(error), "the recording gets no more thumbnails");
@@ -71,9 +84,55 @@ impl Thumbnails {
         if now >= self.next_at {
             self.next_at = now + if self.asked == 0 { EVERY - FIRST } else { EVERY };
             self.asked += 1;
-            self.wanted.store(true, Ordering::Relaxed);
+            self.entry.wanted.store(true, Ordering::Relaxed);
         }
+        self.look_at_what_passes(programme);
         self.asked < MOST
+    }
+
+    fn look_at_what_passes(&mut self, programme: &Programme) {
+        if self.still.as_ref().is_some_and(Still::is_over) {
+            self.still = None;
+        }
+        if self.still.is_some() || !self.entry.is_wanted() {
+            return;
+        }
+        let Some(keyframe) = programme.passed_keyframe() else { return };
+        // Taken before it is decoded: one that cannot be is not tried again.
+        if !self.entry.takes() {
+            return;
+        }
+        let entry = self.entry.clone();
+        let push = move |sample: &gst::Sample| {
+            if let (Some(picture), Some(caps)) = (sample.buffer(), sample.caps()) {
+                entry.push(picture, caps);
+            }
+        };
+        match Still::decode(programme.pipelines(), &keyframe, push) {
+            Ok(still) => self.still = Some(still),
+            Err(error) => tracing::warn!(%error, "a thumbnail is left out"),
+        }
+    }
+}
+
+impl Entry {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// The same, and whoever asked is the one to push it.
+    fn takes(&self) -> bool {
+        self.wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// The picture is shared and not copied.
+    fn push(&self, picture: &gst::BufferRef, caps: &gst::CapsRef) {
+        let mut picture = picture.copy();
+        picture.make_mut().set_pts(gst::ClockTime::from_seconds(self.count.fetch_add(1, Ordering::Relaxed)));
+        let sample = gst::Sample::builder().buffer(&picture).caps(&caps.to_owned()).build();
+        if self.entry.push_sample(&sample).is_err() {
+            tracing::debug!("a thumbnail was not taken");
+        }
     }
 }
 
@@ -92,19 +151,13 @@ impl Drop for Thumbnails {
     }
 }
 
-/// Hands over the next picture that passes `pad` whenever one is wanted. The picture is shared and not copied.
-fn tap(pad: &gst::Pad, entry: AppSrc, wanted: Arc<AtomicBool>) -> Option<gst::PadProbeId> {
-    let count = AtomicU64::new(0);
+/// Hands over the next picture that passes `pad` whenever one is wanted.
+fn tap(pad: &gst::Pad, entry: Entry) -> Option<gst::PadProbeId> {
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        if wanted.swap(false, Ordering::Relaxed)
+        if entry.takes()
             && let (Some(picture), Some(caps)) = (info.buffer(), pad.current_caps())
         {
-            let mut picture = picture.copy();
-            picture.make_mut().set_pts(gst::ClockTime::from_seconds(count.fetch_add(1, Ordering::Relaxed)));
-            let sample = gst::Sample::builder().buffer(&picture).caps(&caps).build();
-            if entry.push_sample(&sample).is_err() {
-                tracing::debug!("a thumbnail was not taken");
-            }
+            entry.push(picture, &caps);
         }
         gst::PadProbeReturn::Ok
     })

@@ -171,6 +171,10 @@ pub enum SourceState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MixerStats {
     pub video_frames: u64,
+    /// Those of them that are a source's, as they came.
+    pub passed_frames: u64,
+    /// Whether pictures go out as they come, now.
+    pub passes: bool,
     pub audio_frames: u64,
     /// Frames the encoder queue dropped because the encoder was too slow.
     pub dropped_frames: u64,

@@ -11,7 +11,7 @@ use crate::live::snapshot::StreamSnapshot;
 /// One metric: name, type, meaning, value.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
-const OF_STREAMS: [Metric<StreamSnapshot>; 7] = [
+const OF_STREAMS: [Metric<StreamSnapshot>; 9] = [
     ("target_video_kbps", "gauge", "Video bitrate that the encoder is asked for", |stream| {
         f64::from(stream.stats.target_video_kbps)
     }),
@@ -27,6 +27,12 @@ const OF_STREAMS: [Metric<StreamSnapshot>; 7] = [
     ("mixer_memory_bytes", "gauge", "Memory of its mixer", |stream| stream.stats.mixer_memory_bytes as f64),
     ("playout_seconds", "gauge", "How long media waits for what was played with it", |stream| {
         f64::from(stream.stats.playout_ms) / 1000.0
+    }),
+    ("passed_through", "gauge", "1 while its picture goes out as it comes", |stream| {
+        f64::from(u8::from(stream.stats.passed_through))
+    }),
+    ("passed_frames_total", "counter", "Video frames that went out as they came", |stream| {
+        stream.stats.passed_frames as f64
     }),
     ("mixer_restarts_total", "counter", "Mixers after the first", |stream| stream.stats.mixer_restarts as f64),
 ];

@@ -35,14 +35,14 @@ const recordings = [
 ];
 const snapshot = (state, extra = {}) => ({
   id: "str_1", room: "friday-jam", owner: "ella", title: "Friday night session",
-  programme: { width: 1280, height: 720, fps: 30, video_kbps: 2500, audio_kbps: 160 },
+  programme: { width: 1280, height: 720, fps: 30, video_kbps: 2500, audio_kbps: 160, passthrough: "auto" },
   record: true, state, reason: null, created_at_ms: 0, started_at_ms: 0, ended_at_ms: null,
   destinations: destinations.map((d, i) => ({
     id: d.id, name: d.name, platform: d.platform, url: d.url, state: i === 0 ? "live" : "backoff",
     hint: i === 0 ? null : "The server closed the connection. Check that the stream key is the one on the platform's page.",
     retry_in_ms: i === 0 ? null : 4000, reconnects: i * 3, bytes_sent: 241_000_000, frames_sent: 22000, dropped_frames: i * 120, queue_ms: 0,
   })),
-  stats: { duration_ms: 754_000, video_frames: 22620, audio_frames: 35000, fps: 30, bitrate_kbps: 2671, dropped_frames: 0, musicians: 4, mixer_restarts: 0, recorded_bytes: 251_000_000 },
+  stats: { duration_ms: 754_000, video_frames: 22620, audio_frames: 35000, passed_through: true, fps: 30, bitrate_kbps: 2671, dropped_frames: 0, musicians: 4, mixer_restarts: 0, recorded_bytes: 251_000_000 },
   mix: {
     master_gain_db: -1.5, normalise: true,
     musicians: ["Ella", "Ada", "Miles", "Nina Simone-Okonkwo"].map((name, i) => ({

@@ -45,6 +45,8 @@ pub(crate) struct Heard {
     /// Each configuration, and from which picture on it holds.
     pub(crate) changes: Vec<(usize, CodecConfig)>,
     pub(crate) video: Vec<EncodedFrame>,
+    /// How many frames of sound came before each of those.
+    pub(crate) sounds_before: Vec<usize>,
     pub(crate) audio: Vec<EncodedFrame>,
     pub(crate) preview: Vec<OpusPacket>,
     pub(crate) reports: Vec<Report>,
@@ -221,7 +223,11 @@ fn listen(mut socket: UnixStream, ear: &Ear) {
                 FromMixer::Frame(frame) => {
                     assert!(heard.config.is_some(), "a frame before its configuration");
                     match frame.kind {
-                        MediaKind::Video => heard.video.push(frame),
+                        MediaKind::Video => {
+                            let sounds = heard.audio.len();
+                            heard.sounds_before.push(sounds);
+                            heard.video.push(frame);
+                        }
                         MediaKind::Audio => heard.audio.push(frame),
                     }
                 }

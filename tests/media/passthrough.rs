@@ -1,5 +1,5 @@
 //! A picture that is the whole programme goes out as it came, and is composed as soon as it is not: without a gap, from keyframe to
-//! keyframe, and never with a word of complaint from who decodes it.
+//! keyframe, and never with a word of complaint from who decodes it, live, in the recording or over HLS.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,10 +11,17 @@ use jamcast::model::id::TrackId;
 use jamcast::model::media::Codec;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::scene::Scene;
+use jamcast::model::scene::Source;
+use jamcast::model::scene::Stem;
+use jamcast::model::spec::Passthrough;
+use jamcast::model::spec::ProgrammeSpec;
 use jamcast::proto::flv;
 use jamcast::proto::flv::Tag;
 use jamcast::proto::flv::TagKind;
 use jamcast::proto::h264::Depacketizer;
+use jamcast::proto::hls::Packager;
+use jamcast::proto::hls::Segment;
+use jamcast::proto::hls::Window;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::TappedPacket;
@@ -29,6 +36,8 @@ use crate::gateway::scene;
 use crate::gateway::source;
 use crate::gateway::spec;
 use crate::gateway::wait_until_us;
+use crate::recording::lost;
+use crate::recording::process_showing;
 use crate::sender::BLACK;
 use crate::sender::BLUE;
 use crate::sender::RED;
@@ -125,10 +134,27 @@ fn picture_of(frame: &EncodedFrame) -> &[u8] {
     data
 }
 
-fn alone(camera: &Camera) -> Scene {
-    let mut scene = scene(vec![source(1, Some(&camera.track), None, FULL)]);
-    scene.passthrough = Some(SourceId(1));
+/// A scene of a programme that lets pictures pass.
+fn passing(sources: Vec<Source>) -> Scene {
+    let mut scene = scene(sources);
+    scene.programme.passthrough = Passthrough::Auto;
     scene
+}
+
+fn alone(camera: &Camera) -> Scene {
+    let sources = vec![source(1, Some(&camera.track), None, FULL)];
+    Scene { passthrough: Some(SourceId(1)), ..passing(sources) }
+}
+
+/// With everything kept that can be.
+fn kept(scene: Scene, camera: &Camera, folder: &Path) -> Scene {
+    let path = folder.join("camera.mkv").to_str().expect("text").to_owned();
+    let stem = Stem { source: SourceId(1), track: camera.track.wanted(), path, title: "Ann".to_owned() };
+    Scene { stems: vec![stem], ..recorded(scene, &folder.join("jam.mp4")) }
+}
+
+fn recorded(scene: Scene, path: &Path) -> Scene {
+    Scene { recording: Some(path.to_str().expect("text").to_owned()), ..scene }
 }
 
 fn pictures_so_far(gateway: &Gateway) -> usize {
@@ -160,8 +186,8 @@ fn write(heard: &Heard, path: &Path) {
     std::fs::write(path, file).expect("written");
 }
 
-/// Everything follows what came before it in time, each change begins with a keyframe, and all of it decodes.
-fn assert_whole(heard: &Heard, camera: &Camera) {
+/// Everything follows what came before it in time, each change begins with a keyframe, and all of it decodes: to these pictures.
+fn assert_whole(heard: &Heard, camera: &Camera) -> Vec<String> {
     let frame = 1_000_000 / u64::from(spec().fps);
     for (n, pair) in heard.video.windows(2).enumerate() {
         let step = pair[1].dts_us.checked_sub(pair[0].dts_us).expect("a step back in time");
@@ -175,16 +201,85 @@ fn assert_whole(heard: &Heard, camera: &Camera) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("programme.flv");
     write(heard, &path);
+    let decoded = decode(&path);
+    assert_eq!(decoded.len(), heard.video.len(), "pictures decoded of those sent");
+    decoded
+}
+
+/// What a strict decoder makes of each picture of a file: a sum of it.
+fn decode(path: &Path) -> Vec<String> {
+    decode_complaining(path, "warning")
+}
+
+/// The same, where what is less than a `complaint` is not heard.
+fn decode_complaining(path: &Path, complaint: &str) -> Vec<String> {
     let decoded = Command::new("ffmpeg")
-        .args(["-v", "warning", "-xerror", "-i"])
-        .arg(&path)
+        .args(["-v", complaint, "-xerror", "-i"])
+        .arg(path)
         .args(["-map", "0:v", "-f", "framemd5", "-fps_mode", "passthrough", "-"])
         .output()
         .expect("ffmpeg");
     assert!(decoded.stderr.is_empty(), "{}", String::from_utf8_lossy(&decoded.stderr));
     let decoded = String::from_utf8_lossy(&decoded.stdout);
-    let pictures = decoded.lines().filter(|line| !line.starts_with('#')).count();
-    assert_eq!(pictures, heard.video.len(), "pictures decoded of those sent");
+    let sums = decoded.lines().filter(|line| !line.starts_with('#'));
+    sums.map(|line| line.rsplit(", ").next().expect("a sum").to_owned()).collect()
+}
+
+/// Times of all pictures in a file, microseconds, and which of them are keyframes.
+fn times(path: &Path) -> Vec<(i64, bool)> {
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe");
+    assert!(probe.stderr.is_empty(), "{}", String::from_utf8_lossy(&probe.stderr));
+    let time = |line: &str| {
+        let (seconds, flags) = line.split_once(',').expect("two columns");
+        ((seconds.parse::<f64>().expect("a time") * 1e6).round() as i64, flags.starts_with('K'))
+    };
+    String::from_utf8_lossy(&probe.stdout).lines().map(time).collect()
+}
+
+/// The file is the programme from one of its keyframes on to its end: every picture, as it is seen live, at its time. Gives the picture of
+/// the programme that it begins with.
+fn assert_recorded(path: &Path, heard: &Heard, live: &[String]) -> usize {
+    let recorded = decode(path);
+    let first = live.len().checked_sub(recorded.len()).expect("no more than was sent");
+    assert!(recorded == live[first..], "other pictures than live, from {first} of {} on", live.len());
+    let begin = heard.video[first].pts_us;
+    for (n, ((time, key), frame)) in times(path).iter().zip(&heard.video[first..]).enumerate() {
+        let off = time - (frame.pts_us - begin) as i64;
+        assert!(off.abs() <= 1000 && *key == frame.key, "picture {n}: {off} us off, keyframe {key}");
+    }
+    first
+}
+
+/// The programme as a player of HLS finds it: a playlist of everything, and what it names.
+fn package(heard: &Heard, folder: &Path) -> Vec<Segment> {
+    // Twice the interval that the programme has: this packager can ask nobody for a keyframe.
+    let mut packager = Packager::new(&ProgrammeSpec { keyframe_interval_s: 4, ..spec() });
+    let (mut segments, mut changes, mut sounds) = (Vec::new(), heard.changes.iter().peekable(), heard.audio.iter());
+    let mut heard_so_far = 0;
+    for (n, (picture, before)) in heard.video.iter().zip(&heard.sounds_before).enumerate() {
+        for sound in sounds.by_ref().take(before - heard_so_far) {
+            segments.extend(packager.take(sound, 0));
+        }
+        heard_so_far = *before;
+        while let Some((_, config)) = changes.next_if(|(from, _)| *from <= n) {
+            segments.extend(packager.set_config(config).expect("fit"));
+        }
+        segments.extend(packager.take(picture, 0));
+    }
+    segments.extend(packager.interrupt());
+    let mut window = Window::new(60);
+    for segment in &segments {
+        window.push(segment.clone());
+        std::fs::write(folder.join(format!("{}.m4s", segment.number)), &segment.data).expect("written");
+        std::fs::write(folder.join(format!("init-{}.mp4", segment.init.number)), &segment.init.data).expect("written");
+    }
+    window.end();
+    std::fs::write(folder.join("index.m3u8"), window.playlist().expect("segments")).expect("written");
+    segments
 }
 
 /// What is seen from picture `first` on until one of another kind comes.
@@ -196,25 +291,44 @@ fn composed_from(heard: &Heard, camera: &Camera, first: usize) -> Vec<Picture> {
 
 #[test]
 fn a_picture_passes_as_it_came_and_is_composed_with_another_and_passes_again() {
+    let folder = tempfile::tempdir().expect("a folder");
     let mut gateway = Gateway::start();
     let guest = video(2, Codec::Vp8, [160, 90], 3000, |_| RED);
     let mut camera = Camera::start();
-    gateway.show(&alone(&camera));
+    gateway.show(&kept(alone(&camera), &camera, folder.path()));
     camera.send_until_passed(&mut gateway);
-    let mut both = scene(vec![source(1, Some(&camera.track), None, FULL), source(2, Some(&guest), None, CORNER)]);
+    let mut both = passing(vec![source(1, Some(&camera.track), None, FULL), source(2, Some(&guest), None, CORNER)]);
     both.sources[1].placement.as_mut().expect("a place").z = 1;
     let joined = pictures_so_far(&gateway);
-    gateway.show(&both);
+    gateway.show(&kept(both, &camera, folder.path()));
     for (_, packet) in &guest.packets {
         let mail = TappedPacket { track: TrackId(2), arrival_us: now_us(), packet: packet.clone() };
         gateway.send(&ToMixer::Rtp(mail));
     }
     camera.send_ms(&mut gateway, 1500);
     let left = pictures_so_far(&gateway);
-    gateway.show(&alone(&camera));
+    gateway.show(&kept(alone(&camera), &camera, folder.path()));
     camera.send_until_passed(&mut gateway);
     let heard = gateway.finish();
-    assert_whole(&heard, &camera);
+    let live = assert_whole(&heard, &camera);
+    let begun = assert_recorded(&folder.path().join("jam.mp4"), &heard, &live);
+    assert!(begun < joined, "recorded from {begun} on");
+    let own: BTreeSet<_> = decode(&folder.path().join("camera.mkv")).into_iter().collect();
+    let passed = live.iter().zip(&heard.video).filter(|(_, frame)| camera.is_passed(frame));
+    assert!(passed.clone().count() > 2 * ENOUGH);
+    assert!(
+        passed.into_iter().all(|(seen, _)| own.contains(seen)),
+        "what passed is not what the musician's own file has"
+    );
+    assert!(heard.changes.len() >= 4, "composed, passed, composed and passed: {}", heard.changes.len());
+    let segments = package(&heard, folder.path());
+    let inits: BTreeSet<_> = segments.iter().map(|segment| segment.init.number).collect();
+    assert_eq!(inits.len(), heard.changes.len(), "each change has an initialisation of its own");
+    let starts = segments.windows(2).filter(|pair| pair[0].init.number != pair[1].init.number);
+    assert!(starts.clone().all(|pair| pair[1].discontinuity), "players have to be told");
+    // It says that it skips the second initialisation. Keyframes bring their parameters for players like it.
+    let seen = decode_complaining(&folder.path().join("index.m3u8"), "error");
+    assert!(seen == live, "other pictures over HLS than live");
     let composed = (joined..left).find(|n| !camera.is_passed(&heard.video[*n])).expect("composed with another");
     let pictures = composed_from(&heard, &camera, composed);
     assert!(pictures.len() > 20);
@@ -235,7 +349,7 @@ fn a_picture_that_stalls_or_leaves_while_it_passes_leaves_no_gap() {
     camera.pause_ms(1000);
     camera.send_until_passed(&mut gateway);
     let left = pictures_so_far(&gateway);
-    gateway.show(&scene(vec![]));
+    gateway.show(&passing(vec![]));
     camera.pause_ms(1000);
     let heard = gateway.finish();
     assert_whole(&heard, &camera);
@@ -272,10 +386,54 @@ fn packets_that_are_lost_while_pictures_pass_cost_none_and_a_keyframe_is_had_for
 fn a_picture_of_another_size_than_the_programmes_is_composed() {
     let mut gateway = Gateway::start();
     let small = video(1, Codec::H264, [320, 180], 4000, |_| BLUE);
-    let mut wanted = scene(vec![source(1, Some(&small), None, FULL)]);
-    wanted.passthrough = Some(SourceId(1));
-    gateway.show(&wanted);
+    let wanted = passing(vec![source(1, Some(&small), None, FULL)]);
+    gateway.show(&Scene { passthrough: Some(SourceId(1)), ..wanted });
     play(&mut gateway, &[&small], 4000, |_, _| false);
     let heard = gateway.finish();
     heard.assert_gapless();
+}
+
+#[test]
+fn a_recording_that_begins_while_pictures_pass_begins_with_one_of_them_and_has_its_small_picture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jam.mp4");
+    let mut gateway = Gateway::start();
+    let mut camera = Camera::start();
+    gateway.show(&alone(&camera));
+    camera.send_until_passed(&mut gateway);
+    gateway.show(&recorded(alone(&camera), &path));
+    let thumbnail = folder.path().join("jam-00000.jpg");
+    let is_written = || std::fs::metadata(&thumbnail).is_ok_and(|file| file.len() > 0);
+    camera.send_until("a small picture being written", &mut gateway, |_, _| is_written());
+    let heard = gateway.finish();
+    let live = assert_whole(&heard, &camera);
+    let begun = assert_recorded(&path, &heard, &live);
+    assert!(camera.is_passed(&heard.video[begun]), "it begins with a picture of the encoder's");
+    let seen = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(&thumbnail)
+        .args(["-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .output()
+        .expect("ffmpeg");
+    assert_eq!(seen.stdout.len(), 320 * 180 * 3 / 2, "{}", String::from_utf8_lossy(&seen.stderr));
+    let blue = seen.stdout[320 * 180 + 45 * 160 + 80];
+    assert!(blue > 220, "the camera is not what is seen: {blue}");
+}
+
+#[test]
+fn a_mixer_that_is_killed_while_pictures_pass_leaves_a_recording_of_all_but_the_last_second() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jam.mp4");
+    let mut camera = Camera::start();
+    let (mut child, mut gateway) = process_showing(alone(&camera), &path);
+    camera.send_until_passed(&mut gateway);
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    let heard = gateway.listen_to_the_end();
+    let live = assert_whole(&heard, &camera);
+    let recorded = decode(&path);
+    let first = (0..live.len()).find(|first| live[*first..].starts_with(&recorded)).expect("a part of the programme");
+    assert!(camera.is_passed(&heard.video[first + recorded.len() - 1]), "it does not reach where pictures pass");
+    let lost = lost(&heard, &path);
+    assert!(lost.iter().all(|seconds| *seconds <= 1.0), "{lost:?} s were lost");
 }

@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use jamcast::mixer;
 use jamcast::model::media::Codec;
+use jamcast::model::scene::Scene;
 use jamcast::proto::mixer::Report;
 
 use crate::gateway::Gateway;
@@ -90,12 +91,17 @@ const MIXER: &str = env!("CARGO_BIN_EXE_jamcast");
 
 /// A mixer in a process of its own that records to `path`, and the test's turn with it.
 fn process(path: &Path) -> (Child, Gateway) {
-    let mut mixer = Command::new(MIXER);
-    mixer.arg("mixer");
-    recording_to(path, mixer)
+    process_showing(scene(vec![]), path)
 }
 
-fn recording_to(path: &Path, mut mixer: Command) -> (Child, Gateway) {
+/// The same with something to show.
+pub(crate) fn process_showing(wanted: Scene, path: &Path) -> (Child, Gateway) {
+    let mut mixer = Command::new(MIXER);
+    mixer.arg("mixer");
+    recording_to(wanted, path, mixer)
+}
+
+fn recording_to(mut wanted: Scene, path: &Path, mut mixer: Command) -> (Child, Gateway) {
     let turn = turn();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     let child = mixer
@@ -104,7 +110,6 @@ fn recording_to(path: &Path, mut mixer: Command) -> (Child, Gateway) {
         .spawn()
         .expect("the mixer starts");
     let mut gateway = Gateway::over(ours, None, turn);
-    let mut wanted = scene(vec![]);
     wanted.recording = Some(path.to_str().expect("text").to_owned());
     gateway.show(&wanted);
     (child, gateway)
@@ -127,7 +132,7 @@ fn a_mixer_process_is_confined() {
 }
 
 /// Seconds of sound and of picture that are in what was heard and not in the file.
-fn lost(heard: &Heard, path: &Path) -> [f64; 2] {
+pub(crate) fn lost(heard: &Heard, path: &Path) -> [f64; 2] {
     let sound = heard.audio.len() as f64 * 1024.0 / 48_000.0;
     let picture = heard.video.len() as f64 / 30.0;
     [picture - length_of(path), sound - packets_of(path, "a") * 1024.0 / 48_000.0]
@@ -181,7 +186,7 @@ fn a_disk_that_is_full_ends_the_recording_and_the_programme_misses_nothing() {
         mixer
     };
     mixer.args(["mixer".as_ref(), folder.path().as_os_str(), MIXER.as_ref()]);
-    let (mut child, gateway) = recording_to(&path, mixer);
+    let (mut child, gateway) = recording_to(scene(vec![]), &path, mixer);
     let failed = |report: &Report| matches!(report, Report::RecordingFailed { .. });
     gateway.wait("the end of the recording", |heard| heard.reports.iter().any(failed));
     let before = gateway.heard(|heard| heard.video.len());

@@ -164,6 +164,7 @@ impl Stream {
 }
 
 fn add(sum: &mut MixerStats, stats: &MixerStats) {
+    sum.passed_frames += stats.passed_frames;
     sum.dropped_frames += stats.dropped_frames;
     sum.recorded_bytes += stats.recorded_bytes;
     sum.cpu_ms += stats.cpu_ms;

@@ -41,6 +41,8 @@ impl Stream {
             first_video_ms: self.first_video_ms,
             video_frames: totals.video_frames,
             audio_frames: totals.audio_frames,
+            passed_through: self.mixer_stats.passes,
+            passed_frames: self.earlier.passed_frames + self.mixer_stats.passed_frames,
             fps,
             bitrate_kbps,
             target_video_kbps: self.steering.video_kbps(),

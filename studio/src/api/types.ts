@@ -36,7 +36,15 @@ export interface StreamSnapshot {
   room: string;
   owner: string;
   title: string;
-  programme: { width: number; height: number; fps: number; video_kbps: number; audio_kbps: number };
+  programme: {
+    width: number;
+    height: number;
+    fps: number;
+    video_kbps: number;
+    audio_kbps: number;
+    /** Whether one picture that is the whole programme may go out as it comes. */
+    passthrough: "off" | "auto";
+  };
   record: boolean;
   /** Where anybody may watch it, on this gateway; `null` unless it was asked for. */
   hls_url: string | null;
@@ -51,6 +59,8 @@ export interface StreamSnapshot {
     first_video_ms: number | null;
     video_frames: number;
     audio_frames: number;
+    /** Whether the picture goes out as it comes, now. */
+    passed_through: boolean;
     fps: number;
     bitrate_kbps: number;
     /** What the encoder is asked for now; lower than the programme's while destinations take less. */
@@ -263,8 +273,8 @@ export interface NewStream {
   stems: boolean;
   /** Whether anybody may watch it over HLS. */
   hls: boolean;
-  /** What all destinations take unless given. */
-  programme?: { tier: string };
+  /** Without a tier it is what all destinations take. */
+  programme?: { tier?: string; passthrough?: "auto" };
 }
 
 export interface NewDestination {

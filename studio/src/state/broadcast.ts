@@ -29,6 +29,8 @@ export class Broadcast {
   readonly stems = signal(false);
   /** Whether anybody may watch the next broadcast over HLS. */
   readonly hls = signal(false);
+  /** Whether one picture that is the whole of the next broadcast may go out as it comes. */
+  readonly passthrough = signal(false);
   /** The room's running stream, or the one that ended last while this page was open. */
   readonly stream: Signal<StreamSnapshot | null> = signal(null);
   readonly running = computed(() => this.stream.value !== null && isRunning(this.stream.value.state));
@@ -104,7 +106,10 @@ export class Broadcast {
         record: this.record.value,
         stems: this.record.value && this.stems.value,
         hls: this.hls.value,
-        ...(this.tier.value !== null && { programme: { tier: this.tier.value } }),
+        programme: {
+          ...(this.tier.value !== null && { tier: this.tier.value }),
+          ...(this.passthrough.value && { passthrough: "auto" }),
+        },
       });
       this.follow(await this.startOrForget(stream.id));
     } catch (error) {

@@ -107,6 +107,19 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
           <input
             type="checkbox"
             role="switch"
+            data-testid="passthrough"
+            checked={broadcast.passthrough.value}
+            onChange={(event) => (broadcast.passthrough.value = event.currentTarget.checked)}
+          />
+          <span class="switch-track" aria-hidden="true" />
+          <span>
+            Pass one picture through <span class="quiet">sends H.264 that fills the broadcast as it comes, not encoded again</span>
+          </span>
+        </label>
+        <label class="switch">
+          <input
+            type="checkbox"
+            role="switch"
             data-testid="record"
             checked={record}
             onChange={(event) => (broadcast.record.value = event.currentTarget.checked)}
@@ -207,6 +220,13 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
       {stats.target_reason != null && (
         <p class="quiet" data-testid="target">
           Video lowered to {format.bitrate(stats.target_video_kbps)}: {stats.target_reason}.
+        </p>
+      )}
+      {stream.programme.passthrough === "auto" && (
+        <p class="quiet" data-testid="passed-through" data-state={stats.passed_through ? "passed" : "composed"}>
+          {stats.passed_through
+            ? "The picture goes out as it comes."
+            : "The picture is composed and encoded. It goes out as it comes once H.264 of this size fills it, with nothing over it."}
         </p>
       )}
       <ul class="reach" aria-label="Destinations">

@@ -137,6 +137,9 @@ async fn what_is_on_air_is_measured_by_stream_and_by_destination() {
     let destination = started.json()["destinations"][0]["id"].as_str().expect("an id").to_owned();
     let text = world.get("/metrics", "").await.text();
     assert!(text.contains(&format!("jamcast_on_air_target_video_kbps{{stream=\"{stream}\"}} ")), "{text}");
+    for name in ["passed_through", "passed_frames_total"] {
+        assert!(text.contains(&format!("jamcast_on_air_{name}{{stream=\"{stream}\"}} 0\n")), "{text}");
+    }
     let labels = format!("stream=\"{stream}\",destination=\"{destination}\",platform=\"custom\"");
     for name in ["sent_bytes_total", "dropped_frames_total", "queue_seconds"] {
         assert!(text.contains(&format!("jamcast_on_air_destination_{name}{{{labels}}} 0\n")), "{text}");

@@ -10,6 +10,7 @@ use jamcast::live::snapshot::StreamState;
 use jamcast::model::id::TrackId;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::MixerStats;
 use jamcast::proto::mixer::Report;
 use tokio::time::Instant;
 
@@ -96,6 +97,29 @@ async fn a_destination_gets_the_programme_on_one_connection_whatever_happens_to_
     world.registry.stop(id).await.expect("it stops");
     drop(mixer);
     state(&mut watch, StreamState::Ended).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_whether_the_picture_passes_through_and_how_many_did() {
+    let mut world = world();
+    let (_, mut watch) = world.start(ask("jam")).await;
+    let mixer = world.mixer().await;
+    mixer.begin(1000).await;
+    let seen = state(&mut watch, StreamState::Live).await;
+    assert_eq!((seen.stats.passed_through, seen.stats.passed_frames), (false, 0));
+    let stats = |passes, passed_frames| MixerStats { passes, passed_frames, ..MixerStats::default() };
+    mixer.say(FromMixer::Report(Report::Stats(stats(true, 30)))).await;
+    let seen = until(&mut watch, |seen| seen.stats.passed_through).await;
+    assert_eq!(seen.stats.passed_frames, 30);
+    drop(mixer);
+    // The next one composes until it knows better, and what the first one did stays.
+    let seen = until(&mut watch, |seen| !seen.stats.passed_through).await;
+    assert_eq!(seen.stats.passed_frames, 30);
+    let next = world.mixer().await;
+    next.begin(2000).await;
+    next.say(FromMixer::Report(Report::Stats(stats(true, 12)))).await;
+    let seen = until(&mut watch, |seen| seen.stats.passed_through).await;
+    assert_eq!(seen.stats.passed_frames, 42);
 }
 
 #[tokio::test(start_paused = true)]
