@@ -266,7 +266,9 @@ fn package(heard: &Heard, folder: &Path) -> Vec<Segment> {
         }
         heard_so_far = *before;
         while let Some((_, config)) = changes.next_if(|(from, _)| *from <= n) {
-            segments.extend(packager.set_config(config).expect("fit"));
+            let (last, outcome) = packager.set_config(config);
+            outcome.expect("fit");
+            segments.extend(last);
         }
         segments.extend(packager.take(picture, 0));
     }
