@@ -105,13 +105,21 @@ impl Alignment {
         }
     }
 
-    /// Takes how late those who follow the leader were measured to be, every other second. `here` is everybody in the room: nobody
-    /// waits for those who are not. Tells whether anybody is to be delayed otherwise than before.
+    /// Takes how late those who follow `leader` were measured to be, every other second; that counts while it leads. `here` is everybody
+    /// in the room: nobody waits for those who are not. Tells whether anybody is to be delayed otherwise than before.
     ///
     /// While the leader is away there is nothing to measure, and everything stays as it is.
-    pub fn note(&mut self, now: Instant, here: &[ParticipantId], measured: &[(ParticipantId, Duration)]) -> bool {
+    pub fn note(
+        &mut self,
+        now: Instant,
+        here: &[ParticipantId],
+        leader: ParticipantId,
+        measured: &[(ParticipantId, Duration)],
+    ) -> bool {
         let passed = self.noted_at.replace(now).map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
-        let Some(leader) = self.leader else { return false };
+        if self.leader != Some(leader) {
+            return false;
+        }
         let before = (self.whole_ms, self.held());
         for (id, late) in measured {
             if *id != leader && here.contains(id) {

@@ -35,10 +35,15 @@ impl Jam {
 
     /// Takes one measurement of each; the leader's own counts for nothing.
     fn measure(&mut self, late_ms: &[u64]) -> bool {
+        let leader = self.alignment.leader().unwrap_or(self.band[0]);
+        self.measure_behind(leader, late_ms)
+    }
+
+    fn measure_behind(&mut self, leader: ParticipantId, late_ms: &[u64]) -> bool {
         let of = |(id, ms): (&ParticipantId, &u64)| (*id, Duration::from_millis(*ms));
         let measured: Vec<_> = self.band.iter().zip(late_ms).map(of).collect();
         self.now += EVERY;
-        self.alignment.note(self.now, &self.band, &measured)
+        self.alignment.note(self.now, &self.band, leader, &measured)
     }
 
     fn settle(&mut self, late_ms: &[u64]) {
@@ -152,6 +157,17 @@ fn another_leader_takes_over_what_is_known_of_the_others() {
     assert_eq!(jam.added(), [70, 120, 0]);
     jam.alignment.follow(Some(jam.band[1]));
     assert_eq!(jam.added(), [70, 120, 0], "said twice it changes nothing");
+}
+
+#[test]
+fn what_was_measured_behind_somebody_who_leads_no_more_counts_for_nothing() {
+    let mut jam = Jam::new(3);
+    jam.settle(&[0, 60, 100]);
+    let before = jam.band[0];
+    jam.alignment.follow(Some(jam.band[1]));
+    (0..LATEST).for_each(|_| assert!(!jam.measure_behind(before, &[0, 60, 300])));
+    jam.settle(&[50, 0, 120]);
+    assert_eq!(jam.added(), [70, 120, 0]);
 }
 
 #[test]

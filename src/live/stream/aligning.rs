@@ -14,13 +14,13 @@ use crate::model::id::ParticipantId;
 /// As often as the room measures it.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How late somebody is.
-pub(super) type Lateness = Vec<(ParticipantId, Duration)>;
+/// How late everybody was, and behind whom.
+pub(super) type Lateness = (ParticipantId, Result<Vec<(ParticipantId, Duration)>, RoomError>);
 
 /// When the room is asked next, or its answer that is awaited.
 pub(super) struct Measuring {
     due: Instant,
-    pub(super) answer: Option<BoxFuture<'static, Result<Lateness, RoomError>>>,
+    pub(super) answer: Option<BoxFuture<'static, Lateness>>,
 }
 
 impl Measuring {
@@ -38,16 +38,16 @@ impl Stream {
         }
         self.measuring.due = now + EVERY;
         let (rooms, room) = (self.ports.rooms.clone(), self.row.room.clone());
-        let answer = async move { rooms.ask(&room, |reply| Request::Lateness { leader, reply }).await };
+        let answer = async move { (leader, rooms.ask(&room, |reply| Request::Lateness { leader, reply }).await) };
         self.measuring.answer = Some(answer.boxed());
     }
 
     /// Delays everybody as it follows from that. From a room that does not answer nothing follows.
-    pub(super) fn on_lateness(&mut self, answer: Result<Lateness, RoomError>) {
+    pub(super) fn on_lateness(&mut self, (leader, answer): Lateness) {
         self.measuring.answer = None;
         let here: Vec<_> = self.roster.participants.iter().map(|info| info.id).collect();
         let Ok(measured) = answer else { return };
-        if self.staging.alignment.note(Instant::now().into_std(), &here, &measured) {
+        if self.staging.alignment.note(Instant::now().into_std(), &here, leader, &measured) {
             self.show();
         }
     }

@@ -49,7 +49,6 @@ use crate::live::hls::Stocker;
 use crate::live::port::Ports;
 use crate::live::port::StateChange;
 use crate::live::port::StreamRow;
-use crate::live::rooms::RoomError;
 use crate::live::rooms::Roster;
 use crate::live::snapshot::CanvasSnapshot;
 use crate::live::snapshot::DestinationSnapshot;
@@ -201,7 +200,7 @@ enum Happening {
     Canvas(CanvasEvent),
     Directed(Asked),
     Ordered(Order),
-    Measured(Result<Lateness, RoomError>),
+    Measured(Lateness),
     KeyframeWanted,
     Time,
 }
