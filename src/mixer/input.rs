@@ -218,7 +218,7 @@ impl Input {
             Ok(()) | Err(Refused::Duplicate) => {}
             Err(Refused::Late) => {
                 self.late_packets += 1;
-                self.refused_late = self.refused_late.max(Some(arrival - due + self.patience.packet));
+                self.refused_late = self.refused_late.max(Some(arrival - due + self.given_up()));
             }
             Err(Refused::Full) => self.late_packets += 1,
         }
@@ -299,7 +299,7 @@ impl Input {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
         loop {
             let now_undelayed = now - self.delay.now();
-            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.patience.packet) else {
+            let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.given_up()) else {
                 return;
             };
             match next {
@@ -433,6 +433,14 @@ impl Input {
 
     fn tell(&self, outbox: &Outbox) {
         outbox.report(Report::Source { source: self.source, kind: self.kind(), state: self.state.clone() });
+    }
+
+    /// A missing packet is given up when its successor is this close to its turn.
+    const fn given_up(&self) -> i64 {
+        match self.kind() {
+            MediaKind::Audio => self.patience.sound,
+            MediaKind::Video => self.patience.packet,
+        }
     }
 
     const fn kind(&self) -> MediaKind {

@@ -28,6 +28,9 @@ pub(super) struct Patience {
     pub frame: i64,
     /// A missing packet is given up when its successor is this close to its turn: the time a decoder needs on a busy machine.
     pub packet: i64,
+    /// The same for sound, whose missing piece is made up only once its successor is decoded: later than this, the beginning of what was
+    /// made up missed its own turn.
+    pub sound: i64,
     /// Between two looks at the socket and the clock: a fraction of the time a packet has before its turn, and where nobody is in a hurry
     /// long enough for the packets of a frame to go their way together, so that the mixer and a decoder wake once for all of them.
     pub tick: i64,
@@ -43,6 +46,7 @@ impl Patience {
                 spare: 20 * MILLISECOND,
                 frame: 30 * MILLISECOND,
                 packet: 40 * MILLISECOND,
+                sound: 60 * MILLISECOND,
                 tick: 10 * MILLISECOND,
             },
             // A decoder on a quiet machine needs 5 ms.
@@ -52,6 +56,7 @@ impl Patience {
                 spare: 5 * MILLISECOND,
                 frame: 4 * MILLISECOND,
                 packet: 12 * MILLISECOND,
+                sound: 12 * MILLISECOND,
                 tick: 4 * MILLISECOND,
             },
         }
