@@ -24,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The least of so many measurements is the way: a busy machine answers late, and what the network holds up at times is what the
 /// receiver's jitter buffer makes up for, which is counted there.
 const LATEST: usize = 8;
+/// What is usual is known from so many: half a minute.
+const USUAL_OF: usize = 16;
 /// Paths told to somebody at once, all those of sixteen people. In larger rooms each is told its own only.
 const MOST_PATHS: usize = 16 * 15;
 
@@ -84,28 +86,30 @@ pub enum Leg {
     Recv,
 }
 
-/// The latest round trips of one leg, oldest first.
+/// The latest round trips of one leg, newest first.
 #[derive(Clone, Debug, Default)]
 struct Latest(VecDeque<Duration>);
 
 impl Latest {
     fn note(&mut self, measured: Duration) {
-        if self.0.len() == LATEST {
-            self.0.pop_front();
+        if self.0.len() == USUAL_OF {
+            self.0.pop_back();
         }
-        self.0.push_back(measured);
+        self.0.push_front(measured);
     }
 
     /// `None` until it was measured.
     fn least(&self) -> Option<Duration> {
-        self.0.iter().min().copied()
+        self.0.iter().take(LATEST).min().copied()
     }
 
-    /// `None` until it was measured.
-    fn median(&self) -> Option<Duration> {
+    /// The mean without the quarters that are longest and shortest, which a busy machine may have made; `None` until it was measured.
+    fn usual(&self) -> Option<Duration> {
         let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
         sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
+        let quarter = sorted.len() / 4;
+        let middle = &sorted[quarter..sorted.len() - quarter];
+        middle.iter().sum::<Duration>().checked_div(u32::try_from(middle.len()).ok()?)
     }
 }
 
@@ -187,13 +191,13 @@ impl Delays {
     /// From when the gateway passes on what a leader plays to when it gets what a follower plays to that, without the follower's
     /// sound card. `None` until all of it was measured: a jitter buffer that is not told may hold back anything.
     ///
-    /// What the network holds up on the way down is in it, as it usually is: that and what the jitter buffer waits on average
-    /// are together what the buffer puts between a packet's sending and its playing. On the way up the fastest counts, because the
-    /// programme places a musician by its fastest packets.
+    /// What the network holds up is in it, as it usually is: on the way down that and what the jitter buffer waits on average are
+    /// together what the buffer puts between a packet's sending and its playing.
     fn answer(&self, leader: ParticipantId, follower: ParticipantId) -> Option<Duration> {
-        let round_trips = self.round_trips.get(&follower).filter(|_| leader != follower)?;
+        let RoundTrips { send, recv } = self.round_trips.get(&follower).filter(|_| leader != follower)?;
         let buffer = *self.buffers.get(&(leader, follower))?;
-        Some(self.processing + round_trips.recv.median()? / 2 + buffer + round_trips.up()? / 2)
+        let down = recv.usual()?;
+        Some(self.processing + down / 2 + buffer + send.usual().unwrap_or(down) / 2)
     }
 }
 
@@ -245,12 +249,20 @@ impl Room {
     /// How late each of the programme's musicians is in it who plays in time with what it hears of `leader`, as far as it was measured:
     /// from when the gateway passes the leader's sound on, through the follower's decoder, to when a packet of the
     /// follower's sound is full and has come to the gateway. The leader's own way to the gateway delays both alike.
+    ///
+    /// The programme places everybody by their fastest packets. What holds up the leader's others delays all who hear them, and not
+    /// the leader; what holds up a follower's own delays nothing.
     pub fn lateness(&self, leader: ParticipantId) -> Vec<(ParticipantId, Duration)> {
-        let piece = |of: ParticipantId| {
-            let own = self.producers.iter().filter(|p| p.info.participant == of && p.is_in_programme());
-            own.map(|producer| producer.piece.unwrap_or_default()).max()
+        let heard = |of: ParticipantId| {
+            let own = self.producers.iter().filter(move |p| p.info.participant == of && p.is_in_programme());
+            own.max_by_key(|producer| producer.piece)
         };
-        let late = |of: ParticipantId| Some((of, piece(of)? + self.delays.answer(leader, of)? + opus::DELAY));
+        let held_up = heard(leader).map_or(Duration::ZERO, |producer| producer.variation.usual());
+        let late = |of: ParticipantId| {
+            let own = heard(of)?;
+            let answer = self.delays.answer(leader, of)?.saturating_sub(own.variation.usual());
+            Some((of, held_up + answer + own.piece.unwrap_or_default() + opus::DELAY))
+        };
         self.participants.iter().filter_map(|p| late(p.id)).collect()
     }
 

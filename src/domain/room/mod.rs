@@ -20,6 +20,7 @@ mod rungs;
 pub mod selector;
 mod source;
 pub mod transit;
+mod variation;
 mod voices;
 mod vp9;
 pub mod window;

@@ -29,6 +29,7 @@ use crate::domain::room::red::Repeater;
 use crate::domain::room::selector::Layers;
 use crate::domain::room::selector::Part;
 use crate::domain::room::source::Source;
+use crate::domain::room::variation::DelayVariation;
 use crate::domain::room::voices::Presence;
 use crate::domain::room::window::Arrival;
 use crate::domain::room::words::ProducerInfo;
@@ -72,6 +73,7 @@ pub struct Producer {
     pub(super) presence: Presence,
     /// Of sound: how long a packet of it sounds.
     pub(super) piece: Option<Duration>,
+    pub(super) variation: DelayVariation,
     pub(super) mid: String,
     pub(super) sources: Vec<Source>,
     /// What goes to the taps, while there are any.
@@ -135,6 +137,7 @@ impl Producer {
             loudness: Loudness::default(),
             presence: Presence::default(),
             piece: None,
+            variation: DelayVariation::default(),
             mid,
             sources: Vec::new(),
             tap: None,
@@ -231,6 +234,7 @@ impl Producer {
         let arrival = source.accept(now, packet, payload.len());
         if codec == Codec::Opus {
             self.piece = opus::duration(payload).or(self.piece);
+            self.variation.note(now, packet.timestamp);
         }
         if arrival == Arrival::Fresh
             && packet.key
