@@ -62,14 +62,35 @@ const QUARTERS: [[f32; TAPS]; 2] = [
     ],
 ];
 
+/// The rows, forwards and backwards, sample by sample, each weight for the left and the right channel.
+const BETWEEN: [[f32; LANES]; TAPS] = {
+    let mut weights = [[0.0; LANES]; TAPS];
+    let mut tap = 0;
+    while tap < TAPS {
+        let mut lane = 0;
+        while lane < LANES {
+            let (row, back) = (lane / 4, lane / 2 % 2 == 1);
+            weights[tap][lane] = QUARTERS[row][if back { TAPS - 1 - tap } else { tap }];
+            lane += 1;
+        }
+        tap += 1;
+    }
+    weights
+};
+
+/// Four points of two channels: a vector that processors multiply at once.
+const LANES: usize = 8;
+
 /// No interpolated value can exceed a sample's by more than this factor: the largest sum of a row's absolute values is 2.02.
 const MOST_BETWEEN: f32 = 2.1;
 
 /// See the file.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    /// Samples that wait to be played, oldest first; the newest [`TAPS`] of them are interpolated between.
+    /// Samples that wait to be played, oldest first.
     waiting: VecDeque<[f32; 2]>,
+    /// The newest [`TAPS`] of them, which are interpolated between.
+    newest: [[f32; 2]; TAPS],
     /// Samples in a row that were too quiet to have a peak between them.
     quiet: usize,
     /// Counts samples.
@@ -89,6 +110,7 @@ impl Limiter {
     pub(super) fn new() -> Self {
         Self {
             waiting: VecDeque::from(vec![[0.0; 2]; DELAY]),
+            newest: [[0.0; 2]; TAPS],
             quiet: TAPS,
             now: 0,
             asked: VecDeque::with_capacity(AHEAD + HOLD + 1),
@@ -103,6 +125,8 @@ impl Limiter {
     pub(super) fn next(&mut self, sample: [f32; 2]) -> [f32; 2] {
         self.waiting.push_back(sample);
         let played = self.waiting.pop_front().unwrap_or(sample);
+        self.newest.copy_within(1.., 0);
+        self.newest[TAPS - 1] = sample;
         let gain = self.gain();
         [played[0] * gain, played[1] * gain]
     }
@@ -132,23 +156,19 @@ impl Limiter {
 
     /// The gain that the true peak around the middle of the newest [`TAPS`] samples asks for.
     fn wanted(&mut self) -> f32 {
-        let first = self.waiting.len() - TAPS;
-        let newest = self.waiting[self.waiting.len() - 1];
-        self.quiet = if peak(newest) * MOST_BETWEEN < CEILING { self.quiet + 1 } else { 0 };
+        self.quiet = if peak(self.newest[TAPS - 1]) * MOST_BETWEEN < CEILING { self.quiet + 1 } else { 0 };
         if self.quiet >= TAPS {
             return 1.0;
         }
-        let mut highest = peak(self.waiting[first + TAPS / 2]).max(peak(self.waiting[first + TAPS / 2 - 1]));
-        for row in &QUARTERS {
-            let (mut forth, mut back) = ([0.0_f32; 2], [0.0_f32; 2]);
-            for (n, sample) in self.waiting.range(first..).enumerate() {
-                for channel in 0..2 {
-                    forth[channel] += sample[channel] * row[n];
-                    back[channel] += sample[channel] * row[TAPS - 1 - n];
-                }
+        let mut between = [0.0_f32; LANES];
+        for ([left, right], weights) in self.newest.iter().zip(&BETWEEN) {
+            let sample = [left, right, left, right, left, right, left, right];
+            for ((sum, value), weight) in between.iter_mut().zip(sample).zip(weights) {
+                *sum += value * weight;
             }
-            highest = highest.max(peak(forth)).max(peak(back));
         }
+        let on_samples = peak(self.newest[TAPS / 2]).max(peak(self.newest[TAPS / 2 - 1]));
+        let highest = between.iter().fold(on_samples, |highest, value| highest.max(value.abs()));
         if highest > CEILING { CEILING / highest } else { 1.0 }
     }
 }
