@@ -148,6 +148,7 @@ impl Canvas {
         *key_seen = true;
         let Some(running) = programme.running_time(due) else { return };
         decoder.packet(frame.data, running, false);
+        decoder.flush();
     }
 
     fn build(&mut self, kind: Kind, now: i64, programme: &Programme, outbox: &Outbox) {

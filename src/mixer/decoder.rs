@@ -1,5 +1,6 @@
 //! One track's decoder: a small pipeline of its own whose output is handed to a seat of the programme. Its failure stays here.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -79,6 +80,8 @@ pub(super) struct Decoder {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
     entry: AppSrc,
+    /// Packets that [`Decoder::flush`] hands over.
+    waiting: RefCell<Vec<gst::Buffer>>,
     seat: Seat,
     progress: Arc<Progress>,
     setting: Arc<Mutex<Option<Setting>>>,
@@ -125,11 +128,13 @@ impl Decoder {
             }
             Use::Sound(initial) => {
                 let seat = programme.seat_sound();
+                exit.set_caps(Some(&sound_caps()));
                 carry_sound(&exit, &seat, &progress, initial, &setting, &level);
                 Seat::Sound(seat)
             }
         };
-        let decoder = Self { pipeline, bus, entry, seat, progress, setting, level, look };
+        let waiting = RefCell::default();
+        let decoder = Self { pipeline, bus, entry, waiting, seat, progress, setting, level, look };
         match play("decoder", &decoder.pipeline) {
             Ok(()) => Ok(decoder),
             Err(error) => {
@@ -139,7 +144,7 @@ impl Decoder {
         }
     }
 
-    /// Feeds a packet. `discontinued` says that packets before it are missing.
+    /// Takes a packet, of Opus without its RTP header. `discontinued` says that packets before it are missing.
     pub(super) fn packet(&self, packet: Bytes, due: gst::ClockTime, discontinued: bool) {
         let mut buffer = gst::Buffer::from_slice(packet);
         if let Some(buffer) = buffer.get_mut() {
@@ -148,13 +153,22 @@ impl Decoder {
                 buffer.set_flags(gst::BufferFlags::DISCONT);
             }
         }
-        if let Err(flow) = self.entry.push_buffer(buffer) {
-            tracing::trace!(?flow, "a decoder takes no packet; its bus says why");
+        self.waiting.borrow_mut().push(buffer);
+    }
+
+    /// Feeds what was taken, all at once: a thread that is woken for each packet of a picture costs more than the packets.
+    pub(super) fn flush(&self) {
+        let waiting = self.waiting.take();
+        if !waiting.is_empty()
+            && let Err(flow) = self.entry.push_buffer_list(waiting.into_iter().collect::<gst::BufferList>())
+        {
+            tracing::trace!(?flow, "a decoder takes no packets; its bus says why");
         }
     }
 
     /// Tells an audio decoder that sound is missing, which it then makes up.
     pub(super) fn gap(&self, due: gst::ClockTime, duration: gst::ClockTime) {
+        self.flush();
         self.entry.send_event(gst::event::Gap::builder(due).duration(duration).build());
     }
 
@@ -364,9 +378,15 @@ fn carry_sound(
     exit.set_callbacks(AppSinkCallbacks::builder().new_sample(carry).build());
 }
 
+/// What an audio decoder has to give.
+fn sound_caps() -> gst::Caps {
+    let caps = gst::Caps::builder("audio/x-raw").field("format", "S16LE").field("rate", 48_000).field("channels", 2);
+    caps.field("layout", "interleaved").build()
+}
+
 fn read_samples(buffer: &gst::BufferRef) -> Option<Vec<[f32; 2]>> {
     let map = buffer.map_readable().ok()?;
-    let (frames, _) = map.as_slice().as_chunks::<8>();
-    let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    Some(frames.iter().map(|frame| [value(&frame[..4]), value(&frame[4..])]).collect())
+    let (frames, _) = map.as_slice().as_chunks::<4>();
+    let value = |bytes: [u8; 2]| f32::from(i16::from_le_bytes(bytes)) / 32_768.0;
+    Some(frames.iter().map(|[a, b, c, d]| [value([*a, *b]), value([*c, *d])]).collect())
 }

@@ -249,6 +249,9 @@ impl Input {
         self.rebuild(now, programme, outbox);
         self.decode(now, programme);
         self.move_passage_on(now, programme, outbox);
+        if let Some(decoder) = self.decoding.decoder() {
+            decoder.flush();
+        }
         self.watch(now, programme, outbox);
         self.ask_for_keyframe(now, outbox);
     }
@@ -355,6 +358,10 @@ impl Input {
                 for unit in units.push(payload(&packet).unwrap_or_default(), timestamp, marker, running) {
                     decoder.packet(unit.data, unit.due, false);
                 }
+            }
+            (_, _) if self.track.codec == Codec::Opus => {
+                let sound = packet.slice_ref(payload(&packet).unwrap_or_default());
+                decoder.packet(sound, running, missing > 0);
             }
             (_, _) => decoder.packet(packet, running, missing > 0),
         }

@@ -192,10 +192,10 @@ mod tests {
     fn a_broken_description_is_told_with_its_line_and_the_reason() {
         let opus = Pipelines::default().text(Piece::Decoder(Codec::Opus)).to_owned();
         for (line, good, bad, reason) in [
-            (5, "opusdec", "opusdek", "no element \"opusdek\""),
-            (5, "plc=", "fec=", "no property \"fec\""),
-            (5, "plc=true", "plc=perhaps", "\"plc\""),
-            (3, "{payload_type}", "{pay_type}", "nothing fills {pay_type}"),
+            (4, "opusdec", "opusdek", "no element \"opusdek\""),
+            (4, "plc=", "fec=", "no property \"fec\""),
+            (4, "plc=true", "plc=perhaps", "\"plc\""),
+            (3, "rate=48000", "rate={pay_type}", "nothing fills {pay_type}"),
         ] {
             let probe = with("opus.txt", &opus.replace(good, bad));
             let [fault] = &probe.faults[..] else { panic!("{bad}: {probe:?}") };

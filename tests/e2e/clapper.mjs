@@ -71,35 +71,38 @@ export async function marks({ shown, at: [left, top], seconds }) {
   const { audio, video } = stream ? { audio: stream.getAudioTracks()[0], video: stream.getVideoTracks()[0] } : window.captured;
   const [flashes, beeps] = [[], []];
   const until = performance.now() + seconds * 1000;
-  async function edges(track, times, isOn) {
+  /** `began` tells how many milliseconds before its end a mark began in a piece; null for one without a mark. */
+  async function edges(track, times, began) {
     const copy = track.clone();
     const reader = new MediaStreamTrackProcessor({ track: copy }).readable.getReader();
-    let was = true;
+    let was = 0;
     while (performance.now() < until) {
       const { value, done } = await reader.read();
       if (done) break;
       const came = performance.now();
-      const on = isOn(value);
+      const on = began(value);
       value.close();
-      if (on && !was) times.push(came);
+      if (on !== null && was === null) times.push(came - on);
       was = on;
     }
     await reader.cancel();
     copy.stop();
   }
   const pen = new OffscreenCanvas(8, 8).getContext("2d", { willReadFrequently: true });
-  const isWhite = (frame) => {
+  const white = (frame) => {
     pen.drawImage(frame, left * frame.displayWidth, top * frame.displayHeight, 16, 16, 0, 0, 8, 8);
-    return pen.getImageData(0, 0, 8, 8).data.reduce((sum, each) => sum + each, 0) / 256 > 215;
+    return pen.getImageData(0, 0, 8, 8).data.reduce((sum, each) => sum + each, 0) / 256 > 215 ? 0 : null;
   };
   let held = 0;
-  const isLoud = (data) => {
+  const loud = (data) => {
     const samples = new Float32Array(data.numberOfFrames);
     data.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
     held = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), held * 0.6);
-    return held > 0.35;
+    if (held <= 0.35) return null;
+    const first = samples.findIndex((sample) => Math.abs(sample) > 0.35);
+    return first < 0 ? 0 : ((samples.length - first) / data.sampleRate) * 1000;
   };
-  await Promise.all([edges(video, flashes, isWhite), edges(audio, beeps, isLoud)]);
+  await Promise.all([edges(video, flashes, white), edges(audio, beeps, loud)]);
   return { flashes, beeps };
 }
 
