@@ -227,7 +227,7 @@ impl Drummer {
         }
         if self.stage.rests() {
             let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
-            let _not_composed = self.stage.seats.pictures(time - KEPT);
+            let _not_composed = self.stage.seats.pictures(time - KEPT, 0);
         }
         let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
         self.sounds.push_buffer(sound).map(drop)
@@ -235,7 +235,7 @@ impl Drummer {
 
     fn picture(&mut self, time: u64, end: u64) -> Result<gst::Buffer, gst::FlowError> {
         // A picture is shown in the frame whose time is nearest to its own.
-        let shown = self.stage.seats.pictures(time.midpoint(end).cast_signed());
+        let shown = self.stage.seats.pictures(time.midpoint(end).cast_signed(), (end - time).cast_signed());
         let mut picture = self.compositor.compose(&shown, &self.stage.background())?;
         stamp(&mut picture, time, end)?;
         Ok(picture)

@@ -112,9 +112,9 @@ impl Seats {
         lock(&self.sounds).retain(|other| !Arc::ptr_eq(other, seat));
     }
 
-    /// What is seen at this running time, in the order in which the seats were taken.
-    pub(super) fn pictures(&self, time: i64) -> Vec<Shown> {
-        lock(&self.pictures).iter().filter_map(|seat| seat.at(time)).collect()
+    /// What is seen at this running time, in a frame of this length in nanoseconds; in the order in which the seats were taken.
+    pub(super) fn pictures(&self, time: i64, frame: i64) -> Vec<Shown> {
+        lock(&self.pictures).iter().filter_map(|seat| seat.at(time, frame)).collect()
     }
 
     /// Adds what is heard from this sample on to `mix`.
@@ -138,10 +138,14 @@ impl PictureSeat {
         lock(&self.inner).placement = placement;
     }
 
-    fn at(&self, time: i64) -> Option<Shown> {
+    fn at(&self, time: i64, frame: i64) -> Option<Shown> {
         let mut inner = lock(&self.inner);
-        while inner.waiting.front().is_some_and(|picture| picture.due <= time) {
-            inner.shown = inner.waiting.pop_front();
+        let mut seen: Option<i64> = None;
+        let is_due =
+            |due, seen: Option<i64>| due <= time && !seen.is_some_and(|seen| is_for_the_next(due, seen, time, frame));
+        while let Some(picture) = inner.waiting.pop_front_if(|picture| is_due(picture.due, seen)) {
+            seen = Some(picture.due);
+            inner.shown = Some(picture);
         }
         if inner.shown.as_ref().is_some_and(|picture| time - picture.due > STALL) {
             inner.shown = None;
@@ -180,6 +184,12 @@ impl SoundSeat {
     }
 }
 
+/// Whether a picture on the edge between the frame of `time` and the next one leaves this one to the picture before it, due at `before`. Of
+/// a camera as fast as the programme whose pictures come on that edge none is lost then, and none seen twice.
+const fn is_for_the_next(due: i64, before: i64, time: i64, frame: i64) -> bool {
+    due > time - frame / 4 && due - before > frame * 5 / 8
+}
+
 /// The number of the sample nearest to a running time.
 const fn sample_at(time: i64) -> i64 {
     (time as i128 * RATE as i128 + SECOND as i128 / 2).div_euclid(SECOND as i128) as i64
@@ -204,7 +214,7 @@ mod tests {
     }
 
     fn seen(seats: &Seats, time: i64) -> Vec<i64> {
-        seats.pictures(time).iter().map(|shown| shown.picture.due).collect()
+        seats.pictures(time, FRAME).iter().map(|shown| shown.picture.due).collect()
     }
 
     #[test]
@@ -222,6 +232,33 @@ mod tests {
         assert_eq!(seen(&seats, 100 * FRAME), [100 * FRAME]);
         seats.leave_picture(&seat);
         assert!(seen(&seats, 100 * FRAME).is_empty());
+    }
+
+    #[test]
+    fn pictures_on_the_edge_between_two_frames_are_seen_once_each() {
+        let seats = Seats::default();
+        let placement = Placement { rect: Rect { x: 0, y: 0, width: 16, height: 16 }, z: 1 };
+        let seat = seats.seat_picture(placement);
+        // Now a little before the edge, now a little behind it.
+        let due = |n: i64| n * FRAME + [3, -2, -4, 1, -3, 4, 2, -1][(n % 8) as usize] * SECOND / 1000;
+        (1..=80).for_each(|n| seat.put(picture(due(n))));
+        let all: Vec<i64> = (1..=81).flat_map(|n| seen(&seats, n * FRAME)).collect();
+        let mut once = all.clone();
+        once.dedup();
+        assert_eq!(once, (1..=80).map(due).collect::<Vec<_>>());
+        assert!(all.len() - once.len() <= 1, "{} seen twice", all.len() - once.len());
+    }
+
+    #[test]
+    fn of_a_faster_camera_the_newest_picture_is_seen() {
+        let seats = Seats::default();
+        let placement = Placement { rect: Rect { x: 0, y: 0, width: 16, height: 16 }, z: 1 };
+        let seat = seats.seat_picture(placement);
+        for n in 1..=60 {
+            let dues = [n * FRAME - FRAME / 2 - 1_000_000, n * FRAME - 1_000_000];
+            dues.iter().for_each(|due| seat.put(picture(*due)));
+            assert_eq!(seen(&seats, n * FRAME), [dues[1]]);
+        }
     }
 
     #[test]
