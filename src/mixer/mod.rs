@@ -42,6 +42,7 @@ mod recorder;
 mod reorder;
 mod sandbox;
 mod seat;
+mod show;
 mod stem;
 mod stems;
 mod still;

@@ -12,9 +12,9 @@ use crate::mixer::MILLISECOND;
 use crate::mixer::SECOND;
 use crate::mixer::packet::Header;
 use crate::mixer::packet::payload;
+use crate::model::h264::Sequence;
 use crate::model::spec::ProgrammeSpec;
 use crate::proto::h264::Depacketizer;
-use crate::proto::h264::Sequence;
 use crate::proto::h264::Unit;
 
 /// A picture is passed on after it has fitted for this long, and its rates are those of this long.

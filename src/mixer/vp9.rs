@@ -2,6 +2,7 @@
 
 use crate::mixer::MOST_PIXELS;
 use crate::mixer::packet::payload;
+use crate::model::bits::Bits;
 
 /// Whether an RTP packet begins a frame that is wider or higher than the mixer takes.
 ///
@@ -55,7 +56,7 @@ fn frame(payload: &[u8]) -> Option<&[u8]> {
 /// The size that a frame of profile 0 tells (VP9 bitstream specification, section 6.2); most tell none, for it stays.
 fn size(frame: &[u8]) -> Option<[u32; 2]> {
     const SYNC_CODE: u32 = 0x49_83_42;
-    let mut bits = Bits { bytes: frame, at: 0 };
+    let mut bits = Bits::of(frame);
     let (marker, profile, shows_an_old_one) = (bits.take(2)?, bits.take(2)?, bits.take(1)? == 1);
     if marker != 2 || profile != 0 || shows_an_old_one {
         return None;
@@ -67,7 +68,7 @@ fn size(frame: &[u8]) -> Option<[u32; 2]> {
             return None;
         }
         bits.take(4)?;
-        return bits.size();
+        return sides(&mut bits);
     }
     let is_intra = !is_shown && bits.take(1)? == 1;
     if !is_resilient {
@@ -75,7 +76,7 @@ fn size(frame: &[u8]) -> Option<[u32; 2]> {
     }
     if is_intra {
         bits.take(24 + 8)?;
-        return bits.size();
+        return sides(&mut bits);
     }
     // Which references are refreshed, and which three are used; each may have the size that this one has too.
     bits.take(8 + 3 * 4)?;
@@ -84,29 +85,11 @@ fn size(frame: &[u8]) -> Option<[u32; 2]> {
             return None;
         }
     }
-    bits.size()
+    sides(&mut bits)
 }
 
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    /// The next up to 32 bits.
-    fn take(&mut self, count: usize) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = *self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
-
-    fn size(&mut self) -> Option<[u32; 2]> {
-        Some([self.take(16)? + 1, self.take(16)? + 1])
-    }
+fn sides(bits: &mut Bits<'_>) -> Option<[u32; 2]> {
+    Some([bits.take(16)? + 1, bits.take(16)? + 1])
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 use bytes::BufMut;
 use bytes::Bytes;
 
+use crate::model::av1::Sequence;
+use crate::model::av1::leb128;
+
 /// Bytes of one temporal unit at most; an encoder's largest keyframes stay far below.
 const MAX_UNIT: usize = 4_000_000;
 
@@ -127,7 +130,7 @@ fn append(unit: &mut Vec<u8>, open: &mut Option<Vec<u8>>, header: u8, body: &[u8
             std::mem::take(&mut rest)
         } else {
             let (length, behind) = leb128(rest)?;
-            let (element, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
+            let (element, behind) = behind.split_at_checked(length)?;
             rest = behind;
             element
         };
@@ -162,12 +165,14 @@ fn close(unit: &mut Vec<u8>, obu: &[u8], most_pixels: u32) -> Option<()> {
     }
     if header & HAS_SIZE != 0 {
         let (length, behind) = leb128(rest)?;
-        rest = behind.get(..usize::try_from(length).ok()?)?;
+        rest = behind.get(..length)?;
     }
     if matches!(kind, TEMPORAL_DELIMITER | TILE_LIST | PADDING) {
         return Some(());
     }
-    if kind == SEQUENCE_HEADER && size(rest).is_some_and(|size| size.iter().any(|pixels| *pixels > most_pixels)) {
+    if kind == SEQUENCE_HEADER
+        && Sequence::read(rest).is_some_and(|sequence| sequence.width.max(sequence.height) > most_pixels)
+    {
         return None;
     }
     unit.put_u8(header | HAS_SIZE);
@@ -180,52 +185,6 @@ fn close(unit: &mut Vec<u8>, obu: &[u8], most_pixels: u32) -> Option<()> {
     unit.put_u8(length as u8);
     unit.extend_from_slice(rest);
     Some(())
-}
-
-/// A number in groups of seven bits, least first, and what is behind it.
-fn leb128(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate().take(4) {
-        value |= u32::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[index + 1..]));
-        }
-    }
-    None
-}
-
-/// The largest width and height of a sequence (section 5.5.1), as far as its header has no timing: browsers' have none.
-fn size(header: &[u8]) -> Option<[u32; 2]> {
-    let mut at = 0;
-    let mut take = |count: u32| {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = *header.get(at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - at % 8) & 1);
-            at += 1;
-        }
-        Some(value)
-    };
-    let is_reduced = take(5)? & 1 == 1;
-    if is_reduced {
-        take(5)?;
-    } else {
-        if take(1)? == 1 {
-            return None;
-        }
-        let has_delays = take(1)? == 1;
-        for _ in 0..=take(5)? {
-            take(12)?;
-            if take(5)? > 7 {
-                take(1)?;
-            }
-            if has_delays && take(1)? == 1 {
-                take(4)?;
-            }
-        }
-    }
-    let (width_bits, height_bits) = (take(4)? + 1, take(4)? + 1);
-    Some([take(width_bits)? + 1, take(height_bits)? + 1])
 }
 
 #[cfg(test)]

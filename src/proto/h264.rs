@@ -3,6 +3,9 @@
 use bytes::BufMut;
 use bytes::Bytes;
 
+use crate::model::bits::Bits;
+use crate::model::h264::Sequence;
+
 /// Bytes of one access unit at most; an encoder's largest keyframes stay far below.
 const MAX_UNIT: usize = 4_000_000;
 
@@ -42,22 +45,6 @@ pub struct Parameters {
     pub sequence: Sequence,
     /// `AVCDecoderConfigurationRecord`, ISO/IEC 14496-15 section 5.3.3.1.
     pub record: Bytes,
-}
-
-/// A sequence parameter set, as far as it matters here (ITU-T H.264 section 7.3.2.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sequence {
-    /// `profile_idc`: 66 baseline, 77 main, 100 high.
-    pub profile: u8,
-    constraints: u8,
-    level: u8,
-    /// Pixels that are shown.
-    pub width: u32,
-    pub height: u32,
-    /// Pixels are as wide as high, as far as it says.
-    pub square: bool,
-    /// No fields.
-    pub progressive: bool,
 }
 
 /// Puts access units together again.
@@ -220,7 +207,7 @@ impl<T> Depacketizer<T> {
     }
 
     fn set_picture(&mut self, nal: &[u8]) -> Option<bool> {
-        let number = |nal: &[u8]| Bits::of(&nal[1..]).unsigned();
+        let number = |nal: &[u8]| Bits::of_nal(&nal[1..]).exp_golomb();
         if self.pictures.iter().any(|known| known == nal) {
             return Some(false);
         }
@@ -261,71 +248,11 @@ impl<T> Draft<T> {
     }
 }
 
-impl Sequence {
-    /// Reads the NAL unit of one; `None` for one that is broken or has what no camera needs: scaling lists, other pictures than 4:2:0
-    /// of 8 bits.
-    fn read(nal: &[u8]) -> Option<Self> {
-        let &[_, profile, constraints, level, ..] = nal else { return None };
-        let mut bits = Bits::of(&nal[4..]);
-        bits.unsigned()?;
-        if profile >= 100 {
-            // chroma_format_idc, both bit depths beyond 8, lossless, scaling lists.
-            let plain = bits.unsigned()? == 1 && bits.unsigned()? == 0 && bits.unsigned()? == 0;
-            if !plain || bits.take(2)? != 0 {
-                return None;
-            }
-        }
-        bits.unsigned()?;
-        match bits.unsigned()? {
-            0 => drop(bits.unsigned()?),
-            1 => {
-                bits.take(1)?;
-                bits.unsigned()?;
-                bits.unsigned()?;
-                for _ in 0..bits.unsigned().filter(|cycle| *cycle < 256)? {
-                    bits.unsigned()?;
-                }
-            }
-            _ => {}
-        }
-        bits.unsigned()?;
-        bits.take(1)?;
-        let side = |blocks: u32| blocks.checked_add(1).filter(|blocks| *blocks <= 1024).map(|blocks| blocks * 16);
-        let (width, height) = (side(bits.unsigned()?)?, side(bits.unsigned()?)?);
-        let progressive = bits.take(1)? == 1;
-        let (height, step) = if progressive { (height, 2) } else { (height * 2, 4) };
-        if !progressive {
-            bits.take(1)?;
-        }
-        bits.take(1)?;
-        let mut cut = [0; 4];
-        if bits.take(1)? == 1 {
-            for (edge, step) in cut.iter_mut().zip([2, 2, step, step]) {
-                *edge = bits.unsigned()?.checked_mul(step)?;
-            }
-        }
-        let [left, right, top, bottom] = cut;
-        let width = width.checked_sub(left)?.checked_sub(right)?;
-        let height = height.checked_sub(top)?.checked_sub(bottom)?;
-        let square = bits.take(1)? == 0 || bits.take(1)? == 0 || is_square(&mut bits)?;
-        Some(Self { profile, constraints, level, width, height, square, progressive })
-    }
-}
-
-/// `aspect_ratio_idc` (ITU-T H.264 table E-1): 1 is a square, 255 says it in two numbers.
-fn is_square(bits: &mut Bits<'_>) -> Option<bool> {
-    Some(match bits.take(8)? {
-        0 | 1 => true,
-        255 => bits.take(16)? == bits.take(16)?,
-        _ => false,
-    })
-}
-
 /// `slice_type` B (ITU-T H.264 table 7-6) of a slice without its first byte.
 fn is_bidirectional(slice: &[u8]) -> Option<bool> {
-    let mut bits = Bits::of(slice);
-    bits.unsigned()?;
-    Some(bits.unsigned()? % 5 == 1)
+    let mut bits = Bits::of_nal(slice);
+    bits.exp_golomb()?;
+    Some(bits.exp_golomb()? % 5 == 1)
 }
 
 fn record(nal: &[u8], sequence: Sequence, pictures: &[Bytes]) -> Bytes {
@@ -366,51 +293,6 @@ pub fn in_band(record: &[u8]) -> Option<Vec<u8>> {
     Some(sets)
 }
 
-/// Reads bits and numbers, leaving out the bytes that keep a NAL unit from looking like a start code (ITU-T H.264 section 7.4.1).
-struct Bits<'a> {
-    rest: &'a [u8],
-    zeros: usize,
-    /// The bits left of the byte that is being read, and how many.
-    byte: u8,
-    left: u32,
-}
-
-impl<'a> Bits<'a> {
-    const fn of(rest: &'a [u8]) -> Self {
-        Self { rest, zeros: 0, byte: 0, left: 0 }
-    }
-
-    fn bit(&mut self) -> Option<u32> {
-        if self.left == 0 {
-            let (mut byte, mut rest) = self.rest.split_first()?;
-            if self.zeros >= 2 && *byte == 3 {
-                (byte, rest) = rest.split_first()?;
-                self.zeros = 0;
-            }
-            self.zeros = if *byte == 0 { self.zeros + 1 } else { 0 };
-            (self.byte, self.rest, self.left) = (*byte, rest, 8);
-        }
-        self.left -= 1;
-        Some(u32::from(self.byte >> self.left & 1))
-    }
-
-    fn take(&mut self, count: u32) -> Option<u32> {
-        (0..count).try_fold(0, |value, _| Some(value << 1 | self.bit()?))
-    }
-
-    /// An Exp-Golomb number (ITU-T H.264 section 9.1); `None` above 2^31.
-    fn unsigned(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.bit()? == 0 {
-            zeros += 1;
-            if zeros > 30 {
-                return None;
-            }
-        }
-        Some((1 << zeros) - 1 + self.take(zeros)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -427,11 +309,6 @@ mod tests {
     const P: [u8; 4] = [0x41, 0x9a, 0x22, 0x6c];
     const B: [u8; 4] = [0x01, 0x9e, 0x41, 0x79];
 
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<_> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
-        digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
-    }
-
     fn together(nals: &[&[u8]]) -> Vec<u8> {
         let mut packet = vec![0x78];
         for nal in nals {
@@ -443,25 +320,6 @@ mod tests {
 
     fn prefixed(nals: &[&[u8]]) -> Vec<u8> {
         nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
-    }
-
-    #[test]
-    fn sequence_parameter_sets_say_how_large_and_of_which_kind_pictures_are() {
-        for (text, profile, width, height, square, progressive) in [
-            ("6764001facd9405005bb0110000003001000000303c0f1831960", 100, 1280, 720, true, true),
-            ("6742c01ed900a02ff970110000030001000003003c0f162e48", 66, 640, 360, true, true),
-            ("674d4028d900780227e5c044000003000400000300f03c60c920", 77, 1920, 1080, true, true),
-            ("6764001facb201b07bcde022000003000200000300781e306490", 100, 854, 480, true, true),
-            ("6764001eacd940a063f3ffe000600082000003000200000300783e28532c", 100, 640, 360, false, false),
-        ] {
-            let read = Sequence::read(&hex(text)).expect(text);
-            assert_eq!((read.profile, read.width, read.height), (profile, width, height), "{text}");
-            assert_eq!((read.square, read.progressive), (square, progressive), "{text}");
-        }
-        // 4:4:4, 10 bits, and one that is cut off.
-        for text in ["67f4001f919b2828", "676e001ea6cd9405005b", "6764001facd940"] {
-            assert_eq!(Sequence::read(&hex(text)), None, "{text}");
-        }
     }
 
     #[test]

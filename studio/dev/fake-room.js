@@ -1,12 +1,7 @@
 // A gateway inside the page: stands in for the WebSocket and answers with real peer connections, so that the studio can be looked
-// at, and its negotiation tried in a real browser, without a server. Used by look.mjs only.
+// at, and its negotiation tried in a real browser, without a server. Used by look.mjs only; who is in the room is told by fixtures.ts.
 (() => {
-  const people = window.fakePeople ?? [
-    { name: "Ada", hue: 18, note: 330, role: "musician" },
-    { name: "Miles", hue: 205, note: 440, role: "musician", muted: true },
-    { name: "Nina Simone-Okonkwo", hue: 130, note: 550, role: "musician" },
-  ];
-  window.fakeLog = [];
+  const { joined, people, paths } = window.fakeRoom;
   window.fakeSockets = [];
 
   function picture(hue) {
@@ -51,8 +46,10 @@
     });
 
   class FakeSocket {
-    constructor() {
+    constructor(url) {
       window.fakeSockets.push(this);
+      this.canvas = url.endsWith("/rtmp-relay");
+      this.bufferedAmount = 0;
       setTimeout(() => (window.fakeDown ? this.onclose?.({}) : this.onopen?.({})), 20);
       this.offerId = 0;
       this.produced = 0;
@@ -67,37 +64,27 @@
       this.onclose?.({});
     }
     close() {}
-    async send(text) {
-      const { id, method, data } = JSON.parse(text);
-      window.fakeLog.push({ method, data });
+    async send(message) {
+      if (this.canvas) return this.paint(message);
+      const { id, method, data } = JSON.parse(message);
       try {
         this.say({ id, ok: true, data: (await this[method]?.(data)) ?? {} });
       } catch (error) {
         this.say({ id, ok: false, error: { code: error.code ?? "failed", message: String(error) } });
       }
     }
+    /** A canvas is always wanted, and every frame makes room for the next. */
+    paint(message) {
+      if (typeof message !== "string") return this.say({ type: "credit", frames: 1 });
+      this.say({ type: "opened", formats: ["h264", "vp8", "jpeg"] });
+      this.say({ type: "credit", frames: 4 });
+      this.say({ type: "pace", max_fps: 30, max_kbps: 2500, scale: 1 });
+    }
     join() {
       if (window.fakeRefusal) throw Object.assign(new Error(window.fakeRefusal), { code: window.fakeRefusal });
-      const participants = people.map((p, i) => ({ id: `par_${i}`, name: p.name, role: p.role, audio_muted: false, video_muted: false, isolated: false, ...p.decided }));
-      const producers = people.flatMap((p, i) => [
-        { id: `prd_a${i}`, participant: `par_${i}`, kind: "audio", source: "microphone", paused: !!p.muted },
-        ...(p.shares ? [{ id: `prd_v${i}s`, participant: `par_${i}`, kind: "video", source: "screen", paused: false }] : []),
-        ...(p.dark ? [] : [{ id: `prd_v${i}`, participant: `par_${i}`, kind: "video", source: "camera", paused: false }]),
-      ]);
       this.recvPc = new RTCPeerConnection();
-      const everybody = ["par_me", ...participants.map(({ id }) => id)];
-      const plays = everybody.filter((id) => participants.find((each) => each.id === id)?.role !== "viewer");
-      const grade = (ms) => (ms <= 43 ? "green" : ms <= 68 ? "yellow" : "red");
-      const paths = plays.flatMap((from, i) => everybody.filter((to) => to !== from).map((to, j) => {
-        const delay_ms = 14 + i * 21 + j * 9;
-        return { from, to, delay_ms, buffer_ms: j === 0 ? null : 11, grade: grade(delay_ms) };
-      }));
       setTimeout(() => this.say({ method: "delays", data: { paths } }), 300);
-      return {
-        you: { id: "par_me", name: "Ella", role: window.fakeRole ?? "host", audio_muted: false, video_muted: false, isolated: false, ...window.fakeDecided },
-        room: "friday-jam", locked: false, spotlight: null, ...window.fakeState,
-        resume_token: "r", resume_within_ms: 30000, ice_servers: [], heartbeat_ms: 15000, participants, producers,
-      };
+      return joined;
     }
     async connect({ transport, sdp }) {
       if (transport === "recv") {
@@ -118,9 +105,9 @@
       return { producer_id: `prd_me${this.produced++}` };
     }
     consume({ producer_id }) {
-      const person = people[Number.parseInt(producer_id.slice(5), 10)];
-      const audio = producer_id[4] === "a";
-      const transceiver = this.recvPc.addTransceiver(audio ? sound(person.note) : picture(person.hue), {
+      const { participant, kind } = joined.producers.find(({ id }) => id === producer_id);
+      const person = people.find(({ id }) => id === participant);
+      const transceiver = this.recvPc.addTransceiver(kind === "audio" ? sound(person.note) : picture(person.hue), {
         direction: "sendonly",
         streams: [new MediaStream()],
       });
@@ -131,7 +118,7 @@
         await gathered(this.recvPc);
         this.say({ method: "offer", data: { offer_id: ++this.offerId, sdp: this.recvPc.localDescription.sdp } });
       }, 60);
-      return { consumer: { id: `con_${producer_id}`, producer: producer_id, kind: audio ? "audio" : "video", mid } };
+      return { consumer: { id: `con_${producer_id}`, producer: producer_id, kind, mid } };
     }
   }
   window.WebSocket = FakeSocket;

@@ -10,6 +10,8 @@ use bytes::BytesMut;
 use crate::domain::room::layer::Frame;
 use crate::domain::room::layer::MAX_SPATIAL;
 use crate::domain::room::picture::Size;
+use crate::model::av1::Sequence;
+use crate::model::av1::leb128;
 
 /// Bits of the aggregation header (section 4.4).
 const CONTINUES: u8 = 0x80;
@@ -35,14 +37,6 @@ struct Glance {
     /// Whether its last OBU is of a frame, as far as it begins in this packet.
     is_frame: Option<bool>,
     sequence: Option<Sequence>,
-}
-
-/// What a sequence header says of all pictures from there on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sequence {
-    /// The highest spatial layer.
-    top: u8,
-    size: Size,
 }
 
 /// The number of the layer frame that a dependency descriptor is of: behind a byte of flags and the template (section A.8.2).
@@ -72,9 +66,10 @@ pub(super) fn begins_sequence(payload: &[u8]) -> bool {
 pub(super) fn sizes(payload: &[u8]) -> [Option<Size>; MAX_SPATIAL] {
     let sequence = Glance::of(payload).and_then(|glance| glance.sequence);
     std::array::from_fn(|layer| {
-        let Sequence { top, size } = sequence?;
+        let Sequence { top, width, height } = sequence?;
         let halvings = u8::try_from(layer).ok().and_then(|layer| top.checked_sub(layer))?;
-        Some(Size { width: size.width >> halvings, height: size.height >> halvings })
+        let side = |pixels: u32| u16::try_from(pixels >> halvings).ok();
+        Some(Size { width: side(width)?, height: side(height)? })
     })
 }
 
@@ -165,69 +160,9 @@ impl Glance {
         if kind == SEQUENCE_HEADER {
             self.sequence = obu.get(at..).and_then(|rest| {
                 let rest = if header & 2 != 0 { leb128(rest)?.1 } else { rest };
-                Sequence::of(rest)
+                Sequence::read(rest)
             });
         }
-    }
-}
-
-impl Sequence {
-    /// AV1 bitstream specification, section 5.5.1, of a stream without timing; that of others is not read.
-    fn of(bytes: &[u8]) -> Option<Self> {
-        let mut bits = Bits { bytes, at: 0 };
-        let (_profile, _is_still, is_reduced) = (bits.take(3)?, bits.take(1)?, bits.take(1)? == 1);
-        let mut top = 0;
-        if is_reduced {
-            bits.take(5)?;
-        } else {
-            let has_timing = bits.take(1)? == 1;
-            if has_timing {
-                return None;
-            }
-            let has_delays = bits.take(1)? == 1;
-            for _ in 0..=bits.take(5)? {
-                let layers = bits.take(12)? >> 8;
-                top = top.max(layers.checked_ilog2().unwrap_or(0));
-                if bits.take(5)? > 7 {
-                    bits.take(1)?;
-                }
-                if has_delays && bits.take(1)? == 1 {
-                    bits.take(4)?;
-                }
-            }
-        }
-        let (width_bits, height_bits) = (bits.take(4)? + 1, bits.take(4)? + 1);
-        let (width, height) = (bits.take(width_bits)? + 1, bits.take(height_bits)? + 1);
-        let size = Size { width: u16::try_from(width).ok()?, height: u16::try_from(height).ok()? };
-        Some(Self { top: u8::try_from(top).ok()?, size })
-    }
-}
-
-fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate().take(4) {
-        value |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[index + 1..]));
-        }
-    }
-    None
-}
-
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn take(&mut self, count: u32) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = *self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
     }
 }
 

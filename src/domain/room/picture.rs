@@ -8,6 +8,7 @@ use crate::domain::room::av1::Layering;
 use crate::domain::room::layer::Frame;
 use crate::domain::room::layer::MAX_SPATIAL;
 use crate::domain::room::vp9;
+use crate::model::h264::Sequence;
 use crate::model::media::Codec;
 
 /// Width and height in pixels.
@@ -239,78 +240,9 @@ fn h264_size(payload: &[u8]) -> Option<Size> {
     }
 }
 
-/// ITU-T H.264 section 7.3.2.1.1 for the baseline profile, the only one negotiated: it has no chroma or scaling fields.
 fn sps_size(unit: &[u8]) -> Option<Size> {
-    const BASELINE: u8 = 66;
-    if *unit.get(1)? != BASELINE {
-        return None;
-    }
-    let mut bits = Bits { bytes: unit.get(4..)?, at: 0 };
-    bits.exp_golomb()?; // seq_parameter_set_id
-    bits.exp_golomb()?; // log2_max_frame_num_minus4
-    match bits.exp_golomb()? {
-        0 => drop(bits.exp_golomb()?),
-        1 => {
-            bits.bit()?;
-            bits.exp_golomb()?;
-            bits.exp_golomb()?;
-            for _ in 0..bits.exp_golomb()?.min(255) {
-                bits.exp_golomb()?;
-            }
-        }
-        _ => {}
-    }
-    bits.exp_golomb()?; // max_num_ref_frames
-    bits.bit()?;
-    let columns = bits.exp_golomb()?.checked_add(1)?;
-    let rows = bits.exp_golomb()?.checked_add(1)?;
-    let is_progressive = bits.bit()? == 1;
-    if !is_progressive {
-        bits.bit()?;
-    }
-    bits.bit()?; // direct_8x8_inference_flag
-    let mut crop = [0; 4];
-    if bits.bit()? == 1 {
-        for side in &mut crop {
-            *side = bits.exp_golomb()?;
-        }
-    }
-    let fields = if is_progressive { 1 } else { 2 };
-    let [left, right, top, bottom] = crop;
-    // 4:2:0: cropping counts in chroma samples.
-    let width = columns.checked_mul(16)?.checked_sub(left.checked_add(right)?.checked_mul(2)?)?;
-    let height = rows.checked_mul(16 * fields)?.checked_sub(top.checked_add(bottom)?.checked_mul(2 * fields)?)?;
+    let Sequence { width, height, .. } = Sequence::read(unit)?;
     Some(Size { width: u16::try_from(width).ok()?, height: u16::try_from(height).ok()? })
-}
-
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn bit(&mut self) -> Option<u32> {
-        let byte = *self.bytes.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
-        Some(u32::from(bit))
-    }
-
-    /// ue(v), ITU-T H.264 section 9.1.
-    fn exp_golomb(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.bit()? == 0 {
-            zeros += 1;
-            if zeros > 31 {
-                return None;
-            }
-        }
-        let mut value: u32 = 1;
-        for _ in 0..zeros {
-            value = value.checked_mul(2)?.checked_add(self.bit()?)?;
-        }
-        Some(value - 1)
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ export interface DestinationSnapshot {
   platform: string;
   url: string;
   primary: boolean;
+  /** Whether it is sent to its second server. */
+  on_backup: boolean;
   state: DestinationState;
   hint: string | null;
   retry_in_ms: number | null;

@@ -9,9 +9,9 @@ import type { CameraForm } from "../room";
 const KEY = "jamcast.camera.form";
 
 const FORMS: readonly Choice[] = [
-  { id: "sizes", label: "In up to three sizes (VP8): easy on the processor" },
-  { id: "layers", label: "In layers (VP9): easy on the uplink" },
-  { id: "layers-av1", label: "In layers (AV1): easiest on the uplink, hard on the processor" },
+  { id: "sizes", label: "VP8: easy on the computer" },
+  { id: "layers", label: "VP9: for a slow uplink" },
+  { id: "layers-av1", label: "AV1: for a very slow uplink" },
 ];
 
 interface Choice {

@@ -20,10 +20,11 @@ export function LeaderChoice({ broadcast, stream }: { broadcast: Broadcast; stre
       label: participant === proposed_leader ? `${name} (keeps the beat)` : name,
     })),
   ];
+  const nameOf = (id: string): string => musicians.find(({ participant }) => participant === id)?.name ?? "them";
   const isAway = leader !== null && !leader.present;
   if (isAway) choices.push({ id: leader.participant, label: `${leader.name} (away)` });
   return (
-    <div class="leader">
+    <div class="follow">
       <Select
         label="Everybody follows"
         choices={choices}
@@ -35,7 +36,7 @@ export function LeaderChoice({ broadcast, stream }: { broadcast: Broadcast; stre
         <p class="quiet">
           {isAway
             ? `${leader.name} is away; everybody stays as they are.`
-            : "Those who hear them late are brought together with them for the audience. The room hears no difference."}
+            : `For the audience everybody is brought into time with ${nameOf(chosen)}. The room hears no difference.`}
         </p>
       )}
     </div>

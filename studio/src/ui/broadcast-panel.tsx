@@ -10,7 +10,7 @@ import type { Studio } from "../state/studio";
 import { CanvasSection } from "./canvas";
 import { Destinations } from "./destinations";
 import { Dialog } from "./dialog";
-import { FieldError, Select, TextField } from "./fields";
+import { FieldError, Select, Switch, TextField } from "./fields";
 import { Close, Warning } from "./icons";
 import { LayoutPicker } from "./layout-picker";
 import { Mixer } from "./mixer";
@@ -103,60 +103,30 @@ function Prepare({ broadcast }: { broadcast: Broadcast }): JSX.Element {
           chosen={broadcast.tier.value ?? ""}
           onChoose={(id) => (broadcast.tier.value = id === "" ? null : id)}
         />
-        <label class="switch">
-          <input
-            type="checkbox"
-            role="switch"
-            data-testid="passthrough"
-            checked={broadcast.passthrough.value}
-            onChange={(event) => (broadcast.passthrough.value = event.currentTarget.checked)}
-          />
-          <span class="switch-track" aria-hidden="true" />
-          <span>
-            Pass one picture through <span class="quiet">sends H.264 that fills the broadcast as it comes, not encoded again</span>
-          </span>
-        </label>
-        <label class="switch">
-          <input
-            type="checkbox"
-            role="switch"
-            data-testid="record"
-            checked={record}
-            onChange={(event) => (broadcast.record.value = event.currentTarget.checked)}
-          />
-          <span class="switch-track" aria-hidden="true" />
-          <span>
-            Record <span class="quiet">keeps an MP4 of the programme</span>
-          </span>
-        </label>
-        <label class="switch">
-          <input
-            type="checkbox"
-            role="switch"
-            data-testid="hls"
-            checked={hls}
-            onChange={(event) => (broadcast.hls.value = event.currentTarget.checked)}
-          />
-          <span class="switch-track" aria-hidden="true" />
-          <span>
-            Watch link <span class="quiet">lets anybody who has it watch over HLS, some seconds late</span>
-          </span>
-        </label>
+        <Switch
+          label="Pass one picture through"
+          note="as it comes, while one H.264 picture fills the broadcast"
+          testid="passthrough"
+          on={broadcast.passthrough.value}
+          onTurn={(on) => (broadcast.passthrough.value = on)}
+        />
+        <Switch label="Record" note="keeps an MP4 of the programme" testid="record" on={record} onTurn={(on) => (broadcast.record.value = on)} />
         {record && (
-          <label class="switch">
-            <input
-              type="checkbox"
-              role="switch"
-              data-testid="stems"
-              checked={broadcast.stems.value}
-              onChange={(event) => (broadcast.stems.value = event.currentTarget.checked)}
-            />
-            <span class="switch-track" aria-hidden="true" />
-            <span>
-              Separate tracks <span class="quiet">keeps what each musician sends, for a remix</span>
-            </span>
-          </label>
+          <Switch
+            label="Separate tracks"
+            note="keeps what each musician sends, for a remix"
+            testid="stems"
+            on={broadcast.stems.value}
+            onTurn={(on) => (broadcast.stems.value = on)}
+          />
         )}
+        <Switch
+          label="Watch link"
+          note="lets anybody who has it watch over HLS, some seconds late"
+          testid="hls"
+          on={hls}
+          onTurn={(on) => (broadcast.hls.value = on)}
+        />
       </form>
       <Destinations
         broadcast={broadcast}
@@ -225,8 +195,8 @@ function Running({ broadcast }: { broadcast: Broadcast }): JSX.Element | null {
       {stream.programme.passthrough === "auto" && (
         <p class="quiet" data-testid="passed-through" data-state={stats.passed_through ? "passed" : "composed"}>
           {stats.passed_through
-            ? "The picture goes out as it comes."
-            : "The picture is composed and encoded. It goes out as it comes once H.264 of this size fills it, with nothing over it."}
+            ? "One picture passes through: it goes out as it comes."
+            : "No picture passes through: one H.264 picture of this size would have to fill the broadcast, with no name, title or logo over it."}
         </p>
       )}
       <ul class="reach" aria-label="Destinations">
@@ -293,6 +263,7 @@ function Reach({ destination }: { destination: DestinationSnapshot }): JSX.Eleme
   const retry = destination.retry_in_ms;
   const notes = [
     destination.state === "live" ? `${format.bytes(destination.bytes_sent)} sent` : null,
+    destination.on_backup ? "on the backup server" : null,
     destination.dropped_frames > 0 ? `${destination.dropped_frames} dropped` : null,
     destination.reconnects > 0 ? format.count(destination.reconnects, "reconnect") : null,
     retry !== null ? `next attempt in ${Math.ceil(retry / 1000)}\u00a0s` : null,

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 import type { Canvas, Throughput } from "../state/canvas";
 import type { RelayState } from "../canvas/relay";
-import { TextField } from "./fields";
+import { Switch, TextField } from "./fields";
 import { Warning } from "./icons";
 
 export function CanvasSection({ canvas }: { canvas: Canvas }): JSX.Element {
@@ -15,17 +15,12 @@ export function CanvasSection({ canvas }: { canvas: Canvas }): JSX.Element {
     <section class="canvas" aria-label="Canvas" data-testid="canvas">
       <div class="section-head">
         <h3>Canvas</h3>
-        <label class="switch">
-          <input
-            type="checkbox"
-            role="switch"
-            checked={sends}
-            data-testid="canvas-switch"
-            onChange={(event) => (event.currentTarget.checked ? canvas.start() : canvas.stop())}
-          />
-          <span class="switch-track" aria-hidden="true" />
-          In the broadcast
-        </label>
+        <Switch
+          label="In the broadcast"
+          testid="canvas-switch"
+          on={sends}
+          onTurn={(on) => (on ? canvas.start() : canvas.stop())}
+        />
       </div>
       {state === null && <p class="quiet">A title that moves with the music, as a picture of its own.</p>}
       {state?.name === "refused" && (

@@ -9,7 +9,7 @@ import type { Broadcast } from "../state/broadcast";
 import { report } from "../state/toasts";
 import { Dialog } from "./dialog";
 import { FieldError, Select, TextField } from "./fields";
-import { Key, Plus, Trash } from "./icons";
+import { Key, Plus, Star, Trash } from "./icons";
 
 export function Destinations({ broadcast, error }: { broadcast: Broadcast; error: string | undefined }): JSX.Element {
   const [adding, setAdding] = useState(false);
@@ -44,20 +44,22 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
                 <span class="quiet">
                   {titles.get(destination.platform) ?? destination.platform} ·{" "}
                   <span class="key-hint">key {destination.key_hint}</span>
+                  {destination.primary && " · primary"}
                 </span>
               </span>
             </label>
             {destination.may_change ? (
               <>
                 <button
-                  class={destination.primary ? "button small" : "button small ghost"}
+                  class="button icon-only ghost primary-mark"
                   type="button"
                   data-testid="destination-primary"
                   aria-pressed={destination.primary}
+                  aria-label={`${destination.name} is primary`}
                   title="The bitrate follows what a primary destination takes, from the next broadcast on."
                   onClick={() => void broadcast.setPrimary(destination, !destination.primary)}
                 >
-                  Primary
+                  <Star />
                 </button>
                 <button
                   class="button icon-only ghost"
@@ -86,6 +88,11 @@ export function Destinations({ broadcast, error }: { broadcast: Broadcast; error
           </li>
         ))}
       </ul>
+      {destinations?.some((destination) => destination.may_change) && (
+        <p class="quiet star-note">
+          <Star /> The bitrate follows what primary destinations take.
+        </p>
+      )}
       {adding && <AddDestination broadcast={broadcast} onClose={() => setAdding(false)} />}
       {changing?.what === "key" && (
         <NewKey broadcast={broadcast} destination={changing.destination} onClose={() => setChanging(null)} />

@@ -8,7 +8,7 @@ import * as format from "../format";
 import type { Broadcast } from "../state/broadcast";
 import { shrunkBackdrop, shrunkLogo } from "../media/upload";
 import { report } from "../state/toasts";
-import { Select } from "./fields";
+import { Select, Switch } from "./fields";
 
 /** The most that one slider cuts off each side: a face is still a face. */
 const MOST_CROP = 0.35;
@@ -27,17 +27,7 @@ export function Dressing({ broadcast }: { broadcast: Broadcast }): JSX.Element |
   return (
     <details class="dressing" data-testid="dressing">
       <summary>Names, title and effects</summary>
-      <label class="switch">
-        <input
-          type="checkbox"
-          role="switch"
-          data-testid="captions"
-          checked={captions}
-          onChange={(event) => desk.dress({ captions: event.currentTarget.checked })}
-        />
-        <span class="switch-track" aria-hidden="true" />
-        <span>Names in the pictures</span>
-      </label>
+      <Switch label="Names in the pictures" testid="captions" on={captions} onTurn={(captions) => desk.dress({ captions })} />
       <form
         class="title-line"
         onSubmit={(event) => {

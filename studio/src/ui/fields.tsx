@@ -90,3 +90,22 @@ export function Select(props: {
     </div>
   );
 }
+
+/** Something that is on or off, with what it does beside its name. */
+export function Switch(props: { label: string; note?: string; testid: string; on: boolean; onTurn(on: boolean): void }): JSX.Element {
+  return (
+    <label class="switch">
+      <input
+        type="checkbox"
+        role="switch"
+        data-testid={props.testid}
+        checked={props.on}
+        onChange={(event) => props.onTurn(event.currentTarget.checked)}
+      />
+      <span class="switch-track" aria-hidden="true" />
+      <span>
+        {props.label} {props.note !== undefined && <span class="quiet">{props.note}</span>}
+      </span>
+    </label>
+  );
+}

@@ -53,7 +53,7 @@ function SoundCheck({ studio }: { studio: Studio }): JSX.Element {
         ) : null}
         <DeviceSettings inputs={inputs} />
         <Select
-          label="Your camera is sent"
+          label="Your camera is sent as"
           testid="camera-form-select"
           choices={studio.cameraSetting.choices}
           chosen={studio.cameraSetting.form.value}

@@ -86,6 +86,7 @@ export const Key = icon(
   </>,
 );
 export const Trash = icon(<path d="M5 7h14M10 7V4.5h4V7M7 7l.8 12.5h8.4L17 7M10.5 11v5M13.5 11v5" />);
+export const Star = icon(<path d="m12 4 2.5 5.2 5.7.8-4.1 4 1 5.7-5.1-2.7-5.1 2.7 1-5.7-4.1-4 5.7-.8Z" />);
 export const Copy = icon(
   <>
     <rect x="9" y="9" width="11" height="11" rx="2.5" />

@@ -71,7 +71,7 @@ export function LayoutPicker({ broadcast }: { broadcast: Broadcast }): JSX.Eleme
           </button>
         ))}
       </div>
-      {layout.kind === "custom" && <p class="quiet">Arranged by hand over the API.</p>}
+      {layout.kind === "custom" && <p class="quiet">Arranged by hand over the API. Any layout above replaces it.</p>}
       {(layout.kind === "spotlight" || layout.kind === "picture_in_picture") && (
         <Select
           label="Large"

@@ -9,6 +9,7 @@ import * as format from "../format";
 import { shareOfMeter } from "../media/level";
 import type { Broadcast } from "../state/broadcast";
 import { LeaderChoice, Standing } from "./alignment";
+import { Switch } from "./fields";
 
 /** The ends of a fader, dB; the lowest is silence. */
 const LOWEST_DB = -60;
@@ -41,19 +42,13 @@ export function Mixer({ broadcast }: { broadcast: Broadcast }): JSX.Element | nu
           db={master.master_gain_db}
           onDb={(master_gain_db) => desk.turnMaster({ master_gain_db })}
         />
-        <label class="switch">
-          <input
-            type="checkbox"
-            role="switch"
-            data-testid="normalise"
-            checked={master.normalise}
-            onChange={(event) => desk.turnMaster({ normalise: event.currentTarget.checked })}
-          />
-          <span class="switch-track" aria-hidden="true" />
-          <span>
-            Even loudness <span class="quiet">to −14 LUFS</span>
-          </span>
-        </label>
+        <Switch
+          label="Even loudness"
+          note="to −14 LUFS"
+          testid="normalise"
+          on={master.normalise}
+          onTurn={(normalise) => desk.turnMaster({ normalise })}
+        />
       </div>
       {musicians.length > 1 && <LeaderChoice broadcast={broadcast} stream={stream} />}
       <ul class="strips">

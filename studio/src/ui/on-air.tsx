@@ -31,7 +31,7 @@ export function OnAir({ broadcast }: { broadcast: Broadcast }): JSX.Element {
   if (stream?.state === "live") {
     const trouble = total > 0 && reached < total;
     return (
-      <span class={trouble ? "on-air live trouble" : "on-air live"} data-testid="on-air" role="status">
+      <span class={trouble ? "on-air live partly" : "on-air live"} data-testid="on-air" role="status">
         <span class="on-air-dot" aria-hidden="true" />
         <strong>On air</strong>
         <span class="numbers" aria-hidden="true">

@@ -169,7 +169,7 @@ function Tile(props: { studio: Studio; participant: Participant; onChoose(): voi
       </header>
       <footer class="tile-foot">
         <span class="tile-name">
-          {muted && <Muted />}
+          {muted && participant.role !== "viewer" && <Muted />}
           <span class="name">{participant.name}</span>
           {(participant.role === "host" || participant.role === "admin") && <span class="you">host</span>}
           {participant.role === "viewer" && <span class="you">listening</span>}

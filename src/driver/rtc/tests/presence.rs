@@ -9,12 +9,20 @@ use crate::live::rooms::Event;
 use crate::live::rooms::Request;
 use crate::live::rooms::Transport;
 
+/// A room of so many who send, and are connected.
+fn sending<const N: usize>() -> (Stage, [usize; N]) {
+    let mut stage = Stage::new();
+    let clients = std::array::from_fn(|_| stage.enter("jam"));
+    for client in clients {
+        stage.publish(client, false);
+    }
+    stage.run(SECOND);
+    (stage, clients)
+}
+
 #[test]
 fn a_network_that_comes_back_in_time_is_forgiven() {
-    let mut stage = Stage::new();
-    let anna = stage.enter("jam");
-    stage.publish(anna, false);
-    stage.run(SECOND);
+    let (mut stage, [anna]) = sending();
     assert_eq!(stage.told(anna), [Event::TransportConnected(Transport::Send)]);
     for _ in 0..3 {
         stage.silent = true;
@@ -35,13 +43,7 @@ fn a_network_that_comes_back_in_time_is_forgiven() {
 
 #[test]
 fn a_silent_participant_fails_and_is_let_go_after_its_grace() {
-    let mut stage = Stage::new();
-    let anna = stage.enter("jam");
-    let ben = stage.enter("jam");
-    for client in [anna, ben] {
-        stage.publish(client, false);
-    }
-    stage.run(SECOND);
+    let (mut stage, [anna, ben]) = sending();
     stage.told(anna);
     stage.clients[ben].address.set_port(9);
     stage.told(ben);
@@ -63,10 +65,7 @@ fn a_silent_participant_fails_and_is_let_go_after_its_grace() {
 
 #[test]
 fn a_failed_transport_comes_back_by_an_ice_restart() {
-    let mut stage = Stage::new();
-    let anna = stage.enter("jam");
-    stage.publish(anna, false);
-    stage.run(SECOND);
+    let (mut stage, [anna]) = sending();
     stage.silent = true;
     stage.run(30 * SECOND);
     assert_eq!(
@@ -88,13 +87,7 @@ fn a_failed_transport_comes_back_by_an_ice_restart() {
 
 #[test]
 fn who_sends_without_trouble_loses_only_the_transport_that_did_not_connect() {
-    let mut stage = Stage::new();
-    let anna = stage.enter("jam");
-    let ben = stage.enter("jam");
-    for client in [anna, ben] {
-        stage.publish(client, false);
-    }
-    stage.run(SECOND);
+    let (mut stage, [anna, ben]) = sending();
     let producer = stage.produce(anna);
     stage.told(ben);
     // He asks, is offered a transport and never answers.
