@@ -198,7 +198,7 @@ impl Conductor {
 
 impl Show {
     fn begin(pipelines: Pipelines, spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
-        let feed = Arc::new(Feed::new(outbox.clone()));
+        let feed = Arc::new(Feed::new(outbox.clone(), spec.passthrough));
         let stems = Stems::new(Arc::new(pipelines.clone()));
         let programme = Programme::start(pipelines, spec, &feed)?;
         let playout = Playout::new(programme.patience());
