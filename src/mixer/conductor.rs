@@ -467,7 +467,10 @@ impl Show {
         for lateness in self.canvases.iter().filter_map(Canvas::lateness) {
             self.playout.ready(now, lateness);
         }
-        self.playout.advance(now);
+        // One that stands by stays where it is told that the programme is: what comes late to both has moved that already.
+        if self.duty == Duty::OnAir {
+            self.playout.advance(now);
+        }
         for clock in self.clocks.values_mut() {
             clock.set_playout(self.playout.delay());
         }

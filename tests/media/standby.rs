@@ -6,6 +6,7 @@ use jamcast::model::media::CanvasFrame;
 use jamcast::model::media::Codec;
 use jamcast::model::scene::Continues;
 use jamcast::model::scene::Scene;
+use jamcast::proto::mixer::Report;
 
 use crate::canvas::FPS;
 use crate::canvas::canvas_scene;
@@ -20,6 +21,7 @@ use crate::gateway::scene;
 use crate::gateway::source;
 use crate::sender::RED;
 use crate::sender::audio;
+use crate::sender::play;
 use crate::sender::play_on;
 use crate::sender::play_to_all;
 use crate::sender::tone;
@@ -118,4 +120,19 @@ fn a_canvas_that_is_the_whole_programme_goes_on_with_the_mixer_that_stood_by() {
     // A second of them; the end is that of the painting.
     let stands_still = seen[..30].windows(3).filter(|three| step(three[0], three[2]) == 0).count();
     assert_eq!(stands_still, 0, "pictures of 100 ms: {:?}", &seen[..30]);
+}
+
+#[test]
+fn what_stands_by_stays_where_it_is_told_that_the_programme_is_however_late_its_media_comes() {
+    let mut gateway = Gateway::start();
+    let mut camera = video(1, Codec::Vp8, [320, 180], 7000, |_| RED);
+    camera.packets.iter_mut().skip(10).step_by(10).for_each(|(sent, _)| *sent += 350_000_000);
+    let wanted = scene(vec![source(1, Some(&camera), None, [0, 0, 640, 360])]);
+    gateway.show(&Scene { standby: true, playout_ms: Some(150), ..wanted });
+    play(&mut gateway, &[&camera], 7000, |_, _| false);
+    let delays = gateway.heard(|heard| {
+        let playout = |report: &Report| if let Report::Stats(stats) = report { Some(stats.playout_ms) } else { None };
+        heard.reports.iter().filter_map(playout).collect::<Vec<_>>()
+    });
+    assert!(delays.len() > 4 && delays.iter().all(|delay| *delay == 150), "{delays:?}");
 }
