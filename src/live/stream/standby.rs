@@ -115,7 +115,9 @@ impl Stream {
             return None;
         }
         metrics::counter!("jamcast_mixer_takeovers_total").increment(1);
-        self.mixer_stats = std::mem::take(&mut self.standby.stats);
+        self.unmissed_frames = self.standby.stats.dropped_frames;
+        let stats = std::mem::take(&mut self.standby.stats);
+        self.mixer_stats = MixerStats { dropped_frames: 0, ..stats };
         self.standby.takeovers += 1;
         self.standby.pause = FIRST_PAUSE;
         self.standby.next = Instant::now();

@@ -153,6 +153,25 @@ async fn what_one_cost_that_died_standing_by_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn frames_are_lost_from_when_a_mixer_is_on_air() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, _tap, [first, mut second], _) = in_pairs(&mut world).await;
+    let stats = |dropped_frames, cpu_ms| {
+        FromMixer::Report(Report::Stats(MixerStats { dropped_frames, cpu_ms, ..MixerStats::default() }))
+    };
+    first.say(stats(2, 10)).await;
+    second.say(stats(30, 20)).await;
+    until(&mut watch, |seen| seen.stats.mixer_cpu_ms == 30).await;
+    drop(first);
+    second.scene(|scene| !scene.standby).await;
+    let taken_over = until(&mut watch, |seen| seen.stats.mixer_takeovers == 1).await;
+    assert_eq!(taken_over.stats.dropped_frames, 2, "what the other dropped while it stood by is nobody's loss");
+    second.say(stats(33, 40)).await;
+    let after = until(&mut watch, |seen| seen.stats.mixer_cpu_ms == 50).await;
+    assert_eq!(after.stats.dropped_frames, 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_canvas_is_painted_at_the_pace_of_the_mixer_on_air_however_far_behind_the_other_is() {
     let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
     let (_watch, _tap, [mut first, mut second], _) = in_pairs(&mut world).await;
