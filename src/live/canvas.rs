@@ -36,6 +36,8 @@ struct Easel {
 pub struct Stroke {
     pub arrival_us: u64,
     pub frame: CanvasFrame,
+    /// The frame's data without the painter's credit.
+    spare: Bytes,
 }
 
 /// What the streams want of the painter. One is woken when it changes.
@@ -168,9 +170,10 @@ impl Brush {
     /// Gives a frame to everybody who watches. It returns, by [`Wanted::returned`], when the last of them is done with it.
     pub fn paint(&self, arrival_us: u64, frame: &CanvasFrame) {
         let format = frame.format;
-        let data =
-            self.pool.keep(&frame.data, format == CanvasFormat::Rgba, Return { wishes: Arc::clone(&self.wishes) });
-        let stroke = Stroke { arrival_us, frame: CanvasFrame { data, ..frame.clone() } };
+        let spare = self.pool.keep(&frame.data, format == CanvasFormat::Rgba);
+        let credit = Return { wishes: Arc::clone(&self.wishes) };
+        let data = Bytes::from_owner(Lent { data: spare.clone(), _held: credit });
+        let stroke = Stroke { arrival_us, frame: CanvasFrame { data, ..frame.clone() }, spare };
         let mut behind = false;
         self.canvases.change(&self.room, |easel| {
             for viewer in easel.viewers.values() {
@@ -183,6 +186,14 @@ impl Brush {
                 self.wishes.note(|wanted| wanted.keyframe = true);
             }
         }
+    }
+}
+
+impl Stroke {
+    /// The same frame for somebody whom the painter does not wait for. What it holds is let go with its last copy.
+    pub fn beside(&self, held: Arc<()>) -> CanvasFrame {
+        let data = Bytes::from_owner(Lent { data: self.spare.clone(), _held: held });
+        CanvasFrame { data, ..self.frame.clone() }
     }
 }
 
@@ -218,13 +229,13 @@ struct Pool {
     free: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// What a frame holds on to. Dropped with the frame's last copy, it gives the buffer and the credit back.
+/// A raw frame's data. Dropped with its last copy, it gives the buffer back.
 struct Kept {
     buffer: Vec<u8>,
     pool: Pool,
-    _return: Return,
 }
 
+/// The painter's credit, which dropping gives back.
 struct Return {
     wishes: Arc<Wishes>,
 }
@@ -250,13 +261,13 @@ impl Drop for Kept {
     }
 }
 
-/// Encoded data as it came, with what is given back when it is done with.
-struct Lent {
+/// Data, with what is given back when it is done with.
+struct Lent<T> {
     data: Bytes,
-    _return: Return,
+    _held: T,
 }
 
-impl AsRef<[u8]> for Lent {
+impl<T> AsRef<[u8]> for Lent<T> {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }
@@ -264,14 +275,14 @@ impl AsRef<[u8]> for Lent {
 
 impl Pool {
     /// The data for as long as anybody needs it. Raw frames are copied, so that the socket's own buffer is free for the next one.
-    fn keep(&self, data: &Bytes, raw: bool, back: Return) -> Bytes {
+    fn keep(&self, data: &Bytes, raw: bool) -> Bytes {
         if !raw {
-            return Bytes::from_owner(Lent { data: data.clone(), _return: back });
+            return data.clone();
         }
         let mut buffer = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(data);
-        Bytes::from_owner(Kept { buffer, pool: self.clone(), _return: back })
+        Bytes::from_owner(Kept { buffer, pool: self.clone() })
     }
 }
 

@@ -279,6 +279,8 @@ pub struct Tap {
     pub roster: watch::Receiver<Roster>,
     /// Bounded; when it is full the oldest loss is the newest packet, counted in `jamcast_tap_dropped_packets_total`.
     pub media: mpsc::Receiver<TapMedia>,
+    /// How long it took, when the tap was opened, until what the musicians' links lose of their pictures had come again.
+    pub repair: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -61,7 +61,6 @@ impl Conductor {
             }
             (ToMixer::Control(Control::Scene { scene }), Stage::Dark) => {
                 let mut show = Show::begin(self.pipelines.clone(), &scene.programme, self.outbox.clone())?;
-                show.take_playout(&scene);
                 show.reconcile(&scene)?;
                 self.stage = Stage::Lit(Box::new(show));
                 Ok(Progress::On)

@@ -14,6 +14,7 @@ use crate::mixer::recorder::Tap;
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
+use crate::model::spec::Passthrough;
 use crate::proto::h264;
 use crate::proto::mixer::FromMixer;
 
@@ -40,6 +41,8 @@ const LAST_FRAME_US: u64 = 300_000;
 #[derive(Debug)]
 pub(super) struct Feed {
     outbox: Outbox,
+    /// Keyframes bring their parameter sets.
+    in_band: bool,
     inner: Mutex<Inner>,
 }
 
@@ -48,8 +51,6 @@ struct Inner {
     avc: Option<Bytes>,
     aac: Option<Bytes>,
     announced: Option<CodecConfig>,
-    /// Another configuration was announced before it.
-    changed: bool,
     pending: Vec<EncodedFrame>,
     tap: Option<Tap>,
     video_frames: u64,
@@ -81,8 +82,9 @@ enum Pictures {
 }
 
 impl Feed {
-    pub(super) fn new(outbox: Outbox) -> Self {
-        Self { outbox, inner: Mutex::default() }
+    /// Where pictures may pass the parameter sets change, also from the mixer before this one to this one.
+    pub(super) fn new(outbox: Outbox, passthrough: Passthrough) -> Self {
+        Self { outbox, in_band: passthrough == Passthrough::Auto, inner: Mutex::default() }
     }
 
     /// Lets nothing out from now on.
@@ -203,13 +205,11 @@ impl Feed {
         let Some((avc, aac)) = inner.avc.clone().zip(inner.aac.clone()) else { return };
         let config = CodecConfig { avc, aac };
         if inner.announced.as_ref() != Some(&config) {
-            inner.changed |= inner.announced.is_some();
             inner.announced = Some(config.clone());
             self.outbox.push(FromMixer::Config(config.clone()));
         }
-        let changed = inner.changed;
         for frame in inner.pending.drain(..) {
-            let frame = if changed { with_parameters(frame, &config.avc) } else { frame };
+            let frame = if self.in_band { with_parameters(frame, &config.avc) } else { frame };
             self.outbox.push(FromMixer::Frame(frame));
         }
     }

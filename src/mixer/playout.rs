@@ -1,5 +1,6 @@
 //! The programme's playout delay: how long after its fastest possible arrival media is shown and heard, the same for all sources, so
-//! that what was played together stays together. It grows when pictures or sounds come too late for it and shrinks when none does.
+//! that what was played together stays together. It grows when pictures or sounds come too late for it and shrinks when none does. It
+//! begins with what the musicians' links were known to call for, so that nothing freezes while it grows.
 
 use std::collections::VecDeque;
 
@@ -20,6 +21,8 @@ const MOST: i64 = 600 * MILLISECOND;
 pub(super) struct Patience {
     /// The playout delay it begins with.
     pub first: i64,
+    /// The longest it begins with, for links that were known to be far and to lose much.
+    most_at_first: i64,
     /// The shortest one.
     pub least: i64,
     /// Kept above what was needed.
@@ -42,6 +45,7 @@ impl Patience {
             // With less than this only a busy machine is heard.
             Latency::Normal => Self {
                 first: FIRST,
+                most_at_first: MOST,
                 least: 60 * MILLISECOND,
                 spare: 20 * MILLISECOND,
                 frame: 30 * MILLISECOND,
@@ -52,6 +56,8 @@ impl Patience {
             // A decoder on a quiet machine needs 5 ms.
             Latency::Low => Self {
                 first: 60 * MILLISECOND,
+                // Who asks for this will rather see something freeze.
+                most_at_first: 60 * MILLISECOND,
                 least: 20 * MILLISECOND,
                 spare: 5 * MILLISECOND,
                 frame: 4 * MILLISECOND,
@@ -99,6 +105,12 @@ impl Playout {
     /// Nanoseconds.
     pub(super) const fn delay(&self) -> i64 {
         self.delay
+    }
+
+    /// Begins where what the links lose comes again after so long.
+    pub(super) fn begin(&mut self, repair: i64) {
+        let Patience { first, most_at_first, spare, packet, .. } = self.patience;
+        self.delay = (repair + packet + spare).clamp(first, most_at_first);
     }
 
     /// Goes on where another mixer of this programme is. Heard as a jump where somebody listens.
@@ -228,6 +240,26 @@ mod tests {
         assert_eq!(ms(&playout), 20);
         play(&mut playout, 160, 60, |n| if n % 30 == 0 { 150 * MILLISECOND } else { 8 * MILLISECOND });
         assert_eq!(ms(&playout), 155);
+    }
+
+    #[test]
+    fn it_begins_with_what_far_links_call_for_and_near_ones_and_low_latency_are_left_as_they_are() {
+        let first = |latency, repair_ms| {
+            let mut playout = Playout::new(Patience::of(latency));
+            playout.begin(repair_ms * MILLISECOND);
+            ms(&playout)
+        };
+        assert_eq!([0, 110, 140].map(|repair_ms| first(Latency::Normal, repair_ms)), [200, 200, 200]);
+        assert_eq!([340, 440, 5000].map(|repair_ms| first(Latency::Normal, repair_ms)), [400, 500, 600]);
+        assert_eq!([0, 340].map(|repair_ms| first(Latency::Low, repair_ms)), [60, 60]);
+    }
+
+    #[test]
+    fn from_where_far_links_have_it_begin_it_shrinks_if_nothing_was_lost_after_all() {
+        let mut playout = Playout::new(Patience::of(Latency::Normal));
+        playout.begin(340 * MILLISECOND);
+        play(&mut playout, 0, 310, |_| 50 * MILLISECOND);
+        assert_eq!(ms(&playout), 70);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn begin(pipelines: Pipelines, spec: &ProgrammeSpec, outbox: Outbox) -> Result<Self, Error> {
-        let feed = Arc::new(Feed::new(outbox.clone()));
+        let feed = Arc::new(Feed::new(outbox.clone(), spec.passthrough));
         let stems = Stems::new(Arc::new(pipelines.clone()));
         let programme = Programme::start(pipelines, spec, &feed)?;
         let playout = Playout::new(programme.patience());
@@ -142,7 +142,7 @@ impl Show {
                     self.reports.insert(*track, (*ntp, *rtp));
                 }
                 for input in self.inputs.iter_mut().filter(|input| input.track().track == *track) {
-                    input.sender_report(self.clocks.entry(input.source()).or_default(), *ntp, *rtp);
+                    input.sender_report(clock_of(&mut self.clocks, input.source(), &self.playout), *ntp, *rtp);
                 }
                 self.stems.sender_report(*track, *ntp, *rtp);
             }
@@ -168,7 +168,7 @@ impl Show {
     pub(super) fn packet(&mut self, tapped: TappedPacket) {
         self.stems.packet(&tapped);
         if let Some(input) = self.inputs.iter_mut().find(|input| input.track().track == tapped.track) {
-            let shared = self.clocks.entry(input.source()).or_default();
+            let shared = clock_of(&mut self.clocks, input.source(), &self.playout);
             input.packet(tapped, shared);
         }
     }
@@ -184,7 +184,9 @@ impl Show {
         self.programme.master().set(scene.master);
         self.dresser.dress(scene);
         let now = monotonic();
-        if self.duty != Duty::OnAir {
+        // What moves on air is heard, and what nobody is in yet has not begun.
+        let is_empty = self.inputs.is_empty() && self.canvases.is_empty();
+        if self.duty != Duty::OnAir || is_empty {
             self.take_playout(scene);
         }
         self.report_for(scene, now);
@@ -209,7 +211,7 @@ impl Show {
                     let patience = self.programme.patience();
                     let mut input = Input::new(id, track, purpose, patience, now, &self.outbox);
                     if let Some((ntp, rtp)) = self.reports.get(&track.track) {
-                        input.sender_report(self.clocks.entry(id).or_default(), *ntp, *rtp);
+                        input.sender_report(clock_of(&mut self.clocks, id, &self.playout), *ntp, *rtp);
                     }
                     self.inputs.push(input);
                 }
@@ -224,9 +226,10 @@ impl Show {
         Ok(())
     }
 
-    pub(super) fn take_playout(&mut self, scene: &Scene) {
-        if let Some(ms) = scene.playout_ms {
-            self.playout.take_over(i64::from(ms) * MILLISECOND);
+    fn take_playout(&mut self, scene: &Scene) {
+        match scene.playout_ms {
+            Some(ms) => self.playout.take_over(i64::from(ms) * MILLISECOND),
+            None => self.playout.begin(i64::from(scene.repair_ms) * MILLISECOND),
         }
     }
 
@@ -266,7 +269,11 @@ impl Show {
         for (id, placement, delay) in wanted {
             match self.canvases.iter_mut().find(|canvas| canvas.source() == id) {
                 Some(canvas) => canvas.adjust(placement, delay),
-                None => self.canvases.push(Canvas::new(id, placement, delay, now, &self.outbox)),
+                None => {
+                    let mut canvas = Canvas::new(id, placement, delay, now, &self.outbox);
+                    canvas.set_playout(self.playout.delay());
+                    self.canvases.push(canvas);
+                }
             }
         }
     }
@@ -373,7 +380,10 @@ impl Show {
         for lateness in self.canvases.iter().filter_map(Canvas::lateness) {
             self.playout.ready(now, lateness);
         }
-        self.playout.advance(now);
+        // One that stands by stays where it is told that the programme is: what comes late to both has moved that already.
+        if self.duty == Duty::OnAir {
+            self.playout.advance(now);
+        }
         for clock in self.clocks.values_mut() {
             clock.set_playout(self.playout.delay());
         }
@@ -482,6 +492,15 @@ impl Show {
             canvas.stop(&self.programme);
         }
     }
+}
+
+/// The clock of a source, which stands where the programme is from its first packet on.
+fn clock_of<'a>(
+    clocks: &'a mut BTreeMap<SourceId, SharedClock>,
+    source: SourceId,
+    playout: &Playout,
+) -> &'a mut SharedClock {
+    clocks.entry(source).or_insert_with(|| SharedClock::at(playout.delay()))
 }
 
 /// A canvas with a place; without one it is not decoded.

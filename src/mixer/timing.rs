@@ -84,11 +84,16 @@ pub(super) struct SharedClock {
 
 impl Default for SharedClock {
     fn default() -> Self {
-        Self { playout: playout::FIRST, offset: Floor::default(), era: 0, lead: None }
+        Self::at(playout::FIRST)
     }
 }
 
 impl SharedClock {
+    /// One whose sound begins at this distance from its fastest arrival.
+    pub(super) fn at(playout: i64) -> Self {
+        Self { playout, offset: Floor::default(), era: 0, lead: None }
+    }
+
     /// The source's sound glides to this distance from its fastest arrival, and its picture with it.
     pub(super) const fn set_playout(&mut self, playout: i64) {
         self.playout = playout;

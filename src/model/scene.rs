@@ -26,6 +26,10 @@ pub struct Scene {
     /// The playout delay that the programme has come to, milliseconds: a mixer that begins, or stands by, takes it over.
     #[serde(default)]
     pub playout_ms: Option<u32>,
+    /// How long it takes until what the musicians' links lose has come again, milliseconds, as far as it is known: a programme that
+    /// begins waits for that, where it has come to no other playout delay.
+    #[serde(default)]
+    pub repair_ms: u32,
     /// Where a mixer that stood by goes on.
     #[serde(default)]
     pub continues: Option<Continues>,

@@ -98,9 +98,9 @@ async fn play(gateway: &Gateway, seconds: u64) -> Result<[Memory; 2]> {
     let post = Post::open()?;
     let mut band = Vec::new();
     let mut wires = Vec::new();
-    for (seed, part) in (0..).zip(parts()) {
+    for ((seed, access), part) in (0..).zip(WEATHER).zip(parts()) {
         let wire = Arc::new(Wire::default());
-        wire.plug_into(Some(WEATHER[0]), seed);
+        wire.plug_into(Some(access), seed);
         let sockets = BehindWire { wire: Arc::clone(&wire), post: post.clone() };
         let name = part.name.clone();
         let token = gateway.room_token(&name, "musician").await?;

@@ -28,7 +28,7 @@ use crate::sender::RED;
 use crate::sender::WHITE;
 use crate::sender::video;
 
-const FPS: u64 = 30;
+pub(crate) const FPS: u64 = 30;
 pub(crate) const CANVAS: SourceId = SourceId(7);
 
 /// Red, green and blue of 8 bits each.
@@ -69,7 +69,7 @@ fn paint(format: CanvasFormat, size: (u16, u16), colour: u32) -> Vec<CanvasFrame
     frames
 }
 
-fn canvas_scene() -> Scene {
+pub(crate) fn canvas_scene() -> Scene {
     let video = source(CANVAS.0, None, None, [0, 0, 640, 360]);
     scene(vec![Source { canvas: true, ..video }])
 }
@@ -79,10 +79,16 @@ pub(crate) fn send(gateway: &mut Gateway, frames: &[CanvasFrame]) {
     let begin = now_us();
     for (n, frame) in frames.iter().enumerate() {
         let at = begin + n as u64 * 1_000_000 / FPS;
-        wait_until_us(at);
-        let frame = CanvasFrame { timestamp_us: at, ..frame.clone() };
-        gateway.send(&ToMixer::Canvas(CanvasStroke { source: CANVAS, arrival_us: now_us(), frame }));
+        send_to_all(&mut [gateway], at, frame.clone());
     }
+}
+
+/// Sends a frame to all of these mixers when it is time.
+pub(crate) fn send_to_all(gateways: &mut [&mut Gateway], at: u64, frame: CanvasFrame) {
+    wait_until_us(at);
+    let frame = CanvasFrame { timestamp_us: at, ..frame };
+    let stroke = ToMixer::Canvas(CanvasStroke { source: CANVAS, arrival_us: now_us(), frame });
+    gateways.iter_mut().for_each(|gateway| gateway.send(&stroke));
 }
 
 #[track_caller]

@@ -3,7 +3,11 @@
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -20,6 +24,7 @@ use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::media::MediaKind;
 use jamcast::model::media::OpusPacket;
+use jamcast::model::scene::Continues;
 use jamcast::model::scene::Placement;
 use jamcast::model::scene::Rect;
 use jamcast::model::scene::Scene;
@@ -33,6 +38,9 @@ use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
 use crate::sender::Track;
+
+/// The gateway's own program, which is the mixer as well.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_jamcast");
 
 /// One mixer at a time: two cores cannot encode ten programmes in real time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -121,12 +129,19 @@ impl Gateway {
         Self::listening(ours, Some(mixer), turn)
     }
 
-    pub(crate) fn over(
-        socket: UnixStream,
-        mixer: Option<JoinHandle<Result<(), mixer::Error>>>,
-        turn: MutexGuard<'static, ()>,
-    ) -> Self {
-        Self::listening(socket, mixer, Some(turn))
+    /// A mixer in a process of its own, which can be killed.
+    pub(crate) fn of_process() -> (Child, Self) {
+        let mut mixer = Command::new(PROGRAM);
+        mixer.arg("mixer");
+        Self::of(mixer)
+    }
+
+    /// The same of another command.
+    pub(crate) fn of(mut mixer: Command) -> (Child, Self) {
+        let turn = turn();
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let child = mixer.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().expect("the mixer starts");
+        (child, Self::listening(ours, None, Some(turn)))
     }
 
     fn listening(
@@ -245,6 +260,22 @@ fn listen(mut socket: UnixStream, ear: &Ear) {
 }
 
 impl Heard {
+    /// Where a mixer that stood by goes on behind this one.
+    pub(crate) fn newest(&self) -> Continues {
+        let newest = |frames: &[EncodedFrame]| frames.last().expect("it was on air").dts_us;
+        Continues { picture_us: newest(&self.video), sound_us: newest(&self.audio) }
+    }
+
+    /// What two mixers made, one after the other, as one programme.
+    pub(crate) fn and_then(mut self, next: Self) -> Self {
+        let (pictures, sounds) = (self.video.len(), self.audio.len());
+        self.changes.extend(next.changes.into_iter().map(|(from, config)| (pictures + from, config)));
+        self.video.extend(next.video);
+        self.sounds_before.extend(next.sounds_before.into_iter().map(|before| sounds + before));
+        self.audio.extend(next.audio);
+        Self { config: next.config, configs: self.configs + next.configs, ..self }
+    }
+
     /// Every frame follows the last by exactly one frame's time, in picture and sound.
     pub(crate) fn assert_gapless(&self) {
         let frame = 1_000_000 / u64::from(spec().fps);

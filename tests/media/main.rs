@@ -9,6 +9,7 @@ mod gateway;
 mod hls;
 mod passthrough;
 mod picture;
+mod playout;
 mod preview;
 mod recording;
 mod sender;

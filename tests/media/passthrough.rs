@@ -87,12 +87,23 @@ impl Camera {
 
     /// Sends until `enough` of what was heard and of its own pictures.
     fn send_until(&mut self, what: &str, gateway: &mut Gateway, enough: impl Fn(&Heard, &Pictures) -> bool) {
-        while !gateway.heard(|heard| enough(heard, &self.pictures)) {
+        self.send_to_all_until(what, &mut [gateway], enough);
+    }
+
+    /// The same to several mixers at once, the first of which is heard.
+    fn send_to_all_until(
+        &mut self,
+        what: &str,
+        gateways: &mut [&mut Gateway],
+        enough: impl Fn(&Heard, &Pictures) -> bool,
+    ) {
+        while !gateways[0].heard(|heard| enough(heard, &self.pictures)) {
             assert!(self.next < self.track.packets.len(), "never heard {what}");
             let arrival_us = self.next_at();
             wait_until_us(arrival_us);
             let packet = self.track.packets[self.next].1.clone();
-            gateway.send(&ToMixer::Rtp(TappedPacket { track: TrackId(1), arrival_us, packet }));
+            let mail = ToMixer::Rtp(TappedPacket { track: TrackId(1), arrival_us, packet });
+            gateways.iter_mut().for_each(|gateway| gateway.send(&mail));
             self.next += 1;
         }
     }
@@ -118,8 +129,12 @@ impl Camera {
 
     /// Sends until enough of its pictures have gone out as they came, beginning from now.
     fn send_until_passed(&mut self, gateway: &mut Gateway) {
-        let from = pictures_so_far(gateway);
-        self.send_until("its pictures pass", gateway, |heard, pictures| {
+        self.send_to_all_until_passed(&mut [gateway]);
+    }
+
+    fn send_to_all_until_passed(&mut self, gateways: &mut [&mut Gateway]) {
+        let from = pictures_so_far(gateways[0]);
+        self.send_to_all_until("its pictures pass", gateways, |heard, pictures| {
             heard.video[from..].iter().rev().take_while(|frame| pictures.contains(picture_of(frame))).count() > ENOUGH
         });
     }
@@ -188,6 +203,16 @@ fn write(heard: &Heard, path: &Path) {
 
 /// Everything follows what came before it in time, each change begins with a keyframe, and all of it decodes: to these pictures.
 fn assert_whole(heard: &Heard, camera: &Camera) -> Vec<String> {
+    assert_sounds_follow(heard);
+    assert_pictures_whole(heard, camera)
+}
+
+fn assert_sounds_follow(heard: &Heard) {
+    let apart = heard.audio.windows(2).map(|pair| pair[1].dts_us - pair[0].dts_us).max();
+    assert!(apart <= Some(1024 * 1_000_000 / 48_000 + 2), "a gap in the sound: {apart:?} us");
+}
+
+fn assert_pictures_whole(heard: &Heard, camera: &Camera) -> Vec<String> {
     let frame = 1_000_000 / u64::from(spec().fps);
     for (n, pair) in heard.video.windows(2).enumerate() {
         let step = pair[1].dts_us.checked_sub(pair[0].dts_us).expect("a step back in time");
@@ -196,8 +221,6 @@ fn assert_whole(heard: &Heard, camera: &Camera) -> Vec<String> {
         assert!(before == after || pair[1].key, "picture {} is another's and no keyframe", n + 1);
     }
     assert!(heard.video.iter().all(|frame| frame.pts_us == frame.dts_us));
-    let apart = heard.audio.windows(2).map(|pair| pair[1].dts_us - pair[0].dts_us).max();
-    assert!(apart <= Some(1024 * 1_000_000 / 48_000 + 2), "a gap in the sound: {apart:?} us");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("programme.flv");
     write(heard, &path);
@@ -438,4 +461,42 @@ fn a_mixer_that_is_killed_while_pictures_pass_leaves_a_recording_of_all_but_the_
     assert!(camera.is_passed(&heard.video[first + recorded.len() - 1]), "it does not reach where pictures pass");
     let lost = lost(&heard, &path);
     assert!(lost.iter().all(|seconds| *seconds <= 1.0), "{lost:?} s were lost");
+}
+
+/// What the gateway tells a mixer that stands by: it decodes, whatever passes.
+fn standing_by(scene: &Scene) -> Scene {
+    Scene { standby: true, passthrough: None, ..scene.clone() }
+}
+
+#[test]
+fn what_stood_by_while_pictures_passed_goes_on_behind_the_last_of_them_and_lets_them_pass_again() {
+    let mut camera = Camera::start();
+    let (mut child, mut first) = Gateway::of_process();
+    let mut second = first.beside();
+    let on_air = alone(&camera);
+    first.show(&on_air);
+    second.show(&standing_by(&on_air));
+    camera.send_to_all_until_passed(&mut [&mut first, &mut second]);
+    assert_eq!(second.heard(|heard| (heard.video.len(), heard.configs)), (0, 0));
+
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    let before = first.listen_to_the_end();
+    second.show(&Scene { continues: Some(before.newest()), ..on_air });
+    let told_at = now_us();
+    camera.send_until_passed(&mut second);
+    let after = second.finish();
+    let taken_over = before.video.len();
+    assert!(camera.is_passed(&before.video[taken_over - 1]), "it was killed while pictures passed");
+    let composed = after.video.iter().take_while(|frame| !camera.is_passed(frame)).count();
+    assert!(after.video[0].key && composed > 0, "pictures are composed until one may pass");
+    let last_heard = before.newest().sound_us;
+    let (apart, late) = (after.audio[0].dts_us - last_heard, told_at.saturating_sub(last_heard + 250_000));
+    assert!(apart < 50_000 + late, "{apart} us without sound, {late} us late");
+    assert_sounds_follow(&before);
+    assert_sounds_follow(&after);
+    let heard = before.and_then(after);
+    assert_pictures_whole(&heard, &camera);
+    let seen = composed_from(&heard, &camera, taken_over);
+    assert!(seen.iter().all(|picture| picture.at(320, 180)[1] > 220), "the camera is seen from the first one on");
 }

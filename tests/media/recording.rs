@@ -1,12 +1,9 @@
 //! The recording: a clean file after a clean end, a playable one after a murder, and never another's overwritten.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
-use std::process::Stdio;
 
 use jamcast::mixer;
 use jamcast::model::media::Codec;
@@ -15,9 +12,9 @@ use jamcast::proto::mixer::Report;
 
 use crate::gateway::Gateway;
 use crate::gateway::Heard;
+use crate::gateway::PROGRAM;
 use crate::gateway::scene;
 use crate::gateway::source;
-use crate::gateway::turn;
 use crate::sender::RED;
 use crate::sender::play;
 use crate::sender::video;
@@ -87,8 +84,6 @@ fn an_existing_file_is_never_overwritten_and_the_programme_goes_on() {
     assert_eq!(std::fs::read(&path).expect("still there"), b"yesterday");
 }
 
-const MIXER: &str = env!("CARGO_BIN_EXE_jamcast");
-
 /// A mixer in a process of its own that records to `path`, and the test's turn with it.
 fn process(path: &Path) -> (Child, Gateway) {
     process_showing(scene(vec![]), path)
@@ -96,20 +91,14 @@ fn process(path: &Path) -> (Child, Gateway) {
 
 /// The same with something to show.
 pub(crate) fn process_showing(wanted: Scene, path: &Path) -> (Child, Gateway) {
-    let mut mixer = Command::new(MIXER);
+    let mut mixer = Command::new(PROGRAM);
     mixer.arg("mixer");
     recording_to(wanted, path, mixer)
 }
 
 fn recording_to(mut wanted: Scene, path: &Path, mut mixer: Command) -> (Child, Gateway) {
-    let turn = turn();
-    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let child = mixer
-        .env(mixer::FOLDER, path.parent().expect("a folder"))
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .spawn()
-        .expect("the mixer starts");
-    let mut gateway = Gateway::over(ours, None, turn);
+    mixer.env(mixer::FOLDER, path.parent().expect("a folder"));
+    let (child, mut gateway) = Gateway::of(mixer);
     wanted.recording = Some(path.to_str().expect("text").to_owned());
     gateway.show(&wanted);
     (child, gateway)
@@ -185,7 +174,7 @@ fn a_disk_that_is_full_ends_the_recording_and_the_programme_misses_nothing() {
         mixer.args(["-c", short]);
         mixer
     };
-    mixer.args(["mixer".as_ref(), folder.path().as_os_str(), MIXER.as_ref()]);
+    mixer.args(["mixer".as_ref(), folder.path().as_os_str(), PROGRAM.as_ref()]);
     let (mut child, gateway) = recording_to(scene(vec![]), &path, mixer);
     let failed = |report: &Report| matches!(report, Report::RecordingFailed { .. });
     gateway.wait("the end of the recording", |heard| heard.reports.iter().any(failed));

@@ -173,7 +173,7 @@ async fn frames_reach_whoever_watches_and_give_their_credit_back() {
     sender.send(&[raw(1), raw(2)]).await;
     sender.send(&[raw(3)]).await;
     for expected in 1..=3 {
-        let Stroke { frame, arrival_us } = stroke(&mut view).await;
+        let Stroke { frame, arrival_us, .. } = stroke(&mut view).await;
         assert!(frame == raw(expected) && arrival_us > 0);
     }
     let mut back = 0;

@@ -67,6 +67,9 @@ use crate::stream::mixers::FakeMixers;
 use crate::stream::mixers::MixerStart;
 use crate::stream::servers::SilentServer;
 
+/// What the links of all rooms lose comes again after so long.
+const REPAIR: Duration = Duration::from_millis(340);
+
 /// The stream's tap, seen from the room.
 struct FakeTap {
     roster: watch::Sender<Roster>,
@@ -119,7 +122,7 @@ fn world_before(dial: Arc<dyn Dial>, config: Config, queue: usize, start: MixerS
             if let Request::Tap { reply } = command.request {
                 let (roster, roster_out) = watch::channel(Roster::default());
                 let (media, media_out) = mpsc::channel(1024);
-                let _gone = reply.send(Ok(Tap { roster: roster_out, media: media_out }));
+                let _gone = reply.send(Ok(Tap { roster: roster_out, media: media_out, repair: REPAIR }));
                 tap_in.send(FakeTap { roster, media }).await.expect("the test takes taps");
             } else if let Request::Keyframe { track } = command.request {
                 keyframe_in.send(track).await.expect("the test takes keyframe pleas");

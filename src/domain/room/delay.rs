@@ -188,6 +188,12 @@ impl Delays {
         (from != to).then(|| Path::new(from, to, network, buffer))
     }
 
+    /// From the gateway to a participant and back, over the leg that it sends on; `None` until it was measured.
+    pub fn usual_round_trip(&self, participant: ParticipantId) -> Option<Duration> {
+        let round_trips = self.round_trips.get(&participant)?;
+        round_trips.send.usual().or_else(|| round_trips.recv.usual())
+    }
+
     /// From when the gateway passes on what a leader plays to when it gets what a follower plays to that, without the follower's
     /// sound card. `None` until all of it was measured: a jitter buffer that is not told may hold back anything.
     ///

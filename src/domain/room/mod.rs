@@ -16,6 +16,7 @@ pub mod producer;
 pub mod programme;
 mod receiving;
 pub mod red;
+pub mod repair;
 mod rungs;
 pub mod selector;
 mod source;

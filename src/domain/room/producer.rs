@@ -262,6 +262,11 @@ impl Producer {
         Some(Tap { out, report: if begins { self.tapped_report() } else { None } })
     }
 
+    /// Which share of its packets does not come before it is asked for, of the worst of its sources.
+    pub(super) fn lost(&self) -> f64 {
+        self.sources.iter().map(|source| source.losses.share()).fold(0.0, f64::max)
+    }
+
     /// Takes a sender report. Gives the one for the taps, if it is of what they get.
     pub fn report(&mut self, ssrc: u32, ntp: u64, rtp: u32) -> Option<(u64, u32)> {
         let is_layered = self.is_layered();

@@ -8,6 +8,7 @@ use crate::domain::room::keyframe::Plea;
 use crate::domain::room::keyframe::Throttle;
 use crate::domain::room::meter::Meter;
 use crate::domain::room::picture::Size;
+use crate::domain::room::repair::Losses;
 use crate::domain::room::rungs::Rungs;
 use crate::domain::room::transit::HEADERS;
 use crate::domain::room::window::Arrival;
@@ -27,6 +28,7 @@ pub(super) struct Source {
     /// The steps of it, if it comes in layers.
     pub(super) rungs: Option<Box<Rungs>>,
     pub(super) layering: Layering,
+    pub(super) losses: Losses,
     window: Window,
 }
 
@@ -41,13 +43,18 @@ impl Source {
             meter: Meter::default(),
             rungs: None,
             layering: Layering::default(),
+            losses: Losses::default(),
             window: Window::default(),
         }
     }
 
     /// Notes a packet of this source; only a fresh one is for the consumers.
     pub(super) fn accept(&mut self, now: Instant, packet: &Incoming, length: usize) -> Arrival {
+        let before = self.window.highest();
         let arrival = self.window.note(packet.seq);
+        if let (Some(before), Some(newest)) = (before, self.window.highest()) {
+            self.losses.note(newest.wrapping_sub(before));
+        }
         if arrival == Arrival::Fresh {
             self.meter.add(now, length + HEADERS);
             if let Some(frame) = packet.frame {

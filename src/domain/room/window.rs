@@ -24,6 +24,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// The newest number, once there is one.
+    pub const fn highest(&self) -> Option<u16> {
+        self.highest
+    }
+
     /// Notes a packet.
     pub fn note(&mut self, seq: u16) -> Arrival {
         let Some(highest) = self.highest else {

@@ -38,6 +38,7 @@ use rtc::rtp_transceiver::rtp_sender::RTCRtpHeaderExtensionCapability;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::shared::error::Error;
 
+use crate::domain::room::repair::ASKED_EVERY;
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
 use crate::driver::rtc::numbering;
@@ -163,7 +164,10 @@ impl Engine {
         let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
         let registry = match transport {
             Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
-                .with(Slot::NackGenerator, NackGeneratorBuilder::new().with_max_nacks_per_packet(MAX_NACKS).build())
+                .with(
+                    Slot::NackGenerator,
+                    NackGeneratorBuilder::new().with_interval(ASKED_EVERY).with_max_nacks_per_packet(MAX_NACKS).build(),
+                )
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => with_numbers(registry, &mut media)?
                 .with(Slot::from(repetition::SLOT), Repetitions::new(told.clone(), Arc::clone(&self.resent)))

@@ -210,7 +210,7 @@ impl Host {
         }
         hosted.taps.push(TapEnd { roster, media });
         hosted.room.set_tapped(true);
-        Tap { roster: roster_rx, media: media_rx }
+        Tap { roster: roster_rx, media: media_rx, repair: hosted.room.repair() }
     }
 
     pub(super) fn open_room(&mut self, name: &RoomId) -> u64 {

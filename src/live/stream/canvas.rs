@@ -35,14 +35,14 @@ impl Stream {
                 self.canvas.painter.mark_unchanged();
                 self.show();
             }
-            CanvasEvent::Stroke(Stroke { arrival_us, frame }) => {
+            CanvasEvent::Stroke(stroke) => {
                 let Some(source) = self.composer.canvas() else { return };
-                let has_deltas = frame.format.has_deltas();
-                let stroke = CanvasStroke { source, arrival_us, frame };
-                if self.standby.child.is_running() && !self.standby.child.offer_stroke(stroke.clone()) && has_deltas {
+                let has_deltas = stroke.frame.format.has_deltas();
+                if !self.standby.offer_stroke(source, &stroke) && has_deltas {
                     self.canvas.want_keyframe();
                 }
-                if !self.child.offer_stroke(stroke) {
+                let Stroke { arrival_us, frame, .. } = stroke;
+                if !self.child.offer_stroke(CanvasStroke { source, arrival_us, frame }) {
                     metrics::counter!("jamcast_canvas_dropped_frames_total", "reason" => "mixer").increment(1);
                     if has_deltas {
                         self.canvas.want_keyframe();

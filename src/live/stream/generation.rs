@@ -32,6 +32,7 @@ impl Stream {
             self.timeline.restart();
         }
         add(&mut self.earlier, &mem::take(&mut self.mixer_stats));
+        self.unmissed_frames = 0;
         if self.row.record {
             self.begin_files();
         }
@@ -148,7 +149,8 @@ impl Stream {
             Report::Source { source, kind, state } => debug!(source = source.0, kind = kind.as_str(), ?state, "source"),
             Report::Stats(stats) => {
                 self.tell_standby_playout(stats.playout_ms);
-                self.mixer_stats = stats;
+                let dropped_frames = stats.dropped_frames.saturating_sub(self.unmissed_frames);
+                self.mixer_stats = MixerStats { dropped_frames, ..stats };
             }
             Report::Meters(meters) => self.on_meters(&meters),
             Report::RecordingBegun { path, zero_at_ms } => self.on_recording_begun(&path, zero_at_ms),

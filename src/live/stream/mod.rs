@@ -158,6 +158,8 @@ pub struct Stream {
     generation: u32,
     files: Files,
     mixer_stats: MixerStats,
+    /// What this mixer dropped while it stood by, which nobody missed.
+    unmissed_frames: u64,
     /// The playout delay that the programme has come to, if it is known.
     playout_ms: Option<u32>,
     /// Counters of the mixers before this one.
@@ -259,6 +261,7 @@ impl Stream {
             generation: 0,
             files: Files::default(),
             mixer_stats: MixerStats::default(),
+            unmissed_frames: 0,
             playout_ms: None,
             earlier: MixerStats::default(),
             timeline: Timeline::default(),

@@ -86,6 +86,7 @@ impl Stream {
             self.composer.compose(&self.roster, &self.staging, painter.as_deref(), &self.row.programme, recording);
         scene.programme.video_kbps = self.steering.video_kbps();
         scene.playout_ms = self.playout_ms;
+        scene.repair_ms = u32::try_from(self.tap.repair().as_millis()).unwrap_or(u32::MAX);
         scene.stems = self.stems_of(&scene);
         for (track, tile) in scene::tiles(&scene) {
             self.ports.rooms.tell(&self.row.room, Request::SetTapTile { track, tile });

@@ -8,13 +8,17 @@ use tokio::time::Instant;
 use tracing::debug;
 use tracing::warn;
 
+use crate::domain::canvas::CREDITS;
 use crate::domain::lifecycle::State;
+use crate::live::canvas::Stroke;
 use crate::live::stream::Stream;
 use crate::live::stream::child::Child;
 use crate::live::stream::child::ChildEvent;
 use crate::live::stream::outbox::Outbox;
 use crate::live::stream::scene;
+use crate::model::id::SourceId;
 use crate::model::scene::Scene;
+use crate::proto::mixer::CanvasStroke;
 use crate::proto::mixer::FromMixer;
 use crate::proto::mixer::MixerStats;
 use crate::proto::mixer::Report;
@@ -37,12 +41,22 @@ pub(super) struct Standby {
     pause: Duration,
     /// The playout delay it was told last.
     playout_ms: Option<u32>,
+    /// Each frame of a canvas that is on its way to it holds one.
+    strokes: Arc<()>,
 }
 
 impl Standby {
     pub(super) fn new(is_wanted: bool, now: Instant) -> Self {
-        let stats = MixerStats::default();
-        Self { is_wanted, child: Child::None, stats, takeovers: 0, next: now, pause: FIRST_PAUSE, playout_ms: None }
+        Self {
+            is_wanted,
+            child: Child::None,
+            stats: MixerStats::default(),
+            takeovers: 0,
+            next: now,
+            pause: FIRST_PAUSE,
+            playout_ms: None,
+            strokes: Arc::default(),
+        }
     }
 
     /// Ends it, and there will be no other.
@@ -64,6 +78,17 @@ impl Standby {
             self.playout_ms = scene.playout_ms;
             outbox.set_scene(standing_by(scene));
         }
+    }
+
+    /// Offers it a frame of a canvas; `false` if that is lost to it. The painter goes at the pace of the mixer on air: one that starts, or
+    /// is slow, holds up none of its frames.
+    pub(super) fn offer_stroke(&mut self, source: SourceId, stroke: &Stroke) -> bool {
+        if !self.child.is_running() {
+            return true;
+        }
+        let on_their_way = Arc::strong_count(&self.strokes) - 1;
+        let (arrival_us, frame) = (stroke.arrival_us, stroke.beside(Arc::clone(&self.strokes)));
+        on_their_way < CREDITS as usize && self.child.offer_stroke(CanvasStroke { source, arrival_us, frame })
     }
 }
 
@@ -90,7 +115,9 @@ impl Stream {
             return None;
         }
         metrics::counter!("jamcast_mixer_takeovers_total").increment(1);
-        self.mixer_stats = std::mem::take(&mut self.standby.stats);
+        self.unmissed_frames = self.standby.stats.dropped_frames;
+        let stats = std::mem::take(&mut self.standby.stats);
+        self.mixer_stats = MixerStats { dropped_frames: 0, ..stats };
         self.standby.takeovers += 1;
         self.standby.pause = FIRST_PAUSE;
         self.standby.next = Instant::now();

@@ -28,6 +28,8 @@ pub(super) struct Tapping {
     rooms: Rooms,
     room: RoomId,
     state: State,
+    /// How long it took at the beginning until what the musicians' links lose had come again.
+    repair: Duration,
 }
 
 enum State {
@@ -46,12 +48,16 @@ pub(super) enum TapEvent {
 impl Tapping {
     pub(super) fn open(rooms: Rooms, room: RoomId) -> Self {
         let answer = ask(rooms.clone(), room.clone(), Instant::now());
-        Self { rooms, room, state: State::Asking { lost: false, answer } }
+        Self { rooms, room, state: State::Asking { lost: false, answer }, repair: Duration::ZERO }
     }
 
     /// Stops listening for good.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
+    }
+
+    pub(super) const fn repair(&self) -> Duration {
+        self.repair
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -65,6 +71,7 @@ impl Tapping {
             State::Asking { answer, .. } => match answer.await {
                 Ok(mut tap) => {
                     let roster = tap.roster.borrow_and_update().clone();
+                    self.repair = tap.repair;
                     self.state = State::Open(tap);
                     TapEvent::Roster(roster)
                 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -228,7 +229,7 @@ pub(crate) fn rooms_of(people: Roster) -> Rooms {
                 let (seats, roster) = watch::channel(people.clone());
                 let (packets, media) = mpsc::channel(1);
                 held.push((seats, packets));
-                let _gone = reply.send(Ok(Tap { roster, media }));
+                let _gone = reply.send(Ok(Tap { roster, media, repair: Duration::ZERO }));
             }
         }
     });

@@ -11,7 +11,6 @@ use jamcast::model::media::CanvasFrame;
 use jamcast::proto::mixer::CanvasStroke;
 use jamcast::proto::mixer::FromMixer;
 use jamcast::proto::mixer::Report;
-use jamcast::proto::mixer::ToMixer;
 use tokio::time::timeout;
 
 use crate::stream::ask;
@@ -39,11 +38,7 @@ async fn a_canvas_comes_is_painted_and_goes() {
     let canvas = scene.sources.last().expect("three").clone();
     assert!(canvas.canvas && canvas.placement.is_some() && canvas.video.is_none(), "{canvas:?}");
     brush.paint(5, &frame(CanvasFormat::Rgba));
-    let painted = loop {
-        if let ToMixer::Canvas(stroke) = mixer.hear().await {
-            break stroke;
-        }
-    };
+    let painted = mixer.stroke().await;
     assert_eq!(painted, CanvasStroke { source: canvas.id, arrival_us: 5, frame: frame(CanvasFormat::Rgba) });
     drop(painted);
     assert!(brush.wishes().take().returned == 1, "the frame gives its credit back");

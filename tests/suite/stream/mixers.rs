@@ -12,6 +12,7 @@ use jamcast::model::media::CodecConfig;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::media::MediaKind;
 use jamcast::model::scene::Scene;
+use jamcast::proto::mixer::CanvasStroke;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
 use jamcast::proto::mixer::Report;
@@ -76,6 +77,15 @@ impl FakeMixer {
 
     pub(super) async fn control(&mut self, wanted: &Control) {
         while self.hear().await != ToMixer::Control(wanted.clone()) {}
+    }
+
+    /// The next frame of a canvas, passing over everything before it.
+    pub(super) async fn stroke(&mut self) -> CanvasStroke {
+        loop {
+            if let ToMixer::Canvas(stroke) = self.hear().await {
+                return stroke;
+            }
+        }
     }
 
     pub(super) async fn say(&self, message: FromMixer) {

@@ -13,6 +13,7 @@ use jamcast::model::media::OpusPacket;
 use jamcast::model::scene::Scene;
 use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
+use jamcast::proto::mixer::MixerStats;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::ToMixer;
 use tokio::time::timeout;
@@ -61,6 +62,23 @@ async fn the_scene_follows_the_room() {
 
     tap.roster.send_replace(Roster::default());
     assert_eq!(labels(&mixer.scene(|_| true).await), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_programme_begins_with_what_the_musicians_links_call_for_and_a_later_mixer_where_it_has_come_to() {
+    let mut world = world();
+    let _running = world.start(ask("jam")).await;
+    let mut mixer = world.mixer().await;
+    let tap = world.tap().await;
+    tap.roster.send_replace(band(&["Ann"]));
+    let scene = mixer.scene(|scene| scene.sources.len() == 1).await;
+    assert_eq!((scene.repair_ms, scene.playout_ms), (340, None));
+    mixer.begin(1).await;
+    let stats = MixerStats { playout_ms: 430, ..MixerStats::default() };
+    mixer.say(FromMixer::Report(Report::Stats(stats))).await;
+    drop(mixer);
+    let next = world.mixer().await.scene(|_| true).await;
+    assert_eq!(next.playout_ms, Some(430));
 }
 
 #[tokio::test(start_paused = true)]

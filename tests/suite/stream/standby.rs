@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jamcast::domain::canvas::CREDITS;
 use jamcast::live::registry::Config;
 use jamcast::live::registry::NewStream;
 use jamcast::live::rooms::Roster;
@@ -10,6 +11,8 @@ use jamcast::live::rooms::TapMedia;
 use jamcast::live::snapshot::StreamSnapshot;
 use jamcast::live::snapshot::StreamState;
 use jamcast::model::id::TrackId;
+use jamcast::model::media::CanvasFormat;
+use jamcast::model::media::CanvasFrame;
 use jamcast::model::media::EncodedFrame;
 use jamcast::model::media::MediaKind;
 use jamcast::model::scene::Continues;
@@ -21,6 +24,7 @@ use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::ToMixer;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::stream::FakeTap;
 use crate::stream::World;
@@ -29,6 +33,7 @@ use crate::stream::band;
 use crate::stream::mixers::FakeMixer;
 use crate::stream::mixers::MixerStart;
 use crate::stream::packet;
+use crate::stream::room;
 use crate::stream::state;
 use crate::stream::until;
 use crate::stream::world_with;
@@ -145,4 +150,50 @@ async fn what_one_cost_that_died_standing_by_is_not_forgotten() {
     drop(second);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(watch.borrow().stats.mixer_cpu_ms, 1700);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_lost_from_when_a_mixer_is_on_air() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (mut watch, _tap, [first, mut second], _) = in_pairs(&mut world).await;
+    let stats = |dropped_frames, cpu_ms| {
+        FromMixer::Report(Report::Stats(MixerStats { dropped_frames, cpu_ms, ..MixerStats::default() }))
+    };
+    first.say(stats(2, 10)).await;
+    second.say(stats(30, 20)).await;
+    until(&mut watch, |seen| seen.stats.mixer_cpu_ms == 30).await;
+    drop(first);
+    second.scene(|scene| !scene.standby).await;
+    let taken_over = until(&mut watch, |seen| seen.stats.mixer_takeovers == 1).await;
+    assert_eq!(taken_over.stats.dropped_frames, 2, "what the other dropped while it stood by is nobody's loss");
+    second.say(stats(33, 40)).await;
+    let after = until(&mut watch, |seen| seen.stats.mixer_cpu_ms == 50).await;
+    assert_eq!(after.stats.dropped_frames, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canvas_is_painted_at_the_pace_of_the_mixer_on_air_however_far_behind_the_other_is() {
+    let mut world = world_with(Config::default(), 256, MixerStart::InPairs);
+    let (_watch, _tap, [mut first, mut second], _) = in_pairs(&mut world).await;
+    let brush = world.canvases.open(&room("jam"), "Ann").expect("free");
+    first.scene(|scene| scene.sources.iter().any(|source| source.canvas)).await;
+    let data = Bytes::from(vec![3; 16 * 16 * 4]);
+    let frame = CanvasFrame { format: CanvasFormat::Rgba, key: true, width: 16, height: 16, timestamp_us: 9, data };
+    for n in 0..30 {
+        brush.paint(n, &frame);
+        let stroke = timeout(Duration::from_secs(5), first.stroke()).await.expect("it is painted");
+        assert_eq!(stroke.arrival_us, n);
+        drop(stroke);
+        assert_eq!(brush.wishes().take().returned, 1, "the painter may go on");
+    }
+    // As a machine that starts: what it has not taken is bounded, and once it has it goes on with the newest.
+    let mut late = Vec::new();
+    while let Ok(message) = second.heard.try_recv() {
+        late.extend(matches!(message, ToMixer::Canvas(_)).then_some(message));
+    }
+    assert_eq!(late.len(), CREDITS as usize);
+    drop(late);
+    brush.paint(30, &frame);
+    let stroke = timeout(Duration::from_secs(5), second.stroke()).await.expect("it goes on");
+    assert_eq!((stroke.arrival_us, stroke.frame), (30, frame));
 }

@@ -1,11 +1,15 @@
 //! The delays between musicians, measured by the checks of their connections.
 
 use crate::domain::room::delay::Leg;
+use crate::domain::room::producer::Encoding;
+use crate::domain::room::repair::ASKED_EVERY;
 use crate::driver::rtc::tests::SECOND;
 use crate::driver::rtc::tests::STEP;
 use crate::driver::rtc::tests::Stage;
 use crate::live::rooms::Event;
 use crate::live::rooms::Request;
+use crate::live::rooms::TrackSource;
+use crate::model::media::Codec;
 
 #[test]
 fn the_delay_table_is_fed_by_the_checks_of_connected_peers_and_told_to_everybody() {
@@ -42,4 +46,19 @@ fn the_delay_table_is_fed_by_the_checks_of_connected_peers_and_told_to_everybody
     let kept = stage.told(anna).len();
     assert!(kept <= 33, "{kept} of 64 places are full");
     assert!(!tables(stage.told(ben)).is_empty());
+}
+
+#[test]
+fn a_tap_says_how_long_what_a_link_loses_takes_to_come_again() {
+    let mut stage = Stage::new();
+    let anna = stage.enter("jam");
+    stage.publish(anna, false);
+    let (room, participant) = (stage.clients[anna].room.clone(), stage.clients[anna].participant);
+    let key = stage.host.key_of(&room).expect("it is open");
+    let camera = Encoding { codec: Codec::Vp8, payload_type: 96 };
+    stage.host.room(key).produce(participant, "1", TrackSource::Camera, camera).expect("allowed");
+    stage.host.room(key).bind_source(participant, "1", None, 7);
+    stage.host.room(key).note_round_trip(participant, Leg::Send, 20 * STEP);
+    let tap = stage.ask(&room, |reply| Request::Tap { reply }).expect("in").expect("a tap");
+    assert_eq!(tap.repair, ASKED_EVERY + 20 * STEP);
 }
