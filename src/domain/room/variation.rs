@@ -54,12 +54,13 @@ impl DelayVariation {
         }
     }
 
-    /// Zero until something has come.
+    /// Zero until something has come. That of the middle one of the last seconds: what was held up once for a second is not usual.
     pub(super) fn usual(&self) -> Duration {
         let newest = self.seconds.back().map_or(0, |second| second.number);
-        let lately = || self.seconds.iter().filter(|second| newest - second.number < USUAL_OF_S);
-        let (sum, packets) = lately().fold((0, 0), |(sum, packets), s| (sum + s.sum, packets + s.packets));
-        let usual = if packets > 0 { sum / packets - self.least().unwrap_or_default() } else { 0 };
+        let lately = self.seconds.iter().filter(|second| newest - second.number < USUAL_OF_S);
+        let mut means: Vec<i64> = lately.map(|second| second.sum / second.packets).collect();
+        means.sort_unstable();
+        let usual = means.get(means.len() / 2).copied().zip(self.least()).map_or(0, |(mean, least)| mean - least);
         Duration::from_micros(usual.max(0).unsigned_abs())
     }
 
@@ -111,6 +112,14 @@ mod tests {
         assert_eq!(variation.usual(), 20 * MS);
         come(&mut variation, begin, 900..3000, |_| 70);
         assert_eq!(variation.usual(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_second_and_a_half_in_which_nothing_came_through_changes_nothing() {
+        let (begin, mut variation) = (Instant::now(), DelayVariation::default());
+        let stalls = |n: u32| if (600..675).contains(&n) { 20 * (675 - n) } else { 0 };
+        come(&mut variation, begin, 0..700, |n| 4 * (n % 3) + stalls(n));
+        assert!(variation.usual().abs_diff(4 * MS) < MS / 2, "{:?}", variation.usual());
     }
 
     #[test]
