@@ -1,12 +1,14 @@
 //! Mixer children: starts `jamcast mixer` with its end of a socketpair as standard input, carries its messages, and reaps it.
 
+mod socket;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -20,11 +22,7 @@ use serde::Deserialize;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -37,6 +35,9 @@ use tracing::error;
 use tracing::info;
 use tracing::warn;
 
+use crate::driver::mixer::socket::CHUNK;
+use crate::driver::mixer::socket::Reading;
+use crate::driver::mixer::socket::Writing;
 use crate::live::port::MixerError;
 use crate::live::port::MixerLink;
 use crate::live::port::Mixers;
@@ -53,9 +54,6 @@ const COMMANDS: usize = 2048;
 
 /// Frames and reports on their way from a mixer: about three seconds of programme. When they are not taken the mixer waits.
 const EVENTS: usize = 256;
-
-/// Bytes read or written at one go; a keyframe of 720p is about this large.
-const CHUNK: usize = 128 << 10;
 
 /// The longest piece of a log line taken at once.
 const LOG_LINE: u64 = 4096;
@@ -189,9 +187,9 @@ fn is_inherited(name: &OsString) -> bool {
 
 impl MixerProcesses {
     fn spawn(&self, parent: &Span) -> Result<MixerLink, MixerError> {
-        let (ours, theirs) = StdUnixStream::pair().map_err(MixerError::Spawn)?;
+        let (ours, theirs) = UnixStream::pair().map_err(MixerError::Spawn)?;
         ours.set_nonblocking(true).map_err(MixerError::Spawn)?;
-        let (read, write) = UnixStream::from_std(ours).map_err(MixerError::Spawn)?.into_split();
+        let (read, write) = socket::split(ours).map_err(MixerError::Spawn)?;
         let mut command = self.command().map_err(MixerError::Spawn)?;
         let mut child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().map_err(MixerError::Spawn)?;
         // The command holds the child's end of the socket; only without it the socket closes when the child dies.
@@ -286,7 +284,7 @@ fn kill_group(pid: u32) {
     }
 }
 
-async fn write_messages(mut commands: mpsc::Receiver<ToMixer>, mut socket: OwnedWriteHalf) {
+async fn write_messages(mut commands: mpsc::Receiver<ToMixer>, socket: Writing) {
     let mut out = BytesMut::with_capacity(CHUNK);
     while let Some(message) = commands.recv().await {
         message.encode(&mut out);
@@ -295,14 +293,14 @@ async fn write_messages(mut commands: mpsc::Receiver<ToMixer>, mut socket: Owned
             let Ok(more) = commands.try_recv() else { break };
             more.encode(&mut out);
         }
-        if let Err(error) = socket.write_all_buf(&mut out).await {
+        if let Err(error) = socket.write_all(&mut out).await {
             info!(%error, "the mixer takes no more messages");
             return;
         }
     }
 }
 
-async fn read_messages(mut socket: OwnedReadHalf, events: mpsc::Sender<FromMixer>) {
+async fn read_messages(mut socket: Reading, events: mpsc::Sender<FromMixer>) {
     let mut input = BytesMut::with_capacity(CHUNK);
     loop {
         loop {
@@ -319,8 +317,7 @@ async fn read_messages(mut socket: OwnedReadHalf, events: mpsc::Sender<FromMixer
                 }
             }
         }
-        input.reserve(CHUNK);
-        match socket.read_buf(&mut input).await {
+        match socket.read(&mut input).await {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {

@@ -10,3 +10,4 @@ pub mod rtc;
 pub mod secret_file;
 pub mod store;
 pub mod vault;
+mod watch;

@@ -11,31 +11,43 @@ const NEAR: i64 = 40 * MILLISECOND;
 /// How far it glides in a second: a change of pitch of 0.4 % (7 cents), a little less than what sound may be stretched by.
 const PER_SECOND: i64 = 4 * MILLISECOND;
 
+/// A goal that has stood so long is meant; jumping after each step of a hand that moves a slider would tear the sound again and again.
+const MEANT: i64 = 300 * MILLISECOND;
+
 /// See the file. All times are nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glide {
     delay: i64,
     goal: i64,
+    /// When the goal was set, and when it moved last, by its media.
+    headed_at: Option<i64>,
     moved_at: Option<i64>,
 }
 
 impl Glide {
     /// One that rests.
     pub(super) const fn at_rest(delay: i64) -> Self {
-        Self { delay, goal: delay, moved_at: None }
+        Self { delay, goal: delay, headed_at: None, moved_at: None }
     }
 
     /// Is to become this.
     pub(super) const fn head_for(&mut self, goal: i64) {
-        self.goal = goal;
+        if self.goal != goal {
+            self.goal = goal;
+            self.headed_at = self.moved_at;
+        }
     }
 
     pub(super) const fn rests(&self) -> bool {
         self.delay == self.goal
     }
 
-    /// Whether it is too far to glide there; it waits for [`Glide::jump`].
-    pub(super) const fn is_far(&self) -> bool {
+    /// Whether it is time for [`Glide::jump`]: its goal is too far to glide there, and no longer changes.
+    pub(super) fn is_to_jump(&self, time: i64) -> bool {
+        self.is_far() && self.headed_at.is_none_or(|at| time.abs_diff(at) >= MEANT.unsigned_abs())
+    }
+
+    const fn is_far(&self) -> bool {
         (self.goal - self.delay).abs() > NEAR
     }
 
@@ -91,12 +103,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_waits_for_the_jump() {
+    fn what_is_far_waits_until_the_hand_rests_and_for_the_jump() {
         let mut glide = Glide::at_rest(0);
         glide.head_for(NEAR + 1);
-        assert!(glide.is_far());
+        assert!(glide.is_to_jump(SECOND), "before anything was heard");
         assert_eq!((glide.at(SECOND), glide.at(9 * SECOND)), (0, 0));
+        for step in 0..20 {
+            let time = 9 * SECOND + step * 50 * MILLISECOND;
+            glide.head_for(NEAR + step);
+            assert!(!glide.is_to_jump(time), "in the middle of the drag, at {step}");
+            glide.at(time);
+        }
+        assert!(!glide.is_to_jump(10 * SECOND + 150 * MILLISECOND));
+        assert!(glide.is_to_jump(10 * SECOND + 250 * MILLISECOND));
         glide.jump();
-        assert_eq!((glide.at(9 * SECOND), glide.rests()), (NEAR + 1, true));
+        assert_eq!((glide.at(11 * SECOND), glide.rests()), (NEAR + 19, true));
+        assert!(!glide.is_to_jump(12 * SECOND));
     }
 }

@@ -173,9 +173,6 @@ impl Input {
     pub(super) fn adjust(&mut self, purpose: Use) {
         self.purpose = purpose;
         self.delay.head_for(purpose.picture_delay());
-        if self.delay.is_far() {
-            self.delay.jump();
-        }
         if let Decoding::Running(decoder) = &self.decoding {
             decoder.adjust(purpose);
         }
@@ -308,6 +305,9 @@ impl Input {
             match next {
                 Next::Lost { packets } => self.missing += packets,
                 Next::Packet { due, item } => {
+                    if self.delay.is_to_jump(due) {
+                        self.delay.jump();
+                    }
                     let due = due + self.delay.at(due);
                     self.hand_over(now, due, item, programme);
                 }

@@ -2,7 +2,7 @@
 //!
 //! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
 //! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it)
-//! and leaves it in its [`seat`] until its time has come. Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
+//! and leaves it in its [`seat`] until its time has come ([`splice`] joins its pieces). Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
 //! mixes the sounds for the encoders of the [`programme`]; on their way [`master`] sets the mix's gain, keeps it from clipping
 //! ([`limiter`]) and measures it ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
 //! carry the frames back, [`recorder`] writes them to disk, [`preview`] makes their sound for the room, and beside it [`stems`] write each musician's tracks as they came. A picture
@@ -43,6 +43,7 @@ mod reorder;
 mod sandbox;
 mod seat;
 mod show;
+mod splice;
 mod stem;
 mod stems;
 mod still;

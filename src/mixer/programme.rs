@@ -22,6 +22,7 @@ use crate::mixer::pipelines::Piece;
 use crate::mixer::pipelines::Pipelines;
 use crate::mixer::playout::Patience;
 use crate::mixer::seat::PictureSeat;
+use crate::mixer::seat::Seats;
 use crate::mixer::seat::SoundSeat;
 use crate::mixer::still::Keyframe;
 use crate::model::media::EncodedFrame;
@@ -149,7 +150,7 @@ impl Programme {
     pub(super) fn leave(&self, seat: &Seat) {
         match seat {
             Seat::Picture(seat) => self.stage.seats.leave_picture(seat),
-            Seat::Sound(seat) => self.stage.seats.leave_sound(seat),
+            Seat::Sound(seat) => Seats::leave_sound(seat),
         }
     }
 

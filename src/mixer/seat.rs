@@ -12,6 +12,8 @@ use gstreamer as gst;
 use gstreamer_video::VideoInfo;
 
 use crate::mixer::SECOND;
+use crate::mixer::splice::Splice;
+use crate::mixer::strip::Joint;
 use crate::mixer::strip::Piece;
 use crate::model::scene::Placement;
 
@@ -79,10 +81,27 @@ pub(super) struct SoundSeat {
 
 #[derive(Debug, Default)]
 struct Sounds {
-    /// Pieces with the number of their first sample, counted from the programme's beginning.
-    waiting: VecDeque<(i64, Vec<Sample>)>,
+    waiting: VecDeque<Waiting>,
     /// The number of the sample that follows the last piece.
     end: Option<i64>,
+    splice: Splice,
+    has_left: bool,
+}
+
+/// A piece of sound that waits for its time.
+#[derive(Debug)]
+struct Waiting {
+    /// The number of its first sample, counted from the programme's beginning.
+    begin: i64,
+    /// It does not go on where the piece before it ended.
+    is_cut: bool,
+    samples: Vec<Sample>,
+}
+
+impl Waiting {
+    const fn end(&self) -> i64 {
+        self.begin + self.samples.len() as i64
+    }
 }
 
 impl Seats {
@@ -107,9 +126,11 @@ impl Seats {
         lock(&self.pictures).retain(|other| !Arc::ptr_eq(other, seat));
     }
 
-    /// Takes a seat out of the programme with all that waits in it.
-    pub(super) fn leave_sound(&self, seat: &Arc<SoundSeat>) {
-        lock(&self.sounds).retain(|other| !Arc::ptr_eq(other, seat));
+    /// Takes a seat out of the programme with all that waits in it, once what is heard of it has faded out.
+    pub(super) fn leave_sound(seat: &SoundSeat) {
+        let mut inner = lock(&seat.inner);
+        inner.has_left = true;
+        inner.waiting.clear();
     }
 
     /// What is seen at this running time, in a frame of this length in nanoseconds; in the order in which the seats were taken.
@@ -119,7 +140,7 @@ impl Seats {
 
     /// Adds what is heard from this sample on to `mix`.
     pub(super) fn add_sounds(&self, from: i64, mix: &mut [Sample]) {
-        lock(&self.sounds).iter().for_each(|seat| seat.add_to(from, mix));
+        lock(&self.sounds).retain(|seat| seat.add_to(from, mix));
     }
 }
 
@@ -158,29 +179,48 @@ impl SoundSeat {
     /// Takes a decoded piece. One that does not begin anew follows the last one to the sample, whatever rounding says of its time.
     pub(super) fn put(&self, piece: Piece) {
         let mut inner = lock(&self.inner);
-        let begin = inner.end.filter(|_| !piece.begins).unwrap_or_else(|| sample_at(piece.due));
+        if inner.has_left {
+            return;
+        }
+        let begin = match (piece.joint, inner.end) {
+            (Joint::Anew, _) | (_, None) => sample_at(piece.due),
+            (Joint::Behind(silence), Some(end)) => end + silence as i64,
+            (Joint::Seamless, Some(end)) => end,
+        };
         inner.end = Some(begin + piece.samples.len() as i64);
         if inner.waiting.len() >= WAITING_SOUNDS {
             inner.waiting.pop_front();
         }
-        inner.waiting.push_back((begin, piece.samples));
+        inner.waiting.push_back(Waiting { begin, is_cut: piece.joint != Joint::Seamless, samples: piece.samples });
     }
 
-    /// What was due before `from` is lost.
-    fn add_to(&self, from: i64, mix: &mut [Sample]) {
+    /// What was due before `from` is lost. `false` once nothing will ever be heard of it again.
+    fn add_to(&self, from: i64, mix: &mut [Sample]) -> bool {
         let until = from + mix.len() as i64;
         let mut inner = lock(&self.inner);
-        for (begin, samples) in inner.waiting.iter().take_while(|(begin, _)| *begin < until) {
-            let skipped = usize::try_from(from - begin).unwrap_or(0);
-            let silent = usize::try_from(begin - from).unwrap_or(0);
-            for (sum, [left, right]) in mix[silent..].iter_mut().zip(samples.iter().skip(skipped)) {
-                sum[0] += left;
-                sum[1] += right;
+        let Sounds { waiting, splice, has_left, .. } = &mut *inner;
+        let mut at = from;
+        let offset = |sample: i64| usize::try_from(sample - from).unwrap_or(0);
+        for piece in waiting.iter_mut().take_while(|piece| piece.begin < until) {
+            if at < piece.begin {
+                splice.rest(&mut mix[offset(at)..offset(piece.begin)]);
+                at = piece.begin;
             }
+            match std::mem::take(&mut piece.is_cut) {
+                true if at == piece.begin => splice.cut(),
+                // It is met in its middle.
+                true => splice.rest(&mut []),
+                false => {}
+            }
+            let passed = usize::try_from(at - piece.begin).unwrap_or(0).min(piece.samples.len());
+            splice.play(&piece.samples[passed..], &mut mix[offset(at)..]);
+            at = at.max(piece.end()).min(until);
         }
-        while inner.waiting.front().is_some_and(|(begin, samples)| begin + samples.len() as i64 <= until) {
-            inner.waiting.pop_front();
+        if at < until {
+            splice.rest(&mut mix[offset(at)..]);
         }
+        while waiting.pop_front_if(|piece| piece.end() <= until).is_some() {}
+        !(*has_left && splice.is_silent())
     }
 }
 
@@ -274,8 +314,8 @@ mod tests {
         assert_eq!(seen(&seats, 1), [1]);
     }
 
-    fn piece(due: i64, count: usize, level: f32, begins: bool) -> Piece {
-        Piece { due, samples: vec![[level, -level]; count], begins }
+    fn piece(due: i64, count: usize, level: f32, joint: Joint) -> Piece {
+        Piece { due, samples: vec![[level, -level]; count], joint }
     }
 
     fn heard(seats: &Seats, from: i64, count: usize) -> Vec<f32> {
@@ -285,30 +325,106 @@ mod tests {
         mix.iter().map(|[left, _]| *left).collect()
     }
 
+    fn largest_step(heard: &[f32]) -> f32 {
+        heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+    }
+
     #[test]
     fn sounds_are_added_up_to_the_sample_wherever_their_pieces_begin() {
         let seats = Seats::default();
         let (one, other) = (seats.seat_sound(), seats.seat_sound());
-        one.put(piece(SECOND, 5, 1.0, true));
+        one.put(piece(SECOND, 5, 1.0, Joint::Anew));
         // A millisecond beside the end of the last one: only a sound that begins anew goes by its time.
-        one.put(piece(SECOND + SECOND / 1000, 5, 2.0, false));
-        other.put(piece(SECOND + 4 * SECOND / 48_000 + 3000, 4, 4.0, true));
+        one.put(piece(SECOND + SECOND / 1000, 5, 2.0, Joint::Seamless));
+        other.put(piece(SECOND + 4 * SECOND / 48_000 + 3000, 6, 4.0, Joint::Anew));
         assert_eq!(heard(&seats, 47_998, 4), [0.0, 0.0, 1.0, 1.0]);
-        assert_eq!(heard(&seats, 48_002, 8), [1.0, 1.0, 5.0, 6.0, 6.0, 6.0, 2.0, 2.0]);
-        assert_eq!(heard(&seats, 48_010, 2), [0.0, 0.0]);
+        assert_eq!(heard(&seats, 48_002, 8), [1.0, 1.0, 5.0, 6.0, 6.0, 6.0, 6.0, 6.0]);
         assert!(lock(&one.inner).waiting.is_empty(), "what was heard is kept");
-        seats.leave_sound(&one);
-        one.put(piece(2 * SECOND, 5, 1.0, true));
-        assert_eq!(heard(&seats, 96_000, 2), [0.0, 0.0]);
+    }
+
+    /// A programme of 30 frames a second until `until`; `act` is called before each frame.
+    fn frames(seats: &Seats, count: i64, mut act: impl FnMut(i64)) -> Vec<f32> {
+        let frame = RATE / 30;
+        (0..count)
+            .flat_map(|n| {
+                act(n);
+                heard(seats, n * frame, frame as usize)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_a_note_fades_out() {
+        let seats = Seats::default();
+        let seat = seats.seat_sound();
+        seat.put(piece(0, 48_000, 0.5, Joint::Anew));
+        let sound = frames(&seats, 10, |n| {
+            if n == 5 {
+                Seats::leave_sound(&seat);
+                seat.put(piece(0, 48_000, 0.5, Joint::Anew));
+            }
+        });
+        assert!(largest_step(&sound) < 0.002, "{}", largest_step(&sound));
+        assert_eq!((sound[7999], sound[8000 + 480]), (0.5, 0.0));
+        assert!(lock(&seats.sounds).is_empty(), "its seat stays for ever");
+    }
+
+    #[test]
+    fn a_hole_nobody_knew_of_before_is_faded_into_and_out_of() {
+        // It is over in the middle of a frame, on its edge, soon, and so late that some of what comes then is over already.
+        for (missing, comes_in) in [(4000, 4), (4800, 4), (100, 3), (4800, 7)] {
+            let seats = Seats::default();
+            let seat = seats.seat_sound();
+            seat.put(piece(0, 4800, 0.5, Joint::Anew));
+            let sound = frames(&seats, 12, |n| {
+                if n == comes_in {
+                    seat.put(piece(0, 19_200 - missing, 0.5, Joint::Behind(missing)));
+                }
+            });
+            // What begins softly by itself does so in the strip.
+            let steps = largest_step(&sound[..4800 + missing]).max(largest_step(&sound[4801 + missing..]));
+            assert!(steps < 0.002, "{steps} with {missing} missing until frame {comes_in}");
+            assert_eq!((sound[4799], sound[9600 + 4800]), (0.5, 0.5));
+        }
+    }
+
+    #[test]
+    fn sound_that_goes_on_too_late_fades_in_where_the_programme_is() {
+        let seats = Seats::default();
+        let seat = seats.seat_sound();
+        seat.put(piece(0, 4000, 0.5, Joint::Anew));
+        let sound = frames(&seats, 8, |n| {
+            if n == 4 {
+                seat.put(piece(0, 48_000, 0.5, Joint::Seamless));
+            }
+        });
+        assert!(largest_step(&sound) < 0.002, "{}", largest_step(&sound));
+        assert_eq!((sound[3999], sound[6399], sound[6400 + 480]), (0.5, 0.0, 0.5));
+    }
+
+    #[test]
+    fn a_tail_sounds_like_what_it_ends() {
+        let seats = Seats::default();
+        let seat = seats.seat_sound();
+        let tone = |n: usize| (n as f32 * 1000.0 * std::f32::consts::TAU / 48_000.0).sin();
+        let samples = (0..4801).map(|n| [tone(n), -tone(n)]).collect();
+        seat.put(Piece { due: 0, samples, joint: Joint::Anew });
+        let sound = frames(&seats, 4, |_| {});
+        // A decaying constant would leave a thump; of a tone's tail the two halves of each wave cancel out.
+        let thump: f32 = sound[4801..4801 + 48].iter().sum();
+        assert!(thump.abs() < 1.0 && largest_step(&sound) < 0.14, "{thump} and {}", largest_step(&sound));
+        let loud = sound[4801..4849].iter().copied().fold(0.0, f32::max);
+        assert!(loud > 0.8, "{loud}");
     }
 
     #[test]
     fn late_sound_is_heard_from_where_the_programme_is_and_early_sound_waits() {
         let seats = Seats::default();
         let seat = seats.seat_sound();
-        seat.put(piece(-SECOND / 48_000 * 2, 4, 1.0, true));
-        seat.put(piece(10 * SECOND, 4, 1.0, true));
-        assert_eq!(heard(&seats, 0, 4), [1.0, 1.0, 0.0, 0.0]);
+        seat.put(piece(-SECOND / 48_000 * 2, 1000, 1.0, Joint::Anew));
+        seat.put(piece(10 * SECOND, 4, 1.0, Joint::Anew));
+        let sound = heard(&seats, 0, 1600);
+        assert_eq!((sound[0], sound[480], sound[997], sound[998 + 480]), (0.0, 1.0, 1.0, 0.0));
         assert_eq!(heard(&seats, 479_999, 2), [0.0, 1.0]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decoded sound arrives in pieces whose times follow the sender's clock, while the audio mixer counts samples. The strip stretches
 //! by up to 0.5 % so that both agree, and glides so to a delay that is changed by a little; only a real break, such as lost sound or
-//! a delay that is changed by more, is jumped, and is faded around.
+//! a delay that is changed by more, is jumped. What comes after it fades in; what was before fades out where it is heard last.
 
 use std::f32::consts::FRAC_PI_2;
 
@@ -13,8 +13,11 @@ use crate::mixer::timing::YOUNG;
 const RATE: i64 = 48_000;
 const SECOND: i64 = 1_000_000_000;
 
-/// Samples of a change from one level to another: 10 ms is short to the hand on a fader and long enough not to click.
-const RAMP: u32 = 480;
+/// Samples of a fade in and out: 10 ms is at once to who mutes, and long enough not to click.
+const FADE: u32 = 480;
+
+/// Samples of a change from one level to another: 50 ms, in which the next step of a fader that is being moved comes.
+const MOVE: u32 = 2400;
 
 /// A piece whose time is this far from the end of the last is a break. Jitter of the timing stays far below.
 const BREAK: i64 = 40_000_000;
@@ -47,8 +50,17 @@ pub(super) struct Piece {
     /// When its first sample is due, in the time the input came with, nanoseconds.
     pub due: i64,
     pub samples: Vec<[f32; 2]>,
-    /// It does not follow the last piece without a gap.
-    pub begins: bool,
+    pub joint: Joint,
+}
+
+/// How a piece follows the last one. All but a seamless one fade in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joint {
+    Seamless,
+    /// After so many samples of silence, or none.
+    Behind(usize),
+    /// At its time.
+    Anew,
 }
 
 impl Piece {
@@ -79,8 +91,6 @@ pub(super) struct Strip {
     skipped: bool,
     /// How much was heard since the sound began, nanoseconds.
     heard: i64,
-    /// The last sample that came out.
-    ending: [f32; 2],
     /// The last three input samples, for interpolation across pieces.
     tail: [[f32; 2]; 3],
 }
@@ -98,7 +108,6 @@ impl Strip {
             phase: 0.0,
             skipped: false,
             heard: 0,
-            ending: [0.0; 2],
             tail: [[0.0; 2]; 3],
         }
     }
@@ -110,19 +119,21 @@ impl Strip {
         }
         self.setting = setting;
         self.delay.head_for(setting.delay);
-        self.glide_to(if self.is_to_jump() { SILENCE } else { matrix(&setting) });
+        self.glide_to(matrix(&setting));
     }
 
     /// Whether the delay is to change at once. A young sound steps to its place anyway, and is not stretched for anything.
-    const fn is_to_jump(&self) -> bool {
-        self.delay.is_far() || (self.heard < YOUNG && !self.delay.rests())
+    fn is_to_jump(&self, due: i64) -> bool {
+        self.delay.is_to_jump(due) || (self.heard < YOUNG && !self.delay.rests())
     }
 
     /// Processes a piece of sound that is due at `due`, without added delay; `None` while there is nothing to be heard yet.
     pub(super) fn process(&mut self, due: i64, mut input: &[[f32; 2]]) -> Option<Piece> {
         let silent = self.level == SILENCE && self.ramp_left == 0;
-        if silent || (self.ramp_left == 0 && self.is_to_jump()) {
+        if silent {
             self.delay.jump();
+        } else if self.is_to_jump(due) && self.goal != SILENCE {
+            self.glide_to(SILENCE);
         }
         let mut due = due + self.delay.at(due);
         let expected = self.next.unwrap_or(due);
@@ -150,20 +161,22 @@ impl Strip {
         } else if silent {
             self.glide_to(matrix(&self.setting));
         }
-        let start = if begins { due } else { expected };
-        let hole = if breaks { samples_in(due - start) } else { 0 };
-        let mut samples = vec![[0.0; 2]; hole];
+        let silence = if breaks && !begins { samples_in(due - expected) } else { 0 };
+        let start = if begins { due } else { expected + duration_of(silence) };
+        let mut samples = Vec::new();
         self.stretch(input, if breaks { 0 } else { due - start }, &mut samples);
-        for sample in &mut samples[hole..] {
+        for sample in &mut samples {
             *sample = self.apply(*sample);
         }
+        let joint = match breaks {
+            _ if begins => Joint::Anew,
+            true => Joint::Behind(silence),
+            false => Joint::Seamless,
+        };
         if begins {
             self.heard = 0;
-        } else if breaks {
-            fade_out(self.ending, &mut samples);
         }
-        self.ending = samples.last().copied().unwrap_or(self.ending);
-        let piece = Piece { due: start, samples, begins };
+        let piece = Piece { due: start, samples, joint };
         self.heard += piece.duration();
         self.next = Some(start + piece.duration());
         Some(piece)
@@ -171,7 +184,11 @@ impl Strip {
 
     fn glide_to(&mut self, goal: Matrix) {
         self.goal = goal;
-        self.ramp_left = if self.level == goal { 0 } else { RAMP };
+        self.ramp_left = match (self.level == goal, self.level == SILENCE || goal == SILENCE) {
+            (true, _) => 0,
+            (false, true) => FADE,
+            (false, false) => MOVE,
+        };
     }
 
     fn apply(&mut self, [left, right]: [f32; 2]) -> [f32; 2] {
@@ -203,14 +220,6 @@ impl Strip {
         self.phase = position - available;
         let count = input.len();
         self.tail = [at(count), at(count + 1), at(count + 2)];
-    }
-}
-
-/// Lets a sound that was cut off at `ending` fade away over what comes after it, so that the cut is no click.
-fn fade_out(ending: [f32; 2], samples: &mut [[f32; 2]]) {
-    for (n, sample) in samples.iter_mut().take(RAMP as usize).enumerate() {
-        let level = 1.0 - (n + 1) as f32 / RAMP as f32;
-        *sample = [sample[0] + ending[0] * level, sample[1] + ending[1] * level];
     }
 }
 
@@ -260,6 +269,7 @@ fn samples_in(duration: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mixer::seat::Seats;
 
     const PLAIN: Setting = Setting { gain: 1.0, muted: false, pan: 0.0, delay: 0 };
     const PIECE: i64 = 20_000_000;
@@ -294,18 +304,37 @@ mod tests {
     fn gain_mute_and_pan_change_without_a_click() {
         let mut strip = Strip::new(PLAIN);
         let mut heard = Vec::new();
-        for step in 0..10 {
+        for step in 0..16 {
             match step {
                 3 => strip.set(Setting { gain: 0.1, ..PLAIN }),
-                5 => strip.set(Setting { pan: -1.0, ..PLAIN }),
-                7 => strip.set(Setting { muted: true, ..PLAIN }),
+                6 => strip.set(Setting { pan: -1.0, ..PLAIN }),
+                12 => strip.set(Setting { muted: true, ..PLAIN }),
                 _ => {}
             }
             heard.extend(strip.process(step * PIECE, &tone(step as usize * 960, 960)).expect("heard").samples);
         }
         assert_eq!(clicks(&heard, 0.07), 0);
-        assert!(heard[9 * 960..].iter().all(|sample| *sample == [0.0, 0.0]), "muted is silent");
-        assert!(heard[6 * 960..7 * 960].iter().all(|sample| sample[1] == 0.0), "panned left leaves the right empty");
+        assert!(heard[13 * 960..].iter().all(|sample| *sample == [0.0, 0.0]), "muted is silent");
+        assert!(heard[9 * 960..12 * 960].iter().all(|sample| sample[1] == 0.0), "panned left leaves the right empty");
+    }
+
+    #[test]
+    fn a_fader_that_is_dragged_is_heard_as_one_movement() {
+        let mut strip = Strip::new(PLAIN);
+        let gain = |ms: i64| 1.0 - (ms.clamp(0, 1000) as f64) / 2000.0;
+        let mut heard = Vec::new();
+        // A constant instead of a tone shows the level.
+        for step in 0..70 {
+            // Each 40 ms the studio says where the hand is.
+            if step % 2 == 0 {
+                strip.set(Setting { gain: gain((step - 10) * 20), ..PLAIN });
+            }
+            heard.extend(strip.process(step * PIECE, &[[1.0; 2]; 960]).expect("heard").samples);
+        }
+        let level = |ms: usize| heard[ms * 48][0];
+        let halves = (300..1100).map(|ms| level(ms) - level(ms + 10));
+        let (least, most) = halves.fold((1.0_f32, 0.0_f32), |(least, most), step| (least.min(step), most.max(step)));
+        assert!(least > 0.002 && most < 0.012, "in 10 ms it falls by {least} to {most}, by 0.005 in all");
     }
 
     #[test]
@@ -331,27 +360,41 @@ mod tests {
     #[test]
     fn a_changed_delay_is_faded_around_and_nothing_overlaps() {
         let mut strip = Strip::new(PLAIN);
-        let mut end = 0;
-        let mut last = [0.0_f32, 0.0];
-        let mut shifted = Vec::new();
-        for step in 0..60 {
+        let seats = Seats::default();
+        let seat = seats.seat_sound();
+        let (mut end, mut shifted) = (0, Vec::new());
+        for step in 0..80 {
             match step {
                 10 => strip.set(Setting { delay: 300_000_000, ..PLAIN }),
-                30 => strip.set(Setting { delay: 100_000_000, ..PLAIN }),
+                40 => strip.set(Setting { delay: 100_000_000, ..PLAIN }),
                 _ => {}
             }
             let Some(piece) = strip.process(step * PIECE, &tone(step as usize * 960, 960)) else { continue };
             assert!(piece.due >= end, "overlap at {step}");
-            if piece.due > end {
-                assert!(last[0].abs() < 0.01 && piece.samples[0][0].abs() < 0.01, "a click at {step}");
-            }
-            assert_eq!(clicks(&piece.samples, 0.07), 0, "at {step}");
-            end = piece.due + duration_of(piece.samples.len());
-            last = piece.samples.last().copied().expect("not empty");
+            end = piece.due + piece.duration();
             shifted.push(piece.due - step * PIECE);
+            seat.put(piece);
         }
+        let mut heard = vec![[0.0; 2]; samples_in(end)];
+        seats.add_sounds(0, &mut heard);
+        assert_eq!(clicks(&heard, 0.07), 0);
         assert!(shifted.contains(&300_000_000));
         assert_eq!(shifted.last(), Some(&100_000_000));
+    }
+
+    #[test]
+    fn a_delay_that_is_dragged_is_followed_when_the_hand_rests() {
+        let mut strip = Strip::new(PLAIN);
+        let holes = (0..300)
+            .filter_map(|step| {
+                if (150..200).contains(&step) {
+                    strip.set(Setting { delay: (step - 149) * 6_000_000, ..PLAIN });
+                }
+                strip.process(step * PIECE, &tone(step as usize * 960, 960))
+            })
+            .filter(|piece| matches!(piece.joint, Joint::Behind(_)));
+        assert_eq!(holes.count(), 1, "a second of dragging tears the sound more than once");
+        assert_eq!(strip.delay.now(), 300_000_000);
     }
 
     #[test]
@@ -364,7 +407,7 @@ mod tests {
                     strip.set(Setting { delay: 50_000_000 + by, ..PLAIN });
                 }
                 let piece = strip.process(step * PIECE, &tone(step as usize * 960, 960)).expect("heard");
-                assert_eq!(piece.begins, step == 0);
+                assert_eq!(piece.joint, if step == 0 { Joint::Anew } else { Joint::Seamless });
                 heard.extend(piece.samples);
                 offs.push(duration_of(heard.len()) - (step + 1) * PIECE);
             }
@@ -391,21 +434,27 @@ mod tests {
         assert_eq!([play(&mut strip), play(&mut strip)].last(), Some(&Some(30_000_000)));
     }
 
-    /// Plays a tone through a strip, each piece `shift(step)` away from its time. Yields step, start and length of what came out, and
-    /// all samples from the first on, without a gap.
+    /// Plays a tone through a strip, each piece `shift(step)` away from its time. Yields how far each piece that came out ended from
+    /// where its input ended, and all that is heard.
     fn shifted(steps: i64, shift: impl Fn(i64) -> i64) -> (Vec<(i64, i64)>, Vec<[f32; 2]>) {
         let mut strip = Strip::new(PLAIN);
-        let (mut errors, mut heard) = (Vec::new(), Vec::new());
+        let seats = Seats::default();
+        let seat = seats.seat_sound();
+        let (mut errors, mut played) = (Vec::new(), 0);
         for step in 0..steps {
             let due = step * PIECE + shift(step);
             let Some(piece) = strip.process(due, &tone(step as usize * 960, 960)) else { continue };
-            let played = duration_of(heard.len());
-            assert!(step == 0 || (piece.due - played).abs() < 50_000, "not contiguous at {step}");
-            assert_eq!(piece.begins, step == 0);
-            heard.extend(piece.samples);
-            // A piece that fits ends where its input ends.
-            errors.push((step, duration_of(heard.len()) - due - PIECE));
+            assert_eq!(piece.joint == Joint::Anew, step == 0);
+            if let Joint::Behind(silence) = piece.joint {
+                played += silence;
+            }
+            assert!(step == 0 || (piece.due - duration_of(played)).abs() < 50_000, "not contiguous at {step}");
+            played += piece.samples.len();
+            errors.push((step, duration_of(played) - due - PIECE));
+            seat.put(piece);
         }
+        let mut heard = vec![[0.0; 2]; played];
+        seats.add_sounds(0, &mut heard);
         (errors, heard)
     }
 
@@ -433,8 +482,8 @@ mod tests {
     #[test]
     fn a_sound_after_a_long_hole_begins_anew() {
         let mut strip = Strip::new(PLAIN);
-        assert!(strip.process(0, &tone(0, 960)).is_some_and(|piece| piece.begins));
+        assert!(strip.process(0, &tone(0, 960)).is_some_and(|piece| piece.joint == Joint::Anew));
         let piece = strip.process(3 * SECOND, &tone(0, 960)).expect("heard");
-        assert_eq!((piece.due, piece.begins, piece.samples.len()), (3 * SECOND, true, 960));
+        assert_eq!((piece.due, piece.joint, piece.samples.len()), (3 * SECOND, Joint::Anew, 960));
     }
 }

@@ -35,8 +35,6 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::UdpSocket;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 use std::thread::JoinHandle;
 
 use serde::Deserialize;
@@ -238,17 +236,19 @@ pub fn start(config: &Config, shutdown: &CancellationToken) -> Result<(Rooms, Wo
 
 /// A thread with a runtime of its own. What was moved into its work ends with it, and its queues close: that is how everybody else
 /// learns that it is gone.
-fn spawn<W>(name: String, work: W) -> Result<JoinHandle<()>, Error>
+///
+/// The work is a task and not what the runtime blocks on: that one is woken by writing to a file, also from its own thread.
+fn spawn<W>(name: String, work: impl FnOnce() -> W + Send + 'static) -> Result<JoinHandle<()>, Error>
 where
-    W: AsyncFnOnce() -> io::Result<()> + Send + 'static,
+    W: Future<Output = io::Result<()>> + Send + 'static,
 {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        match catch_unwind(AssertUnwindSafe(|| runtime.and_then(|runtime| runtime.block_on(work())))) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, thread = name, "a media thread could not run"),
-            Err(_) => tracing::error!(thread = name, "a media thread panicked and is gone until a restart"),
+        match runtime.map(|runtime| runtime.block_on(async { tokio::spawn(work()).await })) {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) | Err(error) => tracing::error!(%error, thread = name, "a media thread could not run"),
+            Ok(Err(_)) => tracing::error!(thread = name, "a media thread panicked and is gone until a restart"),
         }
     };
     std::thread::Builder::new().name(name).spawn(run).map_err(Error::Spawn)

@@ -1,11 +1,11 @@
 //! Sends a worker's datagrams: those of one size to one peer in one call, which the kernel or the network card takes apart (GSO).
 
 use std::net::SocketAddr;
+use std::net::UdpSocket;
 
 use bytes::BytesMut;
 use quinn_udp::Transmit;
 use quinn_udp::UdpSocketState;
-use tokio::net::UdpSocket;
 
 /// Bytes of one call: the kernel takes the whole for one datagram, whose length has 16 bits, headers included.
 const MAX_BYTES: usize = 65_000;
@@ -109,16 +109,16 @@ mod tests {
         assert_eq!(run_length(&datagrams(&[(1, 10); 9]), 1), 1, "a kernel without it");
     }
 
-    #[tokio::test]
-    async fn an_address_that_cannot_be_sent_to_slows_nobody_down() {
-        let near = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-        let far = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    #[test]
+    fn an_address_that_cannot_be_sent_to_slows_nobody_down() {
+        let near = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let far = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let port = far.local_addr().expect("bound").port();
         let mut sender = Sender::new(UdpSocketState::new((&near).into()).expect("a socket"));
         let most = sender.state.max_gso_segments();
         assert_eq!(sender.send(&near, &mut datagrams(&[(0, 100), (0, 100), (port, 100)])), 2);
         assert_eq!(sender.state.max_gso_segments(), most);
-        assert_eq!(far.recv(&mut [0; 200]).await.expect("it arrives"), 100);
+        assert_eq!(far.recv(&mut [0; 200]).expect("it arrives"), 100);
     }
 
     proptest! {
@@ -127,23 +127,20 @@ mod tests {
         /// Over a real socket: every datagram arrives as it was, in its order.
         #[test]
         fn what_is_sent_in_runs_arrives_one_by_one(sizes in prop::collection::vec(prop_oneof![Just(1200), 1_usize..1400], 1..40)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let near = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-                let far = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-                let port = far.local_addr().expect("bound").port();
-                let sizes: Vec<(u16, usize)> = sizes.into_iter().map(|size| (port, size)).collect();
-                let mut outbox = datagrams(&sizes);
-                let sent = outbox.clone();
-                let mut sender = Sender::new(UdpSocketState::new((&near).into()).expect("a socket"));
-                assert_eq!(sender.send(&near, &mut outbox), 0);
-                assert!(outbox.is_empty());
-                let mut buffer = vec![0; 2048];
-                for (_, datagram) in sent {
-                    let length = far.recv(&mut buffer).await.expect("it arrives");
-                    assert_eq!(&buffer[..length], &datagram[..]);
-                }
-            });
+            let near = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            let far = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            let port = far.local_addr().expect("bound").port();
+            let sizes: Vec<(u16, usize)> = sizes.into_iter().map(|size| (port, size)).collect();
+            let mut outbox = datagrams(&sizes);
+            let sent = outbox.clone();
+            let mut sender = Sender::new(UdpSocketState::new((&near).into()).expect("a socket"));
+            assert_eq!(sender.send(&near, &mut outbox), 0);
+            assert!(outbox.is_empty());
+            let mut buffer = vec![0; 2048];
+            for (_, datagram) in sent {
+                let length = far.recv(&mut buffer).expect("it arrives");
+                assert_eq!(&buffer[..length], &datagram[..]);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::IoSliceMut;
+use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use quinn_udp::UdpSocketState;
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ use crate::driver::rtc::path::for_socket;
 use crate::driver::rtc::sender::Sender;
 use crate::driver::rtc::tcp::streams::Frame;
 use crate::driver::rtc::tcp::streams::Streams;
+use crate::driver::watch::watch;
 use crate::live::rooms::Command;
 
 /// How often keyframes due and participants gone are looked for.
@@ -46,7 +48,8 @@ pub(super) struct Worker {
 }
 
 struct Udp {
-    socket: UdpSocket,
+    /// Watched for datagrams only: what does not fit into its buffer is lost, and nobody waits for room.
+    socket: AsyncFd<UdpSocket>,
     sender: Sender,
     is_ipv6: bool,
 }
@@ -56,13 +59,14 @@ impl Worker {
     /// The socket cannot be used from this thread's runtime.
     pub(super) fn new(
         host: Host,
-        socket: std::net::UdpSocket,
+        socket: UdpSocket,
         streams: Streams,
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let is_ipv6 = socket.local_addr()?.is_ipv6();
-        let udp = Udp { socket: UdpSocket::from_std(socket)?, sender: Sender::new(state), is_ipv6 };
+        let socket = watch(socket, Interest::READABLE)?;
+        let udp = Udp { socket, sender: Sender::new(state), is_ipv6 };
         Ok(Self { host, udp, streams, commands })
     }
 
@@ -86,7 +90,7 @@ impl Worker {
                     }
                 }
                 ready = self.udp.socket.readable() => {
-                    ready?;
+                    ready?.retain_ready();
                     self.receive(&mut buffer);
                 }
                 frame = self.streams.next() => {
@@ -132,7 +136,7 @@ impl Worker {
             let mut slots: Vec<IoSliceMut<'_>> = buffer.chunks_mut(SLOT).map(IoSliceMut::new).collect();
             let Udp { socket, sender, .. } = &self.udp;
             let received =
-                socket.try_io(Interest::READABLE, || sender.state().recv(socket.into(), &mut slots, &mut meta));
+                socket.try_io(Interest::READABLE, |socket| sender.state().recv(socket.into(), &mut slots, &mut meta));
             let Ok(received) = received else { return };
             let now = Instant::now();
             self.host.arrival_us = monotonic_us();
@@ -144,6 +148,11 @@ impl Worker {
                         host.receive(now, local, Remote::udp(meta.addr), datagram);
                     }
                 });
+            }
+            if received < BATCH_SIZE {
+                // That was all, so that asking again would be a call for nothing. What has come since is told anew: nobody else polls here.
+                let _all_read = socket.try_io(Interest::READABLE, |_| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+                return;
             }
         }
     }
@@ -177,7 +186,7 @@ impl Udp {
         if self.is_ipv6 {
             host.outbox.iter_mut().for_each(|(to, _)| *to = for_socket(*to, true));
         }
-        host.counters.datagrams_dropped += self.sender.send(&self.socket, &mut host.outbox);
+        host.counters.datagrams_dropped += self.sender.send(self.socket.get_ref(), &mut host.outbox);
         host.counters.sent(Instant::now);
     }
 }
