@@ -14,12 +14,12 @@ use gstreamer as gst;
 use gstreamer_app::AppSrc;
 
 use crate::mixer::SECOND;
-use crate::mixer::compositor::Background;
-use crate::mixer::compositor::Compositor;
 use crate::mixer::error::Error;
 use crate::mixer::monotonic;
-use crate::mixer::seat::Sample;
-use crate::mixer::seat::Seats;
+use crate::mixer::picture::compositor::Background;
+use crate::mixer::picture::compositor::Compositor;
+use crate::mixer::source::seat::Sample;
+use crate::mixer::source::seat::Seats;
 
 /// Samples a second of the programme's sound.
 const RATE: u64 = 48_000;

@@ -8,9 +8,9 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use gstreamer as gst;
 
-use crate::mixer::limiter;
 use crate::mixer::outbox::Outbox;
-use crate::mixer::recorder::Tap;
+use crate::mixer::recording::recorder::Tap;
+use crate::mixer::sound::limiter;
 use crate::model::media::CodecConfig;
 use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;

@@ -1,60 +1,27 @@
 //! The mixer child process: decodes, composes, mixes, encodes and records one programme. It holds all of GStreamer, no secret, no network.
 //!
-//! The way of a packet: [`conductor`] reads it from the socket, [`input`] puts it in order ([`reorder`]) and in time ([`timing`]),
-//! [`decoder`] decodes it in a pipeline of its own (frames of a [`canvas`] as well), [`strip`] shapes its sound ([`level`] measures it)
-//! and leaves it in its [`seat`] until its time has come ([`splice`] joins its pieces). Once a frame the [`beat`] has the pictures composed ([`compositor`], [`tiling`]) and
-//! mixes the sounds for the encoders of the [`programme`]; on their way [`master`] sets the mix's gain, keeps it from clipping
-//! ([`limiter`]) and measures it ([`loudness`]), [`dresser`] has names ([`lettering`]) and a [`logo`] drawn and blended over the pictures ([`painter`]), [`feed`] and [`outbox`]
-//! carry the frames back, [`recorder`] writes them to disk, [`preview`] makes their sound for the room, and beside it [`stems`] write each musician's tracks as they came. A picture
-//! that is the whole programme may have a [`passage`] straight to the feed, neither decoded nor encoded. [`pipelines`]
-//! has the texts that all of it is built from, [`probe`] tries them.
+//! The way of a packet: [`conductor`] reads it from the socket and [`show`] hands it to its [`source`], which has what it holds in its
+//! seat when its time comes. Once a frame the [`beat`] has the [`picture`] composed of what is in the seats and mixes the [`sound`], for
+//! the encoders of the [`programme`]; [`feed`] and [`outbox`] carry the frames back, and a copy goes to the [`recording`]. [`pipelines`]
+//! has the texts that all of it is built from, [`probe`] tries them, and [`sandbox`] takes from the process what it does not need.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod bare;
 mod beat;
-mod canvas;
-mod compositor;
 mod conductor;
-mod decoder;
-mod dresser;
 mod error;
 mod feed;
-mod glide;
-mod input;
-mod lettering;
-mod level;
-mod limiter;
-mod look;
-mod loudness;
-mod master;
-mod opus;
 mod outbox;
-mod packet;
-mod painter;
-mod passage;
+mod picture;
 mod pipelines;
-mod planes;
-mod playout;
-mod preview;
 mod probe;
 mod programme;
-mod recorder;
-mod reorder;
+mod recording;
 mod sandbox;
-mod seat;
 mod show;
-mod splice;
-mod stem;
-mod stems;
-mod still;
-mod strip;
-mod thumbnails;
-mod tiling;
-mod timing;
-mod upload;
+mod sound;
+mod source;
 mod usage;
-mod vp9;
-mod writing;
 
 use std::io;
 use std::os::unix::net::UnixStream;

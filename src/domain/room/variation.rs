@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::model::media::Codec;
 
-/// The fastest packet of so many seconds counts: the mixer places a musician by it (`mixer/timing.rs`).
+/// The fastest packet of so many seconds counts: the mixer places a musician by it (`mixer/source/timing.rs`).
 const FASTEST_OF_S: u64 = 30;
 
 /// And what is usual in so many of them.

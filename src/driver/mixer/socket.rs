@@ -90,6 +90,8 @@ impl Drop for Writing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -107,7 +109,8 @@ mod tests {
         }
         assert_eq!(writer.await.expect("no panic").expect("written"), 0);
         assert!(input == sent);
-        assert_eq!(near.read(&mut input).await.expect("readable"), 0, "nothing more is written");
+        let end = tokio::time::timeout(Duration::from_secs(10), near.read(&mut input));
+        assert_eq!(end.await.expect("who writes has gone").expect("readable"), 0);
         drop(far);
         let refused = told.write_all(&mut BytesMut::from("late")).await;
         assert_eq!(refused.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
