@@ -8,8 +8,10 @@ use crate::eyes::listen;
 use crate::eyes::look;
 use crate::gateway::Gateway;
 use crate::gateway::Heard;
+use crate::gateway::now_us;
 use crate::gateway::scene;
 use crate::gateway::source;
+use crate::gateway::wait_until_us;
 use crate::sender::BLACK;
 use crate::sender::Track;
 use crate::sender::WHITE;
@@ -99,6 +101,33 @@ fn lost_sound_is_made_up() {
     let sound = listen(&heard);
     let quiet = sound.part(1000, 2000).chunks(240).filter(|part| level(part, 0, 440.0) < 0.05).count();
     assert_eq!(quiet, 0, "holes of 5 ms");
+}
+
+#[test]
+fn who_leaves_or_is_cut_off_in_the_middle_of_a_note_makes_no_click() {
+    let mut gateway = Gateway::start();
+    let notes = [(1, 440.0), (2, 330.0), (3, 550.0)];
+    let mut rests = notes.map(|(number, hertz)| audio(number, 3500, tone(hertz, [0.15, 0.15])));
+    let sources = rests.each_ref().map(|voice| source(voice.number, None, Some(voice), NOWHERE));
+    for present in [3, 2, 1] {
+        gateway.show(&scene(sources[..present].to_vec()));
+        play_on(&mut gateway, &mut rests[..present], if present == 3 { 1000 } else { 300 });
+    }
+    // The network of who is left fails for longer than anything is kept, and then goes on.
+    let resumed_at = 2_300_000_000;
+    rests[0].packets.retain(|(pts, _)| *pts >= resumed_at);
+    wait_until_us(now_us() + 700_000);
+    play_on(&mut gateway, &mut rests[..1], 900);
+    let heard = gateway.finish();
+    heard.assert_gapless();
+    let sound = listen(&heard);
+    let onset = sound.samples.iter().position(|sample| sample[0].abs() > 0.05).expect("heard") / 48;
+    let after = |ms: usize, hertz: f64| level(sound.part(onset + ms, onset + ms + 100), 0, hertz);
+    assert!(after(500, 440.0) > 0.1 && after(500, 330.0) > 0.1 && after(500, 550.0) > 0.1, "all three play");
+    assert!(after(1450, 440.0) > 0.1 && after(1450, 330.0) < 0.02 && after(1450, 550.0) < 0.02, "two have left");
+    assert!(after(2050, 440.0) < 0.02 && after(2800, 440.0) > 0.1, "there is a hole, and then it goes on");
+    // Together the three step by at most 0.025 by themselves, one that is cut in the middle by up to 0.15.
+    assert!(largest_step(&sound.samples) < 0.035, "a click of {}", largest_step(&sound.samples));
 }
 
 /// Five seconds of a voice and a camera: a beep and a flash once a second, at media times 500 ms, 1500 ms and so on.
