@@ -45,7 +45,7 @@ fn stereo_stays_stereo_and_all_sources_are_heard_together() {
 #[test]
 fn gain_pan_mute_and_delay_are_heard_without_clicks() {
     let mut gateway = Gateway::start();
-    let voice = audio(1, 4000, tone(440.0, [0.2, 0.2]));
+    let voice = audio(1, 5000, tone(440.0, [0.2, 0.2]));
     let mut desk = source(1, None, Some(&voice), NOWHERE);
     gateway.show(&scene(vec![desk.clone()]));
     let mut rest = voice;
@@ -62,13 +62,13 @@ fn gain_pan_mute_and_delay_are_heard_without_clicks() {
     play_to(&mut gateway, 1000);
     desk.gain = 0.5;
     gateway.show(&scene(vec![desk.clone()]));
-    play_to(&mut gateway, 600);
+    play_to(&mut gateway, 900);
     (desk.gain, desk.pan) = (1.0, 1.0);
     gateway.show(&scene(vec![desk.clone()]));
-    play_to(&mut gateway, 600);
+    play_to(&mut gateway, 900);
     (desk.pan, desk.delay_ms) = (0.0, 200);
     gateway.show(&scene(vec![desk.clone()]));
-    play_to(&mut gateway, 800);
+    play_to(&mut gateway, 1300);
     desk.muted = true;
     gateway.show(&scene(vec![desk]));
     play_to(&mut gateway, 900);

@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::mixer::error::Error;
+use crate::mixer::sound::MOVE;
 use crate::mixer::sound::limiter::Limiter;
 use crate::mixer::sound::loudness;
 use crate::mixer::sound::loudness::Loudness;
@@ -17,9 +18,6 @@ use crate::model::scene::Master;
 
 /// Bytes of a stereo sample of two floats.
 const FRAME: usize = 8;
-
-/// Samples of a change from one gain to another: 10 ms, as in a source's strip.
-const RAMP: u32 = 480;
 
 /// The bus as the conductor holds it; the sound passes in the audio mixer's thread.
 #[derive(Clone, Debug)]
@@ -46,6 +44,8 @@ struct Ramp {
     now: f32,
     goal: f32,
     left: u32,
+    /// Before anything was heard there is nothing to glide from.
+    is_heard: bool,
 }
 
 impl Bus {
@@ -96,7 +96,7 @@ impl Desk {
             setting: Master::default(),
             normaliser: Normaliser::default(),
             normalisation: 0.0,
-            gain: Ramp { now: 1.0, goal: 1.0, left: 0 },
+            gain: Ramp { now: 1.0, goal: 1.0, left: 0, is_heard: false },
             limiter: Limiter::new(),
             loudness: Loudness::new()?,
             passed: Vec::new(),
@@ -129,11 +129,12 @@ impl Ramp {
     fn glide_to(&mut self, goal: f32) {
         if self.goal != goal {
             self.goal = goal;
-            self.left = RAMP;
+            self.left = if self.is_heard { MOVE } else { 1 };
         }
     }
 
     fn next(&mut self) -> f32 {
+        self.is_heard = true;
         if self.left > 0 {
             self.now += (self.goal - self.now) / self.left as f32;
             self.left -= 1;
@@ -172,7 +173,7 @@ mod tests {
         let mut desk = Desk::new().expect("a desk");
         let gain = |gain| Master { gain, normalise: false };
         let heard = heard(&mut desk, &[gain(1.0), gain(0.25), gain(4.0), gain(0.0)]);
-        let part = |second: usize| &heard[second * 48_000 + 4800..(second + 1) * 48_000];
+        let part = |second: usize| &heard[second * 48_000 + 14_400..(second + 1) * 48_000];
         let peak = |samples: &[f32]| samples.iter().fold(0.0_f32, |peak, value| peak.max(value.abs()));
         for (second, expected) in [(0, 0.2), (1, 0.05), (2, 0.8), (3, 0.0)] {
             assert!((peak(part(second)) - expected).abs() < 0.001, "{} in second {second}", peak(part(second)));
@@ -182,5 +183,12 @@ mod tests {
         // 440 Hz at 0.8 step by 0.046 at most; a jump of the gain would step by up to 0.75.
         let step = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
         assert!(step < 0.05, "a click of {step}");
+    }
+
+    #[test]
+    fn a_programme_begins_with_the_gain_it_is_told() {
+        let heard = heard(&mut Desk::new().expect("a desk"), &[Master { gain: 0.25, normalise: false }]);
+        let peak = heard.iter().fold(0.0_f32, |peak, value| peak.max(value.abs()));
+        assert!((peak - 0.05).abs() < 0.001, "{peak}");
     }
 }

@@ -10,3 +10,6 @@ pub(super) mod master;
 pub(super) mod preview;
 pub(super) mod splice;
 pub(super) mod strip;
+
+/// Samples of a change of level by hand: 250 ms, in which the studio's next message says where the hand on the fader is by then.
+const MOVE: u32 = 12_000;

@@ -6,6 +6,7 @@
 
 use std::f32::consts::FRAC_PI_2;
 
+use crate::mixer::sound::MOVE;
 use crate::mixer::source::glide::Glide;
 use crate::mixer::source::timing::YOUNG;
 
@@ -15,9 +16,6 @@ const SECOND: i64 = 1_000_000_000;
 
 /// Samples of a fade in and out: 10 ms is at once to who mutes, and long enough not to click.
 const FADE: u32 = 480;
-
-/// Samples of a change from one level to another: 50 ms, in which the next step of a fader that is being moved comes.
-const MOVE: u32 = 2400;
 
 /// A piece whose time is this far from the end of the last is a break. Jitter of the timing stays far below.
 const BREAK: i64 = 40_000_000;
@@ -122,9 +120,10 @@ impl Strip {
         self.glide_to(matrix(&setting));
     }
 
-    /// Whether the delay is to change at once. A young sound steps to its place anyway, and is not stretched for anything.
+    /// Whether the delay is to change at once; a far one together with that of the picture. A young sound steps to its place anyway, and
+    /// is not stretched for anything.
     fn is_to_jump(&self, due: i64) -> bool {
-        self.delay.is_to_jump(due) || (self.heard < YOUNG && !self.delay.rests())
+        self.delay.is_to_jump(due) || (self.heard < YOUNG && !self.delay.rests() && !self.delay.is_far())
     }
 
     /// Processes a piece of sound that is due at `due`, without added delay; `None` while there is nothing to be heard yet.
@@ -304,37 +303,37 @@ mod tests {
     fn gain_mute_and_pan_change_without_a_click() {
         let mut strip = Strip::new(PLAIN);
         let mut heard = Vec::new();
-        for step in 0..16 {
+        for step in 0..46 {
             match step {
                 3 => strip.set(Setting { gain: 0.1, ..PLAIN }),
-                6 => strip.set(Setting { pan: -1.0, ..PLAIN }),
-                12 => strip.set(Setting { muted: true, ..PLAIN }),
+                16 => strip.set(Setting { pan: -1.0, ..PLAIN }),
+                32 => strip.set(Setting { muted: true, ..PLAIN }),
                 _ => {}
             }
             heard.extend(strip.process(step * PIECE, &tone(step as usize * 960, 960)).expect("heard").samples);
         }
         assert_eq!(clicks(&heard, 0.07), 0);
-        assert!(heard[13 * 960..].iter().all(|sample| *sample == [0.0, 0.0]), "muted is silent");
-        assert!(heard[9 * 960..12 * 960].iter().all(|sample| sample[1] == 0.0), "panned left leaves the right empty");
+        assert!(heard[33 * 960..].iter().all(|sample| *sample == [0.0, 0.0]), "muted is silent");
+        assert!(heard[29 * 960..32 * 960].iter().all(|sample| sample[1] == 0.0), "panned left leaves the right empty");
     }
 
     #[test]
     fn a_fader_that_is_dragged_is_heard_as_one_movement() {
         let mut strip = Strip::new(PLAIN);
-        let gain = |ms: i64| 1.0 - (ms.clamp(0, 1000) as f64) / 2000.0;
+        let gain = |ms: i64| 1.0 - (ms.clamp(0, 2000) as f64) / 4000.0;
         let mut heard = Vec::new();
         // A constant instead of a tone shows the level.
-        for step in 0..70 {
-            // Each 40 ms the studio says where the hand is.
-            if step % 2 == 0 {
-                strip.set(Setting { gain: gain((step - 10) * 20), ..PLAIN });
+        for step in 0..130 {
+            // About four times a second the studio says where the hand is.
+            if step % 13 == 0 {
+                strip.set(Setting { gain: gain(step * 20), ..PLAIN });
             }
             heard.extend(strip.process(step * PIECE, &[[1.0; 2]; 960]).expect("heard").samples);
         }
         let level = |ms: usize| heard[ms * 48][0];
-        let halves = (300..1100).map(|ms| level(ms) - level(ms + 10));
-        let (least, most) = halves.fold((1.0_f32, 0.0_f32), |(least, most), step| (least.min(step), most.max(step)));
-        assert!(least > 0.002 && most < 0.012, "in 10 ms it falls by {least} to {most}, by 0.005 in all");
+        let falls = (300..2000).map(|ms| level(ms) - level(ms + 50));
+        let (least, most) = falls.fold((1.0_f32, 0.0_f32), |(least, most), fall| (least.min(fall), most.max(fall)));
+        assert!(least > 0.008 && most < 0.016, "in 50 ms it falls by {least} to {most}, by 0.0125 in all");
     }
 
     #[test]
@@ -387,14 +386,14 @@ mod tests {
         let mut strip = Strip::new(PLAIN);
         let holes = (0..300)
             .filter_map(|step| {
-                if (150..200).contains(&step) {
+                if (150..200).contains(&step) && step % 13 == 0 {
                     strip.set(Setting { delay: (step - 149) * 6_000_000, ..PLAIN });
                 }
                 strip.process(step * PIECE, &tone(step as usize * 960, 960))
             })
             .filter(|piece| matches!(piece.joint, Joint::Behind(_)));
         assert_eq!(holes.count(), 1, "a second of dragging tears the sound more than once");
-        assert_eq!(strip.delay.now(), 300_000_000);
+        assert_eq!(strip.delay.now(), 276_000_000);
     }
 
     #[test]

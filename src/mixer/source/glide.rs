@@ -11,8 +11,9 @@ const NEAR: i64 = 40 * MILLISECOND;
 /// How far it glides in a second: a change of pitch of 0.4 % (7 cents), a little less than what sound may be stretched by.
 const PER_SECOND: i64 = 4 * MILLISECOND;
 
-/// A goal that has stood so long is meant; jumping after each step of a hand that moves a slider would tear the sound again and again.
-const MEANT: i64 = 300 * MILLISECOND;
+/// A goal that has stood so long is meant: twice the time after which the studio says where the hand that moves a slider is by then. Jumping
+/// after each of its steps would tear the sound again and again.
+const MEANT: i64 = 500 * MILLISECOND;
 
 /// See the file. All times are nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,8 @@ impl Glide {
         self.is_far() && self.headed_at.is_none_or(|at| time.abs_diff(at) >= MEANT.unsigned_abs())
     }
 
-    const fn is_far(&self) -> bool {
+    /// Whether its goal is too far to glide there.
+    pub(in crate::mixer) const fn is_far(&self) -> bool {
         (self.goal - self.delay).abs() > NEAR
     }
 
@@ -114,8 +116,8 @@ mod tests {
             assert!(!glide.is_to_jump(time), "in the middle of the drag, at {step}");
             glide.at(time);
         }
-        assert!(!glide.is_to_jump(10 * SECOND + 150 * MILLISECOND));
-        assert!(glide.is_to_jump(10 * SECOND + 250 * MILLISECOND));
+        assert!(!glide.is_to_jump(10 * SECOND + 350 * MILLISECOND));
+        assert!(glide.is_to_jump(10 * SECOND + 450 * MILLISECOND));
         glide.jump();
         assert_eq!((glide.at(11 * SECOND), glide.rests()), (NEAR + 19, true));
         assert!(!glide.is_to_jump(12 * SECOND));
