@@ -85,6 +85,8 @@ fn run_length(datagrams: &[(SocketAddr, BytesMut)], most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -109,10 +111,17 @@ mod tests {
         assert_eq!(run_length(&datagrams(&[(1, 10); 9]), 1), 1, "a kernel without it");
     }
 
+    /// One that does not wait for ever for what is lost.
+    fn socket() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("settable");
+        socket
+    }
+
     #[test]
     fn an_address_that_cannot_be_sent_to_slows_nobody_down() {
-        let near = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let far = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let near = socket();
+        let far = socket();
         let port = far.local_addr().expect("bound").port();
         let mut sender = Sender::new(UdpSocketState::new((&near).into()).expect("a socket"));
         let most = sender.state.max_gso_segments();
@@ -127,8 +136,8 @@ mod tests {
         /// Over a real socket: every datagram arrives as it was, in its order.
         #[test]
         fn what_is_sent_in_runs_arrives_one_by_one(sizes in prop::collection::vec(prop_oneof![Just(1200), 1_usize..1400], 1..40)) {
-            let near = UdpSocket::bind("127.0.0.1:0").expect("a port");
-            let far = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            let near = socket();
+            let far = socket();
             let port = far.local_addr().expect("bound").port();
             let sizes: Vec<(u16, usize)> = sizes.into_iter().map(|size| (port, size)).collect();
             let mut outbox = datagrams(&sizes);

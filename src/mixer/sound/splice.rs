@@ -20,6 +20,9 @@ pub(in crate::mixer) struct Splice {
 impl Splice {
     /// Adds the sound that is heard next to `mix`, as far as either reaches.
     pub(in crate::mixer) fn play(&mut self, samples: &[Sample], mix: &mut [Sample]) {
+        if samples.is_empty() || mix.is_empty() {
+            return;
+        }
         if !self.is_sounding {
             self.rising = FADE;
             self.is_sounding = true;
@@ -48,10 +51,15 @@ impl Splice {
     /// There is nothing to be heard: adds what is left of what was there to `mix`.
     pub(in crate::mixer) fn rest(&mut self, mix: &mut [Sample]) {
         self.fade_out();
-        mix.iter_mut().zip(self.tail.by_ref()).for_each(|(sum, sample)| {
+        for (sum, sample) in mix.iter_mut().zip(self.tail.by_ref()) {
             add(sum, sample);
             self.heard.push(sample);
-        });
+        }
+        self.heard.drain(..self.heard.len().saturating_sub(FADE));
+        if self.is_silent() {
+            // What comes after a silence ends in a tail of its own, however short it is.
+            self.heard.clear();
+        }
     }
 
     /// Whether nothing is left to be heard.
@@ -65,10 +73,9 @@ impl Splice {
             return;
         }
         self.rising = 0;
-        let heard = std::mem::take(&mut self.heard);
-        let length = heard.len() as f32;
+        let length = self.heard.len() as f32;
         let level = |n: usize| 1.0 - (n + 1) as f32 / length;
-        let tail = heard.into_iter().rev().enumerate();
+        let tail = self.heard.iter().rev().enumerate();
         self.tail = tail.map(|(n, [left, right])| [left * level(n), right * level(n)]).collect::<Vec<_>>().into_iter();
     }
 }

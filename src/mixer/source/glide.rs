@@ -45,7 +45,7 @@ impl Glide {
 
     /// Whether it is time for [`Glide::jump`]: its goal is too far to glide there, and no longer changes.
     pub(in crate::mixer) fn is_to_jump(&self, time: i64) -> bool {
-        self.is_far() && self.headed_at.is_none_or(|at| time.abs_diff(at) >= MEANT.unsigned_abs())
+        self.is_far() && self.headed_at.is_none_or(|at| time - at >= MEANT)
     }
 
     /// Whether its goal is too far to glide there.

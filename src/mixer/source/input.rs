@@ -297,6 +297,10 @@ impl Input {
 
     fn decode(&mut self, now: i64, programme: &Programme) {
         // Sound is delayed behind its decoder, where the change can be faded; pictures before, where they are small.
+        if self.delay.is_to_jump(now - self.delay.now()) {
+            // Nothing comes that would have it jump: what comes next is not to wait for a delay that is over.
+            self.delay.jump();
+        }
         loop {
             let now_undelayed = now - self.delay.now();
             let Some(next) = self.packets.pop(now_undelayed + AHEAD, now_undelayed + self.given_up()) else {

@@ -403,6 +403,35 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_when_it_is_over_is_not_heard_and_neither_is_what_was_before_it() {
+        for joint in [Joint::Seamless, Joint::Behind(10)] {
+            let seats = Seats::default();
+            let seat = seats.seat_sound();
+            seat.put(piece(0, 2000, 0.5, Joint::Anew));
+            let sound = frames(&seats, 8, |n| {
+                // Twice one that is over: before the sound has faded out, and in the silence after it.
+                if n >= 2 {
+                    seat.put(piece(0, 500, 0.5, joint));
+                }
+            });
+            assert!(largest_step(&sound) < 0.002, "{}", largest_step(&sound));
+            assert!(sound[2000 + 480..].iter().all(|value| *value == 0.0), "an echo, {joint:?}");
+        }
+    }
+
+    #[test]
+    fn a_scrap_between_two_cuts_fades_as_slowly_as_anything() {
+        for scrap in [1, 20, 300] {
+            let seats = Seats::default();
+            let seat = seats.seat_sound();
+            seat.put(piece(0, 2000, 0.5, Joint::Anew));
+            seat.put(piece(0, scrap, 0.0, Joint::Behind(0)));
+            let sound = frames(&seats, 4, |_| {});
+            assert!(largest_step(&sound) < 0.002, "{} with {scrap} samples", largest_step(&sound));
+        }
+    }
+
+    #[test]
     fn a_tail_sounds_like_what_it_ends() {
         let seats = Seats::default();
         let seat = seats.seat_sound();
