@@ -11,7 +11,7 @@ use crate::domain::room::selector::Part;
 use crate::domain::room::selector::Selector;
 
 /// Packets older than this many numbers are not sent any more; the receiver has given them up.
-const LATE_LIMIT: u16 = 1024;
+pub const LATE_LIMIT: u16 = 1024;
 /// A picture may seem to lie this far from where the clocks of its senders put it, in seconds; beyond, they are not believed.
 const CLOCK_TRUST: u128 = 2;
 /// Most sources of one producer: what browsers send of a simulcast.

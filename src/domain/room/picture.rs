@@ -168,6 +168,11 @@ impl Descriptor {
     }
 }
 
+/// Whether a picture of VP8 begins at this payload.
+pub fn begins_vp8(payload: &[u8]) -> bool {
+    Descriptor::parse(payload).is_some_and(|descriptor| descriptor.begins_frame)
+}
+
 /// Whether decoding of VP8 may begin at this payload: the start of a frame whose P bit is zero.
 pub(super) fn begins_vp8_keyframe(payload: &[u8]) -> bool {
     Descriptor::parse(payload)

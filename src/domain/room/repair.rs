@@ -1,16 +1,24 @@
 //! How long it takes until what a musician's link loses has come again: as long a programme waits from its first picture on, or it would
 //! freeze until it has found that out.
 
+mod gaps;
+
 use std::time::Duration;
 
 use crate::domain::room::Room;
+use crate::domain::room::repair::gaps::OVERTAKEN;
+use crate::domain::room::repair::gaps::again_after;
 use crate::model::media::MediaKind;
 
-/// The gateway looks for packets of pictures that are missing so often, and asks each time for all that are.
-pub const ASKED_EVERY: Duration = Duration::from_millis(100);
+pub use crate::domain::room::repair::gaps::Gaps;
+pub use crate::domain::room::repair::gaps::LostPadding;
+pub use crate::domain::room::repair::gaps::Piece;
 
 /// One packet in so many may come later: of the hundred a second that a camera sends, about one in a minute.
 const LATE: f64 = 1.0 / 5000.0;
+
+/// A link that needs more than this is broken, and no programme waits for it.
+const WORTH_ASKING: u32 = 5;
 
 /// What a link is taken to lose that too little was seen of: the air of a flat loses as much.
 const USUAL_LOSS: f64 = 0.01;
@@ -26,19 +34,20 @@ const RESTART: u16 = 500;
 
 /// From the earliest that a packet can come to when one that was lost has come again, where the round trip is so long and so much is lost.
 ///
-/// What is missing is noticed within [`ASKED_EVERY`] and comes a round trip later, if neither the asking nor the answer is lost as well;
-/// then it is asked for again. Those who are near are asked once: each further time makes everybody wait for longer than their way is, and
-/// whether that is worth it the programme finds out by itself.
+/// What is missing is asked for soon and comes a round trip later, if neither the asking nor the answer is lost as well; then it is asked
+/// for again.
 pub fn repair(round_trip: Duration, loss: f64) -> Duration {
     let in_vain = 1.0 - (1.0 - loss) * (1.0 - loss);
-    let most = if round_trip < ASKED_EVERY { 1 } else { 5 };
     let mut asked = 0;
     let mut missing = loss;
-    while missing > LATE && asked < most {
+    while missing > LATE && asked < WORTH_ASKING {
         missing *= in_vain;
         asked += 1;
     }
-    if asked == 0 { Duration::ZERO } else { ASKED_EVERY * asked + round_trip }
+    match asked {
+        0 => Duration::ZERO,
+        _ => OVERTAKEN + again_after(round_trip) * (asked - 1) + round_trip,
+    }
 }
 
 /// What is lost of one RTP source before it is asked for.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use rtc::crypto::SignatureScheme;
 use rtc::ice::mdns::MulticastDnsMode;
-use rtc::interceptor::NackGeneratorBuilder;
 use rtc::interceptor::NackResponderBuilder;
 use rtc::interceptor::ReceiverReportBuilder;
 use rtc::interceptor::Registry;
@@ -38,16 +37,17 @@ use rtc::rtp_transceiver::rtp_sender::RTCRtpHeaderExtensionCapability;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::shared::error::Error;
 
-use crate::domain::room::repair::ASKED_EVERY;
+use crate::domain::room::forwarder::LATE_LIMIT;
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::nack::Nacks;
 use crate::driver::rtc::numbering;
 use crate::driver::rtc::path::Protocol;
 use crate::driver::rtc::repetition;
 use crate::driver::rtc::repetition::Repetitions;
-use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::AUDIO_LEVEL;
 use crate::driver::rtc::sdp::DEPENDENCIES;
+use crate::driver::rtc::told::Told;
 use crate::live::rooms::Transport;
 use crate::model::media::Codec;
 
@@ -57,8 +57,9 @@ const DISCONNECTED_AFTER: Duration = Duration::from_secs(6);
 /// Further silence until it gives up; the participant's own grace begins then.
 const FAILED_AFTER: Duration = Duration::from_secs(9);
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// A packet asked for ten times in vain is lost; unlimited retries made storms.
-const MAX_NACKS: u16 = 10;
+/// A packet that comes behind so many later ones of its stream is taken for a replay (RFC 3711 section 3.3.2): as late as listeners still
+/// get it. With the 64 of `rtc` 0.21.1 those of a camera that were asked for over a far link were thrown away.
+const REPLAY_WINDOW: usize = LATE_LIMIT as usize;
 /// Packets of a video kept for retransmission, a power of two: 0.8 s of 6 Mbit/s, several round trips. Each takes 130 bytes in every
 /// consumer beside the payload they share.
 const KEPT_FOR_NACK: u16 = 512;
@@ -143,7 +144,7 @@ impl Engine {
     }
 
     /// `transport` is the participant's: what it sends we receive. Each packet passes every interceptor, so there are only those its
-    /// direction needs. `told` is what the one next to the wire and the peer say to each other.
+    /// direction needs. `told` is what some of them and the peer say to each other.
     pub(super) fn build(&self, now: Instant, transport: Transport, told: &Told) -> Result<RTCPeerConnection, Error> {
         let mut media = MediaEngine::default();
         for codec in codecs(RtpCodecKind::Audio) {
@@ -164,10 +165,7 @@ impl Engine {
         let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
         let registry = match transport {
             Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
-                .with(
-                    Slot::NackGenerator,
-                    NackGeneratorBuilder::new().with_interval(ASKED_EVERY).with_max_nacks_per_packet(MAX_NACKS).build(),
-                )
+                .with(Slot::NackGenerator, Nacks::new(told.clone()))
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => with_numbers(registry, &mut media)?
                 .with(Slot::from(repetition::SLOT), Repetitions::new(told.clone(), Arc::clone(&self.resent)))
@@ -176,6 +174,7 @@ impl Engine {
         };
         let settings = SettingEngineBuilder::new()
             .with_lite(self.ice_lite)
+            .with_srtp_replay_protection_window(REPLAY_WINDOW)
             .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))
             // Browsers hide their addresses behind mDNS, so that their checks are all we see of them: nothing better will come.
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))

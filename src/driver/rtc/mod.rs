@@ -13,6 +13,7 @@ mod feedback;
 mod flow;
 mod host;
 mod media;
+mod nack;
 mod negotiate;
 mod numbering;
 mod path;
@@ -25,6 +26,7 @@ mod sdp;
 mod seat;
 mod sender;
 mod tcp;
+mod told;
 mod transports;
 mod worker;
 

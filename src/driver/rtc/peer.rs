@@ -40,9 +40,9 @@ use crate::driver::rtc::path;
 use crate::driver::rtc::path::Remote;
 use crate::driver::rtc::peer::lane::Lane;
 use crate::driver::rtc::peer::round_trip::RoundTrips;
-use crate::driver::rtc::repetition::Told;
 use crate::driver::rtc::sdp::Extensions;
 use crate::driver::rtc::sdp::Section;
+use crate::driver::rtc::told::Told;
 use crate::live::rooms::Transport;
 
 /// DTLS datagrams kept until ICE has chosen a pair. A ClientHello is one or two; the stack would drop them, and the client would
@@ -250,7 +250,10 @@ impl Peer {
             Ok(())
         });
         self.broken |= polled.is_err();
-        heard.extend(self.round_trips.take().map(Heard::RoundTrip));
+        if let Some(measured) = self.round_trips.take() {
+            self.told.note_round_trip(measured);
+            heard.push(Heard::RoundTrip(measured));
+        }
         let passages = std::mem::take(&mut *self.told.passages.lock().unwrap_or_else(PoisonError::into_inner));
         if !passages.is_empty() {
             heard.push(Heard::Passed(passages));

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -23,6 +22,7 @@ use rtc::shared::error::Error;
 
 use crate::driver::rtc::numbering::Numbering;
 use crate::driver::rtc::numbering::Passages;
+use crate::driver::rtc::told::Told;
 
 /// Between the wire and the responder, which sits at 4 000: NACKs pass here before it, what it sends again after it.
 pub(super) const SLOT: usize = 3_900;
@@ -32,17 +32,6 @@ const MOST: u64 = 1024;
 
 /// While the link is full, one packet in so many may go out again, and so many of them at once: they take the room of the sound.
 const WHILE_FULL: (u64, u64) = (8, 8);
-
-/// What a peer and its interceptor tell each other.
-#[derive(Clone, Default)]
-pub(super) struct Told {
-    /// Repetitions asked for and not granted, for whoever names the one who asked.
-    pub(super) refused: Arc<AtomicU64>,
-    /// The link is full.
-    pub(super) is_full: Arc<AtomicBool>,
-    /// What came to the receiver.
-    pub(super) passages: Passages,
-}
 
 /// Each packet sent earns the right to one repetition.
 pub(super) struct Repetitions {

@@ -2,7 +2,7 @@
 
 use crate::domain::room::delay::Leg;
 use crate::domain::room::producer::Encoding;
-use crate::domain::room::repair::ASKED_EVERY;
+use crate::domain::room::repair::repair;
 use crate::driver::rtc::tests::SECOND;
 use crate::driver::rtc::tests::STEP;
 use crate::driver::rtc::tests::Stage;
@@ -60,5 +60,5 @@ fn a_tap_says_how_long_what_a_link_loses_takes_to_come_again() {
     stage.host.room(key).bind_source(participant, "1", None, 7);
     stage.host.room(key).note_round_trip(participant, Leg::Send, 20 * STEP);
     let tap = stage.ask(&room, |reply| Request::Tap { reply }).expect("in").expect("a tap");
-    assert_eq!(tap.repair, ASKED_EVERY + 20 * STEP);
+    assert_eq!(tap.repair, repair(20 * STEP, 0.01));
 }
