@@ -40,6 +40,7 @@ use rtc::shared::error::Error;
 use crate::domain::room::forwarder::LATE_LIMIT;
 use crate::driver::rtc::feedback;
 use crate::driver::rtc::feedback::Feedback;
+use crate::driver::rtc::nack;
 use crate::driver::rtc::nack::Nacks;
 use crate::driver::rtc::numbering;
 use crate::driver::rtc::path::Protocol;
@@ -165,7 +166,7 @@ impl Engine {
         let registry = Registry::new().with(Slot::from(feedback::SLOT), Feedback::default());
         let registry = match transport {
             Transport::Send => configure_twcc_receiver_only(registry, &mut media)?
-                .with(Slot::NackGenerator, Nacks::new(told.clone()))
+                .with(Slot::from(nack::SLOT), Nacks::new(told.clone()))
                 .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
             Transport::Recv => with_numbers(registry, &mut media)?
                 .with(Slot::from(repetition::SLOT), Repetitions::new(told.clone(), Arc::clone(&self.resent)))
@@ -203,8 +204,8 @@ fn with_numbers(registry: Registry, media: &mut MediaEngine) -> Result<Registry,
     Ok(registry)
 }
 
-/// All codecs of a kind; the mixer decodes each of them, which is tried before the gateway serves. No RTX: its retransmissions bypass
-/// the NACK generator, which then asks for ever.
+/// All codecs of a kind; the mixer decodes each of them, which is tried before the gateway serves. No RTX: `rtc` 0.21.1
+/// unpacks its retransmissions behind the interceptors, which then ask on for what has come.
 fn codecs(kind: RtpCodecKind) -> Vec<RTCRtpCodecParameters> {
     if kind == RtpCodecKind::Audio {
         return vec![parameters(Codec::Opus, 111, OPUS), redundant_audio()];

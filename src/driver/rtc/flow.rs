@@ -163,6 +163,10 @@ impl Host {
                 Heard::RoundTrip(measured) => {
                     if let Some(hosted) = self.rooms.get_mut(&room) {
                         hosted.room.note_round_trip(participant, leg(transport), measured);
+                        let send = hosted.seats.get(&participant).and_then(|seat| seat.send);
+                        if let Some(line) = send.and_then(|key| self.lines.get(&key)) {
+                            line.peer.note_round_trip(measured);
+                        }
                     }
                     continue;
                 }

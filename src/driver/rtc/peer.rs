@@ -191,6 +191,12 @@ impl Peer {
         self.told.is_full.store(is_full, Ordering::Relaxed);
     }
 
+    /// A packet took this long to the remote end and back, on this connection or on another of the same participant: with ICE-lite one
+    /// that only sends is never measured.
+    pub(super) fn note_round_trip(&self, measured: Duration) {
+        self.told.note_round_trip(measured);
+    }
+
     /// A datagram from `from` to our candidate `local`.
     pub(super) fn receive(&mut self, now: Instant, local: SocketAddr, from: Remote, datagram: BytesMut) {
         if from.protocol == path::Protocol::Tcp
@@ -250,10 +256,7 @@ impl Peer {
             Ok(())
         });
         self.broken |= polled.is_err();
-        if let Some(measured) = self.round_trips.take() {
-            self.told.note_round_trip(measured);
-            heard.push(Heard::RoundTrip(measured));
-        }
+        heard.extend(self.round_trips.take().map(Heard::RoundTrip));
         let passages = std::mem::take(&mut *self.told.passages.lock().unwrap_or_else(PoisonError::into_inner));
         if !passages.is_empty() {
             heard.push(Heard::Passed(passages));

@@ -32,9 +32,12 @@ impl Default for Told {
 impl Told {
     /// How long a packet took to the remote end and back.
     pub(super) fn note_round_trip(&self, measured: Duration) {
-        self.round_trip_us.store(u64::try_from(measured.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let measured = u64::try_from(measured.as_micros()).unwrap_or(u64::MAX);
+        let faded = self.round_trip_us.load(Ordering::Relaxed) / 8 * 7;
+        self.round_trip_us.store(measured.max(faded), Ordering::Relaxed);
     }
 
+    /// The longest lately: an answer is not overdue before that.
     pub(super) fn round_trip(&self) -> Duration {
         Duration::from_micros(self.round_trip_us.load(Ordering::Relaxed))
     }

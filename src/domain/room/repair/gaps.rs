@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::domain::room::forwarder::LATE_LIMIT;
 use crate::domain::room::repair::RESTART;
 
 /// What other packets have overtaken comes by itself within so long.
@@ -21,12 +22,15 @@ const MOST_ASKED: u8 = 10;
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// What was asked for so often and comes behind padding is taken to be some more of it.
-const PADDING_AFTER: u8 = 2;
+const PADDING_AFTER: u8 = 3;
+
+/// A camera of 15 fps at 90 kHz, below which steps say little: what was still may begin to move.
+const LONGEST_STEP: u32 = 6_000;
 
 /// Steps from picture to picture that are remembered: half a second of a camera.
 const STEPS: usize = 16;
 
-/// Missing packets remembered, the latest ones: two seconds of a camera.
+/// Missing packets remembered, the latest ones.
 const MOST: usize = 512;
 
 /// Between two requests for the same packet.
@@ -104,11 +108,10 @@ impl Gaps {
         };
         let ahead = seq.wrapping_sub(newest);
         let behind = newest.wrapping_sub(seq);
-        if ahead.min(behind) > RESTART {
-            self.open.clear();
-            self.newest = Some((seq, piece));
-        } else if behind <= RESTART {
+        if behind <= LATE_LIMIT {
             self.fill(seq, piece);
+        } else if ahead > RESTART {
+            *self = Self { newest: Some((seq, piece)), ..Self::default() };
         } else {
             self.newest = Some((seq, piece));
             if ahead == 1 && piece.timestamp != before.timestamp {
@@ -136,7 +139,8 @@ impl Gaps {
     fn open(&mut self, at: usize, gap: Gap) {
         // Clocks of cameras shiver a little, and what left a picture out may go on with a shorter step.
         let least = self.steps.iter().min().filter(|_| self.steps.len() == STEPS).copied().unwrap_or_default();
-        if gap.is_padding(least.saturating_add(least / 2)) {
+        let least = least.min(LONGEST_STEP);
+        if gap.is_padding(least + least / 2) {
             self.give_as_padding(gap);
         } else if gap.len > 0 {
             self.open.insert(at, gap);
@@ -158,7 +162,7 @@ impl Gaps {
         let mut wanted = Vec::new();
         for mut gap in std::mem::take(&mut self.open) {
             if gap.ask_at <= now {
-                if gap.before.is_padding && gap.asked == PADDING_AFTER {
+                if gap.before.is_padding && gap.asked >= PADDING_AFTER {
                     self.give_as_padding(gap);
                     continue;
                 }

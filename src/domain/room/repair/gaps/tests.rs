@@ -83,6 +83,8 @@ fn a_sender_that_begins_anew_or_lies_is_asked_for_little() {
     let mut gaps = Gaps::default();
     heard(&mut gaps, start, [1, 20_000, 3, 20_001, 65_000]);
     assert_eq!(gaps.poll_timeout(), None, "nobody lost a packet");
+    heard(&mut gaps, start, [64_400, 65_001]);
+    assert_eq!(gaps.poll_timeout(), None, "what comes very late is no beginning");
     // Every other packet, for as long as nothing is given up.
     heard(&mut gaps, start, (0..30_000).step_by(2));
     let [(_, wanted)] = &run(&mut gaps, start, 20 * MS, 80 * MS)[..] else { panic!("once") };
@@ -129,8 +131,8 @@ fn what_is_missing_behind_padding_and_never_comes_is_taken_for_padding() {
     let mut gaps = Gaps::default();
     gaps.heard(start, 1, padding(9));
     gaps.heard(start, 3, MEDIA);
-    let asked = run(&mut gaps, start, 200 * MS, 80 * MS);
-    assert_eq!(asked, [10, 110].map(|at| (at, vec![2])));
+    let asked = run(&mut gaps, start, 300 * MS, 80 * MS);
+    assert_eq!(asked, [10, 110, 210].map(|at| (at, vec![2])));
     assert_eq!(lost_padding(&mut gaps), []);
     assert_eq!(run(&mut gaps, start, Duration::from_secs(60), 80 * MS), []);
     assert_eq!(lost_padding(&mut gaps), [(2, 9)]);
