@@ -114,15 +114,22 @@ impl Gaps {
             *self = Self { newest: Some((seq, piece)), ..Self::default() };
         } else {
             self.newest = Some((seq, piece));
-            if ahead == 1 && piece.timestamp != before.timestamp {
-                self.steps.push_back(piece.timestamp.wrapping_sub(before.timestamp));
-                self.steps.drain(..self.steps.len().saturating_sub(STEPS));
+            if ahead == 1 {
+                self.note_step(piece.timestamp.wrapping_sub(before.timestamp));
+                return;
             }
             let (first, len, ask_at) = (newest.wrapping_add(1), ahead - 1, now + OVERTAKEN);
             self.open(self.open.len(), Gap { first, len, before, behind: piece, missed_at: now, ask_at, asked: 0 });
             while self.open.iter().map(|gap| usize::from(gap.len)).sum::<usize>() > MOST {
                 self.open.pop_front();
             }
+        }
+    }
+
+    fn note_step(&mut self, step: u32) {
+        if step > 0 {
+            self.steps.push_back(step);
+            self.steps.drain(..self.steps.len().saturating_sub(STEPS));
         }
     }
 
