@@ -24,6 +24,15 @@ use crate::mixer::source::seat::Seats;
 /// Samples a second of the programme's sound.
 const RATE: u64 = 48_000;
 
+/// Samples in a frame of AAC.
+const SOUND_FRAME: u64 = 1024;
+
+/// A programme's time begins at a multiple of so many seconds of the machine's monotonic time. They hold 375 frames of AAC, and whole
+/// pictures at any whole rate: so all mixers cut time at the same places, and the one that goes on where another died neither repeats nor
+/// leaves out any of it.
+const RASTER_S: u64 = 8;
+const _: () = assert!((RASTER_S * RATE).is_multiple_of(SOUND_FRAME), "whole frames of sound");
+
 /// What is composed of, and what the beat has done; shared with its thread.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -68,6 +77,10 @@ struct Drummer {
     fps: u64,
     /// Monotonic time of the programme's beginning, nanoseconds.
     begin: i64,
+    /// The first frame that is composed.
+    first: u64,
+    /// The sample that is mixed next.
+    unmixed: u64,
 }
 
 impl Stage {
@@ -110,10 +123,12 @@ impl Stage {
 
     /// The running time of the frame that is composed next, at `now`.
     pub(super) fn due_at(&self, now: i64, fps: u32) -> i64 {
-        let late = (now - self.patience).max(0).unsigned_abs();
-        let (late, fps_wide) = (u128::from(late), u128::from(fps.max(1)));
-        let number = (late * fps_wide).div_ceil(u128::from(SECOND.unsigned_abs()));
-        time_of(number as u64, fps).cast_signed()
+        time_of(self.number_at(now, fps), fps).cast_signed()
+    }
+
+    fn number_at(&self, now: i64, fps: u32) -> u64 {
+        let late = u128::from((now - self.patience).max(0).unsigned_abs());
+        (late * u128::from(fps.max(1))).div_ceil(u128::from(SECOND.unsigned_abs())) as u64
     }
 
     /// The next frame to be composed, up to number `newest`.
@@ -143,8 +158,8 @@ impl Stage {
 }
 
 impl Beat {
-    /// Begins at the monotonic time `begin`, `fps` times a second. Pictures go to one entry, whose limit of buffers is how far the
-    /// encoder may be behind, sound to the other.
+    /// Strikes `fps` times a second, from now on; `begin` is running time zero. Pictures go to one entry, whose limit of buffers is how
+    /// far the encoder may be behind, sound to the other.
     ///
     /// # Errors
     /// When the pictures' caps are not those of pictures, or the system gives no thread.
@@ -156,13 +171,18 @@ impl Beat {
         begin: gst::ClockTime,
     ) -> Result<Self, Error> {
         let caps = pictures.caps().unwrap_or_else(gst::Caps::new_empty);
+        let begin = begin.nseconds().cast_signed();
+        let first = stage.number_at(monotonic() - begin, fps);
+        stage.compose_from(time_of(first, fps).cast_signed(), fps);
         let drummer = Drummer {
             stage: Arc::clone(stage),
             compositor: Compositor::new(&caps)?,
             pictures,
             sounds,
             fps: u64::from(fps.max(1)),
-            begin: begin.nseconds().cast_signed(),
+            begin,
+            first,
+            unmixed: first * RATE / u64::from(fps.max(1)) / SOUND_FRAME * SOUND_FRAME,
         };
         let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play())?;
         Ok(Self { stage: Arc::clone(stage), thread: Some(thread) })
@@ -193,7 +213,7 @@ impl Drop for Beat {
 impl Drummer {
     fn play(mut self) {
         // The pipeline's bus says why an encoder takes no more.
-        for n in 0.. {
+        for n in self.first.. {
             let time = n * SECOND.unsigned_abs() / self.fps;
             if !self.waits_until(self.begin + time.cast_signed() + self.stage.patience) || self.strike(n).is_err() {
                 return;
@@ -229,7 +249,9 @@ impl Drummer {
             let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
             let _not_composed = self.stage.seats.pictures(time - KEPT, 0);
         }
-        let sound = self.sound(n * RATE / self.fps, (n + 1) * RATE / self.fps)?;
+        let mixed = (n + 1) * RATE / self.fps;
+        let sound = self.sound(self.unmixed, mixed)?;
+        self.unmixed = mixed;
         self.sounds.push_buffer(sound).map(drop)
     }
 
@@ -250,6 +272,11 @@ impl Drummer {
         stamp(&mut sound, time(from), time(until))?;
         Ok(sound)
     }
+}
+
+/// The monotonic time at which the time of a programme begins that starts at `now`.
+pub(super) fn begin_of(now: gst::ClockTime) -> gst::ClockTime {
+    gst::ClockTime::from_seconds(now.seconds() / RASTER_S * RASTER_S)
 }
 
 /// The running time of the frame that follows a picture of running time `last` and is nearest to a frame's time behind it.

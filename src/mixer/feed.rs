@@ -92,12 +92,11 @@ impl Feed {
         self.lock().shut.get_or_insert_default();
     }
 
-    /// Lets everything out again: first what was heard after `sound_us`.
+    /// Lets everything out again: first what was heard after the sound of `sound_us`.
     pub(super) fn open(&self, sound_us: Option<u64>) {
         let mut inner = self.lock();
-        for frame in
-            inner.shut.take().into_iter().flatten().filter(|frame| sound_us.is_some_and(|us| frame.pts_us > us))
-        {
+        let is_new = |frame: &EncodedFrame| sound_us.is_some_and(|us| frame.pts_us > us + NEAR_US);
+        for frame in inner.shut.take().into_iter().flatten().filter(is_new) {
             self.send(&mut inner, frame);
         }
     }

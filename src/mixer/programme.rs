@@ -78,7 +78,7 @@ impl Programme {
         )?;
         let pipeline = launch("programme", &description)?;
         let clock = gst::SystemClock::obtain();
-        let base_time = clock.time();
+        let base_time = beat::begin_of(clock.time());
         share_clock(&pipeline, &clock, base_time);
 
         for kind in [MediaKind::Video, MediaKind::Audio] {

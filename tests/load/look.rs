@@ -38,7 +38,8 @@ pub(crate) struct Programme {
     pictures: Vec<Vec<u8>>,
     /// Interleaved stereo at 48 kHz.
     sound: Vec<[f32; 2]>,
-    pub(crate) decode_errors: usize,
+    /// What ffmpeg complained of while it decoded, a line each.
+    pub(crate) complaints: Vec<String>,
 }
 
 /// A part of the picture, as fractions of its width and height.
@@ -129,7 +130,7 @@ impl Programme {
                 .chunks_exact(8)
                 .map(|s| [f32::from_le_bytes([s[0], s[1], s[2], s[3]]), f32::from_le_bytes([s[4], s[5], s[6], s[7]])])
                 .collect(),
-            decode_errors: pictures.complaints + sound.complaints,
+            complaints: [pictures.complaints, sound.complaints].concat(),
         })
     }
 
@@ -323,7 +324,7 @@ fn longest_step(times: &[f64]) -> f64 {
 
 struct Output {
     stdout: Vec<u8>,
-    complaints: usize,
+    complaints: Vec<String>,
 }
 
 fn decode(path: &Path, to: &[&str]) -> Result<Output> {
@@ -342,5 +343,5 @@ fn run<'a>(program: &str, arguments: impl Iterator<Item = &'a OsStr>) -> Result<
         .with_context(|| format!("{program} cannot be started; it comes with the package ffmpeg"))?;
     let complaints = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} failed: {}", complaints.trim());
-    Ok(Output { complaints: complaints.lines().count(), stdout: output.stdout })
+    Ok(Output { complaints: complaints.lines().map(str::to_owned).collect(), stdout: output.stdout })
 }

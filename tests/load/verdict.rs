@@ -98,12 +98,13 @@ impl Verdict {
         let rate = expected.gap.is_some() || (seen.fps() / expected.fps - 1.0).abs() < 0.01;
         self.note(rate, format!("{:.2} frames a second", seen.fps()));
         self.note(
-            seen.decode_errors == 0 && seen.decoded_frames() == seen.frame_times.len(),
+            seen.complaints.is_empty() && seen.decoded_frames() == seen.frame_times.len(),
             format!(
-                "{} of {} frames decoded, {} complaints",
+                "{} of {} frames decoded, {} complaints{}",
                 seen.decoded_frames(),
                 seen.frame_times.len(),
-                seen.decode_errors
+                seen.complaints.len(),
+                seen.complaints.iter().take(5).map(|line| format!("\n         {line}")).collect::<String>()
             ),
         );
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use jamcast::mixer;
 use jamcast::model::media::Codec;
+use jamcast::model::media::EncodedFrame;
 use jamcast::model::scene::Scene;
 use jamcast::proto::mixer::Report;
 
@@ -16,7 +17,10 @@ use crate::gateway::PROGRAM;
 use crate::gateway::scene;
 use crate::gateway::source;
 use crate::sender::RED;
+use crate::sender::audio;
 use crate::sender::play;
+use crate::sender::play_on;
+use crate::sender::tone;
 use crate::sender::video;
 
 /// Length of the picture in seconds as ffprobe tells it; decoding the whole file must give no word of complaint.
@@ -24,7 +28,7 @@ fn length_of(path: &Path) -> f64 {
     let check = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(path)
-        .args(["-f", "null", "-"])
+        .args(["-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-"])
         .output()
         .expect("ffmpeg");
     assert!(check.status.success() && check.stderr.is_empty(), "{}", String::from_utf8_lossy(&check.stderr));
@@ -64,6 +68,59 @@ fn a_recording_is_whole_after_its_end_and_a_changed_path_begins_another() {
         assert!((1.2..1.9).contains(&length), "{length} s");
     }
     assert!(heard.reports.iter().any(|report| matches!(report, Report::Stats(stats) if stats.recorded_bytes > 1000)));
+}
+
+/// When each packet of the picture ("v") or the sound ("a") is due in the file, in microseconds.
+fn times_of(path: &Path, kind: &str) -> Vec<i64> {
+    let probe = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", kind, "-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe");
+    let read = |line: &str| Some((line.trim_end_matches(',').parse::<f64>().ok()? * 1e6).round() as i64);
+    String::from_utf8_lossy(&probe.stdout).lines().filter_map(read).collect()
+}
+
+/// How much earlier each of a track's packets is due in the file than it was in the programme.
+fn shifts(frames: &[EncodedFrame], path: &Path, kind: &str) -> Vec<i64> {
+    let copy = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(path)
+        .args(["-map", &format!("0:{kind}"), "-c", "copy", "-f", "data", "-"])
+        .output()
+        .expect("ffmpeg");
+    let times = times_of(path, kind);
+    let is_copied =
+        |part: &&[EncodedFrame]| part.iter().flat_map(|frame| &frame.data).eq(&copy.stdout) && !part.is_empty();
+    let part = frames.windows(times.len()).find(is_copied).expect("what is in the file was in the programme");
+    part.iter().zip(times).map(|(frame, time)| frame.pts_us as i64 - time).collect()
+}
+
+#[test]
+fn sound_and_picture_are_as_far_apart_in_a_recording_as_in_the_programme() {
+    let mut gateway = Gateway::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let colour = |n: u64| [40 + (n % 64) as u8 * 3, 128, 128];
+    let mut tracks = [video(1, Codec::Vp8, [320, 180], 7000, colour), audio(2, 7000, tone(441.7, [0.3, 0.3]))];
+    let mut wanted = scene(vec![source(1, Some(&tracks[0]), Some(&tracks[1]), [0, 0, 640, 360])]);
+    let paths = ["1.mp4", "2.mp4", "3.mp4", "4.mp4"].map(|name| folder.path().join(name));
+    gateway.show(&wanted);
+    play_on(&mut gateway, &mut tracks, 1000);
+    // They begin at different places of a sound.
+    for path in &paths {
+        wanted.recording = path.to_str().map(str::to_owned);
+        gateway.show(&wanted);
+        play_on(&mut gateway, &mut tracks, 1330);
+    }
+    let heard = gateway.finish();
+    for path in &paths {
+        let [pictures, sounds] =
+            [(&heard.video, "v"), (&heard.audio, "a")].map(|(frames, kind)| shifts(frames, path, kind));
+        let all = || pictures[1..].iter().chain(&sounds);
+        let (least, most) = (all().min().expect("packets"), all().max().expect("packets"));
+        assert!(most - least < 1000, "{path:?}: {least} to {most} us");
+        assert!((pictures[0] - least).abs() < 12_000, "the first picture is {} us from its place", pictures[0] - least);
+    }
 }
 
 #[test]

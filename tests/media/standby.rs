@@ -34,6 +34,10 @@ fn assert_goes_on(newest: Continues, told_at: u64, after: &Heard) {
     assert!(after.video[0].key && after.configs == 1);
     let gaps = [after.video[0].pts_us - newest.picture_us, after.audio[0].pts_us - newest.sound_us];
     let late = told_at.saturating_sub(newest.picture_us + 250_000);
+    for (gap, of_each) in gaps.iter().zip([1e6 / 30.0, 1024e6 / 48e3]) {
+        let beside = *gap as f64 - of_each * (*gap as f64 / of_each).round();
+        assert!(*gap > 20_000 && beside.abs() < 5.0, "{gaps:?} us without picture and sound are no whole frames");
+    }
     assert!(
         gaps[0] < 70_000 + late && gaps[1] < 50_000 + late,
         "{gaps:?} us without picture and sound, {late} us late"

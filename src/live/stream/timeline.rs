@@ -4,6 +4,10 @@ use crate::model::media::EncodedFrame;
 use crate::model::media::MediaKind;
 use crate::model::scene::Continues;
 
+/// A sound of a new mixer that begins sooner after the last one is that one, with its time rounded once more: no frame of sound is nearly
+/// as short. Microseconds.
+const SAME_SOUND_US: u64 = 2_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     video_dts_us: Option<u64>,
@@ -31,16 +35,16 @@ impl Timeline {
 
     /// Whether the frame continues the programme; one that does not is dropped.
     pub(super) fn admit(&mut self, frame: &EncodedFrame) -> bool {
-        let last = match frame.kind {
-            MediaKind::Audio => &mut self.audio_dts_us,
+        let (last, least_us) = match frame.kind {
+            MediaKind::Audio => (&mut self.audio_dts_us, SAME_SOUND_US),
             MediaKind::Video => {
                 if !self.seen_key && !frame.key {
                     return false;
                 }
-                &mut self.video_dts_us
+                (&mut self.video_dts_us, 1)
             }
         };
-        if last.is_some_and(|last| frame.dts_us <= last) {
+        if last.is_some_and(|last| frame.dts_us < last + least_us) {
             return false;
         }
         *last = Some(frame.dts_us);
@@ -72,8 +76,8 @@ mod tests {
         line.restart();
         assert!(!line.admit(&frame(MediaKind::Video, 30, true)), "no step back");
         assert!(!line.admit(&frame(MediaKind::Video, 40, false)), "its keyframe was dropped");
-        assert!(!line.admit(&frame(MediaKind::Audio, 25, true)));
-        assert!(line.admit(&frame(MediaKind::Audio, 26, true)));
+        assert!(!line.admit(&frame(MediaKind::Audio, 26, true)), "the same sound");
+        assert!(line.admit(&frame(MediaKind::Audio, 25 + 21_333, true)));
         assert!(line.admit(&frame(MediaKind::Video, 50, true)));
         assert!(line.admit(&frame(MediaKind::Video, 60, false)));
     }

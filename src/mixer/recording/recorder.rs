@@ -37,8 +37,8 @@ const WAITING_BYTES: u64 = 16 << 20;
 /// Sound frames kept until the first keyframe: over a second, and a keyframe that was asked for comes within two pictures.
 const EARLY_SOUND: usize = 64;
 
-/// Half of an AAC frame of 1024 samples at 48 kHz.
-const HALF_SOUND_FRAME_US: u64 = 10_667;
+/// An AAC frame of 1024 samples at 48 kHz.
+const SOUND_FRAME_US: u64 = 21_333;
 const SOUND_FRAME: gst::ClockTime = gst::ClockTime::from_nseconds(21_333_333);
 
 /// One recording file being written.
@@ -62,7 +62,7 @@ pub(in crate::mixer) struct Tap {
     keyframe_wanted: Arc<AtomicBool>,
     /// Sound from before the first keyframe: some of it may belong behind that, as sound is encoded sooner than a picture.
     early: VecDeque<(EncodedFrame, Bytes)>,
-    /// Time of the first keyframe, which is the file's zero, in microseconds.
+    /// The file's zero, in microseconds: the beginning of the sound that is nearest to the first keyframe.
     zero: Arc<OnceLock<u64>>,
 }
 
@@ -136,12 +136,13 @@ impl Recorder {
 impl Tap {
     /// Takes a frame that `config` says how to decode, from the first keyframe after the first sound on. Never blocks.
     ///
-    /// The muxer counts each track from its own first frame. Sound that began later than the picture would be early by as much.
+    /// The muxer counts each track from its own first frame, so both begin where a sound does, and the first picture is shown that much
+    /// longer or shorter. To shift the sound instead would not do: players keep to the times of pictures and let sound run on.
     pub(in crate::mixer) fn take(&mut self, frame: &EncodedFrame, config: &Bytes) {
         if self.zero.get().is_none() {
             match frame.kind {
                 MediaKind::Audio => return self.keep(frame, config),
-                MediaKind::Video if frame.key && !self.early.is_empty() => self.begin(frame.dts_us),
+                MediaKind::Video if frame.key => return self.begin(frame, config),
                 MediaKind::Video => return,
             }
         }
@@ -158,8 +159,11 @@ impl Tap {
         self.early.push_back((frame.clone(), config.clone()));
     }
 
-    fn begin(&mut self, zero: u64) {
+    fn begin(&mut self, picture: &EncodedFrame, config: &Bytes) {
+        let Some((newest, _)) = self.early.back() else { return };
+        let zero = nearest_sound(newest.dts_us, picture.dts_us);
         self.zero.get_or_init(|| zero);
+        self.write(&EncodedFrame { pts_us: zero, dts_us: zero, ..picture.clone() }, config);
         for (frame, config) in std::mem::take(&mut self.early) {
             self.write(&frame, &config);
         }
@@ -167,10 +171,11 @@ impl Tap {
 
     fn write(&mut self, frame: &EncodedFrame, config: &Bytes) {
         let Some(&zero) = self.zero.get() else { return };
-        // The sound frame that is nearest to the first picture begins the track.
-        let since =
-            |time: u64| (time + HALF_SOUND_FRAME_US).checked_sub(zero).map(|t| t.saturating_sub(HALF_SOUND_FRAME_US));
-        let (Some(pts), Some(dts)) = (since(frame.pts_us), since(frame.dts_us)) else { return };
+        // The first sound's time was reckoned.
+        if frame.dts_us + SOUND_FRAME_US / 2 < zero {
+            return;
+        }
+        let (pts, dts) = (frame.pts_us.saturating_sub(zero), frame.dts_us.saturating_sub(zero));
         let entry = match frame.kind {
             MediaKind::Video => &self.video,
             MediaKind::Audio => &self.audio,
@@ -286,6 +291,14 @@ impl Head {
         }
         Some(buffer)
     }
+}
+
+/// When the sound begins that is nearest to `time`, where one begins at `known` and they follow each other without a gap. Microseconds.
+const fn nearest_sound(known: u64, time: u64) -> u64 {
+    let apart = time.cast_signed() - known.cast_signed();
+    let half = SOUND_FRAME_US.cast_signed() / 2;
+    let frames = (apart + half).div_euclid(SOUND_FRAME_US.cast_signed());
+    known.saturating_add_signed(frames * 64_000 / 3)
 }
 
 /// AAC as the programme's encoder makes it.
