@@ -49,6 +49,8 @@ pub(super) struct Stage {
 /// Which frames are composed, by their numbers.
 #[derive(Debug, Default)]
 struct Course {
+    /// None before this one.
+    first: u64,
     next: u64,
     /// None from this one on, while pictures go to the audience as they come.
     until: Option<u64>,
@@ -59,6 +61,9 @@ pub(super) const KEPT: i64 = 300_000_000;
 
 /// At most so many seconds of frames are composed late, when pictures are composed again after none were.
 const MOST_LATE_S: u64 = 1;
+
+/// The encoder of sound is not left further behind than this. Its queue would lose whole beats of more, and with them the raster.
+const MOST_UNENCODED: gst::ClockTime = gst::ClockTime::from_mseconds(400);
 
 /// The running beat. It ends when it is dropped.
 #[derive(Debug)]
@@ -77,10 +82,12 @@ struct Drummer {
     fps: u64,
     /// Monotonic time of the programme's beginning, nanoseconds.
     begin: i64,
-    /// The first frame that is composed.
+    /// The beat that is struck first.
     first: u64,
     /// The sample that is mixed next.
     unmixed: u64,
+    /// Sound was left out just before it.
+    is_behind: bool,
 }
 
 impl Stage {
@@ -116,9 +123,16 @@ impl Stage {
         Some(time_of(until - 1, fps).cast_signed())
     }
 
-    /// Frames are composed again, from the one on that begins at `time`.
+    /// None is composed before this frame, and that one next.
+    fn begin_at(&self, first: u64) {
+        *self.course() = Course { first, next: first, until: None };
+    }
+
+    /// Frames are composed again, from the one on that begins at `time`. Those that are being composed go on: none is twice.
     pub(super) fn compose_from(&self, time: i64, fps: u32) {
-        *self.course() = Course { next: nearest(time, fps), until: None };
+        let mut course = self.course();
+        let least = if course.until.is_some() { course.first } else { course.next };
+        *course = Course { next: nearest(time, fps).max(least), until: None, ..*course };
     }
 
     /// The running time of the frame that is composed next, at `now`.
@@ -173,7 +187,7 @@ impl Beat {
         let caps = pictures.caps().unwrap_or_else(gst::Caps::new_empty);
         let begin = begin.nseconds().cast_signed();
         let first = stage.number_at(monotonic() - begin, fps);
-        stage.compose_from(time_of(first, fps).cast_signed(), fps);
+        stage.begin_at(first);
         let drummer = Drummer {
             stage: Arc::clone(stage),
             compositor: Compositor::new(&caps)?,
@@ -183,6 +197,7 @@ impl Beat {
             begin,
             first,
             unmixed: first * RATE / u64::from(fps.max(1)) / SOUND_FRAME * SOUND_FRAME,
+            is_behind: false,
         };
         let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play())?;
         Ok(Self { stage: Arc::clone(stage), thread: Some(thread) })
@@ -249,6 +264,13 @@ impl Drummer {
             let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
             let _not_composed = self.stage.seats.pictures(time - KEPT, 0);
         }
+        if self.sounds.current_level_time() > MOST_UNENCODED {
+            self.is_behind = true;
+            return Ok(());
+        }
+        if std::mem::take(&mut self.is_behind) {
+            self.unmixed = goes_on_at(self.unmixed, n * RATE / self.fps);
+        }
         let mixed = (n + 1) * RATE / self.fps;
         let sound = self.sound(self.unmixed, mixed)?;
         self.unmixed = mixed;
@@ -272,6 +294,11 @@ impl Drummer {
         stamp(&mut sound, time(from), time(until))?;
         Ok(sound)
     }
+}
+
+/// The sample from which on sound is mixed again at `due`, where none was from `unmixed` on: whole frames are left out.
+const fn goes_on_at(unmixed: u64, due: u64) -> u64 {
+    unmixed + due.saturating_sub(unmixed) / SOUND_FRAME * SOUND_FRAME
 }
 
 /// The monotonic time at which the time of a programme begins that starts at `now`.
@@ -353,6 +380,26 @@ mod tests {
         assert!(!stage.rests());
         assert_eq!(composed(&stage, 99), [0; 0]);
         assert_eq!(composed(&stage, 101), [100, 101]);
+    }
+
+    #[test]
+    fn who_takes_over_before_it_came_to_rest_composes_nothing_twice_and_nothing_from_before_its_time() {
+        let stage = Stage::new(PATIENCE);
+        stage.begin_at(90);
+        assert_eq!(composed(&stage, 92), [90, 91, 92]);
+        stage.compose_from(85 * FRAME, 30);
+        assert_eq!(composed(&stage, 93), [93]);
+        assert!(stage.stop_before(94 * FRAME, 30).is_some());
+        stage.compose_from(85 * FRAME, 30);
+        assert_eq!(composed(&stage, 94), [90, 91, 92, 93, 94], "it was silent meanwhile");
+    }
+
+    #[test]
+    fn sound_that_is_left_out_is_whole_frames_of_it() {
+        assert_eq!(goes_on_at(1600, 1600), 1600);
+        assert_eq!(goes_on_at(1600, 1600 + 1023), 1600);
+        assert_eq!(goes_on_at(1600, 48_000), 1600 + 45 * 1024);
+        assert!(48_000 - goes_on_at(1600, 48_000) < 1024);
     }
 
     #[test]

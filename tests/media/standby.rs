@@ -1,5 +1,7 @@
 //! A mixer that stands by for another.
 
+use std::process::Command;
+
 use bytes::Bytes;
 use jamcast::model::media::CanvasFormat;
 use jamcast::model::media::CanvasFrame;
@@ -69,6 +71,28 @@ fn what_stood_by_goes_on_with_a_keyframe_that_shows_and_sounds_as_the_one_that_d
     let sound = listen(&after);
     let quiet = sound.part(50, 850).chunks(960).filter(|part| level(part, 0, 440.0) < 0.2).count();
     assert_eq!(quiet, 0, "holes of 20 ms");
+}
+
+#[test]
+fn what_stood_still_while_it_stood_by_cuts_time_where_it_did_before() {
+    let (mut child, mut second) = Gateway::of_process();
+    let mut first = second.beside();
+    first.show(&scene(vec![]));
+    second.show(&Scene { standby: true, ..scene(vec![]) });
+    first.wait_ms(1500);
+    // Longer than the sound that may wait for its encoder.
+    let pid = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().expect("kill");
+    assert!(signal("-STOP").success());
+    first.wait_ms(4500);
+    assert!(signal("-CONT").success());
+    first.wait_ms(5500);
+    let newest = first.die().newest();
+    second.show(&Scene { continues: Some(newest), ..scene(vec![]) });
+    let told_at = now_us();
+    second.wait_ms(500);
+    assert_goes_on(newest, told_at, &second.finish());
+    child.wait().expect("reaped");
 }
 
 /// A canvas that becomes brighter from frame to frame, and begins anew after 2.3 s.

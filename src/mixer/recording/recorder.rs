@@ -62,7 +62,7 @@ pub(in crate::mixer) struct Tap {
     keyframe_wanted: Arc<AtomicBool>,
     /// Sound from before the first keyframe: some of it may belong behind that, as sound is encoded sooner than a picture.
     early: VecDeque<(EncodedFrame, Bytes)>,
-    /// The file's zero, in microseconds: the beginning of the sound that is nearest to the first keyframe.
+    /// The file's zero, in microseconds: the beginning of the sound in which the first keyframe is due.
     zero: Arc<OnceLock<u64>>,
 }
 
@@ -137,7 +137,7 @@ impl Tap {
     /// Takes a frame that `config` says how to decode, from the first keyframe after the first sound on. Never blocks.
     ///
     /// The muxer counts each track from its own first frame, so both begin where a sound does, and the first picture is shown that much
-    /// longer or shorter. To shift the sound instead would not do: players keep to the times of pictures and let sound run on.
+    /// longer. To shift the sound instead would not do: players keep to the times of pictures and let sound run on.
     pub(in crate::mixer) fn take(&mut self, frame: &EncodedFrame, config: &Bytes) {
         if self.zero.get().is_none() {
             match frame.kind {
@@ -160,8 +160,13 @@ impl Tap {
     }
 
     fn begin(&mut self, picture: &EncodedFrame, config: &Bytes) {
-        let Some((newest, _)) = self.early.back() else { return };
-        let zero = nearest_sound(newest.dts_us, picture.dts_us);
+        let Some((oldest, _)) = self.early.front() else { return };
+        if oldest.dts_us > picture.dts_us {
+            // Of a mixer that goes on for another, pictures may begin before what is left of its sound.
+            self.keyframe_wanted.store(true, Ordering::Relaxed);
+            return;
+        }
+        let zero = sound_at(oldest.dts_us, picture.dts_us);
         self.zero.get_or_init(|| zero);
         self.write(&EncodedFrame { pts_us: zero, dts_us: zero, ..picture.clone() }, config);
         for (frame, config) in std::mem::take(&mut self.early) {
@@ -171,7 +176,7 @@ impl Tap {
 
     fn write(&mut self, frame: &EncodedFrame, config: &Bytes) {
         let Some(&zero) = self.zero.get() else { return };
-        // The first sound's time was reckoned.
+        // Its time was reckoned.
         if frame.dts_us + SOUND_FRAME_US / 2 < zero {
             return;
         }
@@ -293,12 +298,10 @@ impl Head {
     }
 }
 
-/// When the sound begins that is nearest to `time`, where one begins at `known` and they follow each other without a gap. Microseconds.
-const fn nearest_sound(known: u64, time: u64) -> u64 {
-    let apart = time.cast_signed() - known.cast_signed();
-    let half = SOUND_FRAME_US.cast_signed() / 2;
-    let frames = (apart + half).div_euclid(SOUND_FRAME_US.cast_signed());
-    known.saturating_add_signed(frames * 64_000 / 3)
+/// When the sound begins in which `time` lies, where one begins at `known` and they follow each other without a gap. Microseconds.
+const fn sound_at(known: u64, time: u64) -> u64 {
+    let frames = time.saturating_sub(known) * 3 / 64_000;
+    known + frames * 64_000 / 3
 }
 
 /// AAC as the programme's encoder makes it.
@@ -347,6 +350,13 @@ mod tests {
         let others = Bytes::from_static(b"\x01\x42\0\x1f\xff\xe1\0\x01\x67\x01\0\x01\x68");
         assert_eq!(head.caps(MediaKind::Video, &others), told);
         assert_eq!(head.buffer(&picture(true), &Bytes::from_static(b"\x01\x42")), None);
+    }
+
+    #[test]
+    fn a_file_begins_with_the_sound_in_which_its_first_keyframe_is_due() {
+        for (time, zero) in [(100_000, 100_000), (121_332, 100_000), (121_334, 121_333), (1_200_000, 1_188_000)] {
+            assert_eq!(sound_at(100_000, time), zero, "for {time} us");
+        }
     }
 
     #[test]
