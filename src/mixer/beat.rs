@@ -59,11 +59,8 @@ struct Course {
 /// While no frame is composed, pictures stay for so long, nanoseconds: whoever takes over composes those that are late by less.
 pub(super) const KEPT: i64 = 300_000_000;
 
-/// At most so many seconds of frames are composed late, when pictures are composed again after none were.
+/// At most so many seconds are composed and mixed late, after a machine stood still or when pictures are composed again after none were.
 const MOST_LATE_S: u64 = 1;
-
-/// The encoder of sound is not left further behind than this. Its queue would lose whole beats of more, and with them the raster.
-const MOST_UNENCODED: gst::ClockTime = gst::ClockTime::from_mseconds(400);
 
 /// The running beat. It ends when it is dropped.
 #[derive(Debug)]
@@ -79,15 +76,13 @@ struct Drummer {
     compositor: Compositor,
     pictures: AppSrc,
     sounds: AppSrc,
-    fps: u64,
+    fps: u32,
     /// Monotonic time of the programme's beginning, nanoseconds.
     begin: i64,
     /// The beat that is struck first.
     first: u64,
     /// The sample that is mixed next.
     unmixed: u64,
-    /// Sound was left out just before it.
-    is_behind: bool,
 }
 
 impl Stage {
@@ -146,9 +141,9 @@ impl Stage {
     }
 
     /// The next frame to be composed, up to number `newest`.
-    fn next(&self, newest: u64, fps: u64) -> Option<u64> {
+    fn next(&self, newest: u64, fps: u32) -> Option<u64> {
         let mut course = self.course();
-        let next = course.next.max(newest.saturating_sub(MOST_LATE_S * fps));
+        let next = course.next.max(newest.saturating_sub(MOST_LATE_S * u64::from(fps)));
         if next > newest || course.until.is_some_and(|until| next >= until) {
             return None;
         }
@@ -193,11 +188,10 @@ impl Beat {
             compositor: Compositor::new(&caps)?,
             pictures,
             sounds,
-            fps: u64::from(fps.max(1)),
+            fps: fps.max(1),
             begin,
             first,
             unmixed: first * RATE / u64::from(fps.max(1)) / SOUND_FRAME * SOUND_FRAME,
-            is_behind: false,
         };
         let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play())?;
         Ok(Self { stage: Arc::clone(stage), thread: Some(thread) })
@@ -227,13 +221,20 @@ impl Drop for Beat {
 
 impl Drummer {
     fn play(mut self) {
+        let mut n = self.first;
         // The pipeline's bus says why an encoder takes no more.
-        for n in self.first.. {
-            let time = n * SECOND.unsigned_abs() / self.fps;
-            if !self.waits_until(self.begin + time.cast_signed() + self.stage.patience) || self.strike(n).is_err() {
+        while self.waits_until(self.begin + time_of(n, self.fps).cast_signed() + self.stage.patience) {
+            n = n.max(self.due().saturating_sub(MOST_LATE_S * u64::from(self.fps)));
+            if self.strike(n).is_err() {
                 return;
             }
+            n += 1;
         }
+    }
+
+    /// The number of the beat that is due next.
+    fn due(&self) -> u64 {
+        self.stage.number_at(monotonic() - self.begin, self.fps)
     }
 
     /// Whether the programme goes on.
@@ -253,27 +254,20 @@ impl Drummer {
     fn strike(&mut self, n: u64) -> Result<(), gst::FlowError> {
         while let Some(next) = self.stage.next(n, self.fps) {
             if self.pictures.current_level_buffers() < self.pictures.max_buffers() {
-                let second = SECOND.unsigned_abs();
-                let picture = self.picture(next * second / self.fps, (next + 1) * second / self.fps)?;
+                let picture = self.picture(time_of(next, self.fps), time_of(next + 1, self.fps))?;
                 self.pictures.push_buffer(picture)?;
             } else {
                 self.stage.overruns.fetch_add(1, Ordering::Relaxed);
             }
         }
         if self.stage.rests() {
-            let time = (n * SECOND.unsigned_abs() / self.fps).cast_signed();
+            let time = time_of(n, self.fps).cast_signed();
             let _not_composed = self.stage.seats.pictures(time - KEPT, 0);
         }
-        if self.sounds.current_level_time() > MOST_UNENCODED {
-            self.is_behind = true;
-            return Ok(());
-        }
-        if std::mem::take(&mut self.is_behind) {
-            self.unmixed = goes_on_at(self.unmixed, n * RATE / self.fps);
-        }
-        let mixed = (n + 1) * RATE / self.fps;
-        let sound = self.sound(self.unmixed, mixed)?;
+        let fps = u64::from(self.fps);
+        let (from, mixed) = (goes_on_at(self.unmixed, n * RATE / fps), (n + 1) * RATE / fps);
         self.unmixed = mixed;
+        let sound = self.sound(from, mixed)?;
         self.sounds.push_buffer(sound).map(drop)
     }
 

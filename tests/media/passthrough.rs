@@ -272,7 +272,7 @@ fn assert_recorded(path: &Path, heard: &Heard, live: &[String]) -> usize {
     let times = times(path);
     let zero = heard.video[first + 1].pts_us as i64 - times[1].0;
     for (n, ((time, key), frame)) in times.iter().zip(&heard.video[first..]).enumerate() {
-        let (off, most) = (zero + time - frame.pts_us as i64, if n == 0 { 22_000 } else { 1000 });
+        let (off, most) = (zero + time - frame.pts_us as i64, if n == 0 { 14_000 } else { 1000 });
         assert!(off.abs() <= most && *key == frame.key, "picture {n}: {off} us off, keyframe {key}");
     }
     first

@@ -119,7 +119,7 @@ fn sound_and_picture_are_as_far_apart_in_a_recording_as_in_the_programme() {
         let all = || pictures[1..].iter().chain(&sounds);
         let (least, most) = (all().min().expect("packets"), all().max().expect("packets"));
         assert!(most - least < 1000, "{path:?}: {least} to {most} us");
-        assert!((pictures[0] - least).abs() < 22_000, "the first picture is {} us from its place", pictures[0] - least);
+        assert!((pictures[0] - least).abs() < 14_000, "the first picture is {} us from its place", pictures[0] - least);
     }
 }
 

@@ -62,7 +62,7 @@ pub(in crate::mixer) struct Tap {
     keyframe_wanted: Arc<AtomicBool>,
     /// Sound from before the first keyframe: some of it may belong behind that, as sound is encoded sooner than a picture.
     early: VecDeque<(EncodedFrame, Bytes)>,
-    /// The file's zero, in microseconds: the beginning of the sound in which the first keyframe is due.
+    /// The file's zero, in microseconds: the beginning of a sound, next to the first keyframe.
     zero: Arc<OnceLock<u64>>,
 }
 
@@ -137,7 +137,7 @@ impl Tap {
     /// Takes a frame that `config` says how to decode, from the first keyframe after the first sound on. Never blocks.
     ///
     /// The muxer counts each track from its own first frame, so both begin where a sound does, and the first picture is shown that much
-    /// longer. To shift the sound instead would not do: players keep to the times of pictures and let sound run on.
+    /// longer or shorter. To shift the sound instead would not do: players keep to the times of pictures and let sound run on.
     pub(in crate::mixer) fn take(&mut self, frame: &EncodedFrame, config: &Bytes) {
         if self.zero.get().is_none() {
             match frame.kind {
@@ -161,12 +161,14 @@ impl Tap {
 
     fn begin(&mut self, picture: &EncodedFrame, config: &Bytes) {
         let Some((oldest, _)) = self.early.front() else { return };
-        if oldest.dts_us > picture.dts_us {
+        // The next picture is further away than that, also where they pass as they come.
+        let due = picture.dts_us + 250_000 / u64::from(self.head.fps.max(1));
+        if oldest.dts_us > due {
             // Of a mixer that goes on for another, pictures may begin before what is left of its sound.
             self.keyframe_wanted.store(true, Ordering::Relaxed);
             return;
         }
-        let zero = sound_at(oldest.dts_us, picture.dts_us);
+        let zero = sound_at(oldest.dts_us, due);
         self.zero.get_or_init(|| zero);
         self.write(&EncodedFrame { pts_us: zero, dts_us: zero, ..picture.clone() }, config);
         for (frame, config) in std::mem::take(&mut self.early) {
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_begins_with_the_sound_in_which_its_first_keyframe_is_due() {
+    fn the_sound_of_a_time_is_found_from_any_before_it() {
         for (time, zero) in [(100_000, 100_000), (121_332, 100_000), (121_334, 121_333), (1_200_000, 1_188_000)] {
             assert_eq!(sound_at(100_000, time), zero, "for {time} us");
         }
