@@ -123,10 +123,16 @@ impl Stage {
         *self.course() = Course { first, next: first, until: None };
     }
 
+    /// None is composed any more before this frame.
+    fn leave_out_before(&self, number: u64) {
+        let mut course = self.course();
+        course.next = course.next.max(number);
+    }
+
     /// Frames are composed again, from the one on that begins at `time`. Those that are being composed go on: none is twice.
     pub(super) fn compose_from(&self, time: i64, fps: u32) {
         let mut course = self.course();
-        let least = if course.until.is_some() { course.first } else { course.next };
+        let least = if course.rests() { course.first } else { course.next };
         *course = Course { next: nearest(time, fps).max(least), until: None, ..*course };
     }
 
@@ -153,8 +159,7 @@ impl Stage {
 
     /// Whether no frame is composed now.
     fn rests(&self) -> bool {
-        let course = self.course();
-        course.until.is_some_and(|until| course.next >= until)
+        self.course().rests()
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -163,6 +168,12 @@ impl Stage {
 
     fn background(&self) -> Background {
         self.background.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Course {
+    fn rests(&self) -> bool {
+        self.until.is_some_and(|until| self.next >= until)
     }
 }
 
@@ -224,7 +235,11 @@ impl Drummer {
         let mut n = self.first;
         // The pipeline's bus says why an encoder takes no more.
         while self.waits_until(self.begin + time_of(n, self.fps).cast_signed() + self.stage.patience) {
-            n = n.max(self.due().saturating_sub(MOST_LATE_S * u64::from(self.fps)));
+            let least = self.due().saturating_sub(MOST_LATE_S * u64::from(self.fps));
+            if n < least {
+                n = least;
+                self.stage.leave_out_before(n);
+            }
             if self.strike(n).is_err() {
                 return;
             }
@@ -383,9 +398,12 @@ mod tests {
         assert_eq!(composed(&stage, 92), [90, 91, 92]);
         stage.compose_from(85 * FRAME, 30);
         assert_eq!(composed(&stage, 93), [93]);
-        assert!(stage.stop_before(94 * FRAME, 30).is_some());
+        assert!(stage.stop_before(95 * FRAME, 30).is_some());
         stage.compose_from(85 * FRAME, 30);
-        assert_eq!(composed(&stage, 94), [90, 91, 92, 93, 94], "it was silent meanwhile");
+        assert_eq!(composed(&stage, 94), [94], "it was still on its way to rest");
+        assert!(stage.stop_before(95 * FRAME, 30).is_some() && stage.rests());
+        stage.compose_from(85 * FRAME, 30);
+        assert_eq!(composed(&stage, 95), [90, 91, 92, 93, 94, 95], "it composed for nobody meanwhile");
     }
 
     #[test]

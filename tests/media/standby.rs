@@ -79,19 +79,19 @@ fn what_stood_still_while_it_stood_by_cuts_time_where_it_did_before() {
     let mut first = second.beside();
     first.show(&scene(vec![]));
     second.show(&Scene { standby: true, ..scene(vec![]) });
+    second.wait("it stands by", |heard| heard.reports.contains(&Report::Playing));
     first.wait_ms(1500);
-    // Longer than the sound that may wait for its encoder.
-    let pid = child.id().to_string();
-    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().expect("kill");
-    assert!(signal("-STOP").success());
-    first.wait_ms(4500);
-    assert!(signal("-CONT").success());
+    // Longer than what is mixed late.
+    let stand_still = "kill -STOP $0; sleep 3; kill -CONT $0";
+    let stood_still = Command::new("sh").args(["-c", stand_still, &child.id().to_string()]).status().expect("sh");
+    assert!(stood_still.success());
     first.wait_ms(5500);
     let newest = first.die().newest();
     second.show(&Scene { continues: Some(newest), ..scene(vec![]) });
-    let told_at = now_us();
+    second.wait("a picture", |heard| !heard.video.is_empty() && !heard.audio.is_empty());
+    let seen_at = now_us();
     second.wait_ms(500);
-    assert_goes_on(newest, told_at, &second.finish());
+    assert_goes_on(newest, seen_at, &second.finish());
     child.wait().expect("reaped");
 }
 

@@ -1,5 +1,7 @@
 //! Joining, leaving, stalling, switching and breaking, in any order: the programme has no gap.
 
+use std::process::Command;
+
 use jamcast::model::media::Codec;
 use jamcast::proto::mixer::Control;
 
@@ -28,6 +30,24 @@ impl Chance {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+}
+
+#[test]
+fn what_a_machine_that_stood_still_leaves_out_of_the_sound_is_one_piece_of_whole_frames() {
+    let (mut child, mut gateway) = Gateway::of_process();
+    gateway.show(&scene(vec![]));
+    gateway.wait_ms(1500);
+    let stand_still = "kill -STOP $0; sleep 3; kill -CONT $0";
+    let stood_still = Command::new("sh").args(["-c", stand_still, &child.id().to_string()]).status().expect("sh");
+    assert!(stood_still.success());
+    gateway.wait_ms(4500);
+    let heard = gateway.finish();
+    child.wait().expect("reaped");
+    let steps = heard.audio.windows(2).map(|pair| (pair[1].pts_us - pair[0].pts_us) as f64 / 1024e6 * 48e3);
+    let missed: Vec<_> = steps.filter(|frames| *frames > 1.5).collect();
+    // What is less than a second late is made up for.
+    assert!(missed.len() == 1 && (60.0..130.0).contains(&missed[0]), "{missed:?} frames");
+    assert!((missed[0] - missed[0].round()).abs() < 0.001, "{} frames", missed[0]);
 }
 
 #[test]

@@ -34,8 +34,9 @@ use crate::proto::mixer::Report;
 /// Encoded bytes that wait for the disk: 10 s of 12 Mbit/s. A disk that is further behind does not come back in time.
 const WAITING_BYTES: u64 = 16 << 20;
 
-/// Sound frames kept until the first keyframe: over a second, and a keyframe that was asked for comes within two pictures.
-const EARLY_SOUND: usize = 64;
+/// Sound frames kept until the first keyframe, 10 s: one that was asked for comes within two pictures, but behind all that wait for an
+/// encoder that is too slow.
+const EARLY_SOUND: usize = 512;
 
 /// An AAC frame of 1024 samples at 48 kHz.
 const SOUND_FRAME_US: u64 = 21_333;
