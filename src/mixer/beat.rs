@@ -419,5 +419,8 @@ mod tests {
         let stage = Stage::new(PATIENCE);
         stage.compose_from(0, 30);
         assert_eq!(composed(&stage, 300).first(), Some(&270));
+        // The beat itself has stood still, and leaves the same of the sound.
+        stage.leave_out_before(400);
+        assert_eq!(composed(&stage, 401), [400, 401]);
     }
 }
