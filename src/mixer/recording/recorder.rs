@@ -179,7 +179,7 @@ impl Tap {
 
     fn write(&mut self, frame: &EncodedFrame, config: &Bytes) {
         let Some(&zero) = self.zero.get() else { return };
-        // Its time was reckoned.
+        // Zero was reckoned, and may differ by its rounding from the time of the sound that begins there.
         if frame.dts_us + SOUND_FRAME_US / 2 < zero {
             return;
         }
