@@ -79,8 +79,6 @@ struct Drummer {
     fps: u32,
     /// Monotonic time of the programme's beginning, nanoseconds.
     begin: i64,
-    /// The beat that is struck first.
-    first: u64,
     /// The sample that is mixed next.
     unmixed: u64,
 }
@@ -201,10 +199,9 @@ impl Beat {
             sounds,
             fps: fps.max(1),
             begin,
-            first,
             unmixed: first * RATE / u64::from(fps.max(1)) / SOUND_FRAME * SOUND_FRAME,
         };
-        let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play())?;
+        let thread = std::thread::Builder::new().name("beat".to_owned()).spawn(move || drummer.play(first))?;
         Ok(Self { stage: Arc::clone(stage), thread: Some(thread) })
     }
 
@@ -231,8 +228,8 @@ impl Drop for Beat {
 }
 
 impl Drummer {
-    fn play(mut self) {
-        let mut n = self.first;
+    /// From this beat on.
+    fn play(mut self, mut n: u64) {
         // The pipeline's bus says why an encoder takes no more.
         while self.waits_until(self.begin + time_of(n, self.fps).cast_signed() + self.stage.patience) {
             let least = self.due().saturating_sub(MOST_LATE_S * u64::from(self.fps));

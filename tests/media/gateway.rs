@@ -34,6 +34,9 @@ use jamcast::proto::mixer::Control;
 use jamcast::proto::mixer::FromMixer;
 use jamcast::proto::mixer::Report;
 use jamcast::proto::mixer::ToMixer;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
@@ -105,6 +108,14 @@ pub(crate) fn wait_until_us(at: u64) {
     while let Some(left) = at.checked_sub(now_us()).filter(|left| *left > 0) {
         std::thread::park_timeout(Duration::from_micros(left));
     }
+}
+
+/// Stops a mixer's process for three seconds: longer than what is composed and mixed late.
+pub(crate) fn stand_still(mixer: &Child) {
+    let pid = Pid::from_child(mixer);
+    kill_process(pid, Signal::STOP).expect("it runs");
+    wait_until_us(now_us() + 3_000_000);
+    kill_process(pid, Signal::CONT).expect("it is there");
 }
 
 /// A test's turn, for those that start their mixer themselves.

@@ -38,6 +38,7 @@ use crate::gateway::spec;
 use crate::gateway::wait_until_us;
 use crate::recording::lost;
 use crate::recording::process_showing;
+use crate::recording::times;
 use crate::sender::BLACK;
 use crate::sender::BLUE;
 use crate::sender::RED;
@@ -248,28 +249,13 @@ fn decode_complaining(path: &Path, complaint: &str) -> Vec<String> {
     sums.map(|line| line.rsplit(", ").next().expect("a sum").to_owned()).collect()
 }
 
-/// Times of all pictures in a file, microseconds, and which of them are keyframes.
-fn times(path: &Path) -> Vec<(i64, bool)> {
-    let probe = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"])
-        .arg(path)
-        .output()
-        .expect("ffprobe");
-    assert!(probe.stderr.is_empty(), "{}", String::from_utf8_lossy(&probe.stderr));
-    let time = |line: &str| {
-        let (seconds, flags) = line.split_once(',').expect("two columns");
-        ((seconds.parse::<f64>().expect("a time") * 1e6).round() as i64, flags.starts_with('K'))
-    };
-    String::from_utf8_lossy(&probe.stdout).lines().map(time).collect()
-}
-
 /// The file is the programme from one of its keyframes on to its end: every picture, as it is seen live, at its time, but for the first,
 /// which begins with a sound. Gives the picture of the programme that it begins with.
 fn assert_recorded(path: &Path, heard: &Heard, live: &[String]) -> usize {
     let recorded = decode(path);
     let first = live.len().checked_sub(recorded.len()).expect("no more than was sent");
     assert!(recorded == live[first..], "other pictures than live, from {first} of {} on", live.len());
-    let times = times(path);
+    let times = times(path, "v");
     let zero = heard.video[first + 1].pts_us as i64 - times[1].0;
     for (n, ((time, key), frame)) in times.iter().zip(&heard.video[first..]).enumerate() {
         let (off, most) = (zero + time - frame.pts_us as i64, if n == 0 { 14_000 } else { 1000 });

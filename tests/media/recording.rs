@@ -70,15 +70,19 @@ fn a_recording_is_whole_after_its_end_and_a_changed_path_begins_another() {
     assert!(heard.reports.iter().any(|report| matches!(report, Report::Stats(stats) if stats.recorded_bytes > 1000)));
 }
 
-/// When each packet of the picture ("v") or the sound ("a") is due in the file, in microseconds.
-fn times_of(path: &Path, kind: &str) -> Vec<i64> {
+/// Times of all packets of the picture ("v") or the sound ("a"), microseconds, and which of them are keyframes.
+pub(crate) fn times(path: &Path, kind: &str) -> Vec<(i64, bool)> {
     let probe = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", kind, "-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .args(["-v", "error", "-select_streams", kind, "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"])
         .arg(path)
         .output()
         .expect("ffprobe");
-    let read = |line: &str| Some((line.trim_end_matches(',').parse::<f64>().ok()? * 1e6).round() as i64);
-    String::from_utf8_lossy(&probe.stdout).lines().filter_map(read).collect()
+    assert!(probe.stderr.is_empty(), "{}", String::from_utf8_lossy(&probe.stderr));
+    let time = |line: &str| {
+        let (seconds, flags) = line.split_once(',').expect("two columns");
+        ((seconds.parse::<f64>().expect("a time") * 1e6).round() as i64, flags.starts_with('K'))
+    };
+    String::from_utf8_lossy(&probe.stdout).lines().map(time).collect()
 }
 
 /// How much earlier each of a track's packets is due in the file than it was in the programme.
@@ -89,11 +93,11 @@ fn shifts(frames: &[EncodedFrame], path: &Path, kind: &str) -> Vec<i64> {
         .args(["-map", &format!("0:{kind}"), "-c", "copy", "-f", "data", "-"])
         .output()
         .expect("ffmpeg");
-    let times = times_of(path, kind);
+    let times = times(path, kind);
     let is_copied =
         |part: &&[EncodedFrame]| part.iter().flat_map(|frame| &frame.data).eq(&copy.stdout) && !part.is_empty();
     let part = frames.windows(times.len()).find(is_copied).expect("what is in the file was in the programme");
-    part.iter().zip(times).map(|(frame, time)| frame.pts_us as i64 - time).collect()
+    part.iter().zip(times).map(|(frame, (time, _))| frame.pts_us as i64 - time).collect()
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! A mixer that stands by for another.
 
-use std::process::Command;
-
 use bytes::Bytes;
 use jamcast::model::media::CanvasFormat;
 use jamcast::model::media::CanvasFrame;
@@ -21,6 +19,7 @@ use crate::gateway::Heard;
 use crate::gateway::now_us;
 use crate::gateway::scene;
 use crate::gateway::source;
+use crate::gateway::stand_still;
 use crate::sender::RED;
 use crate::sender::audio;
 use crate::sender::play;
@@ -81,10 +80,7 @@ fn what_stood_still_while_it_stood_by_cuts_time_where_it_did_before() {
     second.show(&Scene { standby: true, ..scene(vec![]) });
     second.wait("it stands by", |heard| heard.reports.contains(&Report::Playing));
     first.wait_ms(1500);
-    // Longer than what is mixed late.
-    let stand_still = "kill -STOP $0; sleep 3; kill -CONT $0";
-    let stood_still = Command::new("sh").args(["-c", stand_still, &child.id().to_string()]).status().expect("sh");
-    assert!(stood_still.success());
+    stand_still(&child);
     first.wait_ms(5500);
     let newest = first.die().newest();
     second.show(&Scene { continues: Some(newest), ..scene(vec![]) });

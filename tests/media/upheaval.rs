@@ -1,7 +1,5 @@
 //! Joining, leaving, stalling, switching and breaking, in any order: the programme has no gap.
 
-use std::process::Command;
-
 use jamcast::model::media::Codec;
 use jamcast::proto::mixer::Control;
 
@@ -11,6 +9,7 @@ use crate::eyes::look;
 use crate::gateway::Gateway;
 use crate::gateway::scene;
 use crate::gateway::source;
+use crate::gateway::stand_still;
 use crate::sender::BLUE;
 use crate::sender::RED;
 use crate::sender::Track;
@@ -37,9 +36,7 @@ fn what_a_machine_that_stood_still_leaves_out_of_the_sound_is_one_piece_of_whole
     let (mut child, mut gateway) = Gateway::of_process();
     gateway.show(&scene(vec![]));
     gateway.wait_ms(1500);
-    let stand_still = "kill -STOP $0; sleep 3; kill -CONT $0";
-    let stood_still = Command::new("sh").args(["-c", stand_still, &child.id().to_string()]).status().expect("sh");
-    assert!(stood_still.success());
+    stand_still(&child);
     gateway.wait_ms(4500);
     let heard = gateway.finish();
     child.wait().expect("reaped");

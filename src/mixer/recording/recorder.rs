@@ -39,7 +39,6 @@ const WAITING_BYTES: u64 = 16 << 20;
 const EARLY_SOUND: usize = 512;
 
 /// An AAC frame of 1024 samples at 48 kHz.
-const SOUND_FRAME_US: u64 = 21_333;
 const SOUND_FRAME: gst::ClockTime = gst::ClockTime::from_nseconds(21_333_333);
 
 /// One recording file being written.
@@ -180,7 +179,7 @@ impl Tap {
     fn write(&mut self, frame: &EncodedFrame, config: &Bytes) {
         let Some(&zero) = self.zero.get() else { return };
         // Zero was reckoned, and may differ by its rounding from the time of the sound that begins there.
-        if frame.dts_us + SOUND_FRAME_US / 2 < zero {
+        if frame.dts_us + SOUND_FRAME.useconds() / 2 < zero {
             return;
         }
         let (pts, dts) = (frame.pts_us.saturating_sub(zero), frame.dts_us.saturating_sub(zero));
@@ -301,7 +300,7 @@ impl Head {
     }
 }
 
-/// When the sound begins in which `time` lies, where one begins at `known` and they follow each other without a gap. Microseconds.
+/// When the sound begins in which `time` lies, where one begins at `known` and they follow each other each 64/3 ms. Microseconds.
 const fn sound_at(known: u64, time: u64) -> u64 {
     let frames = time.saturating_sub(known) * 3 / 64_000;
     known + frames * 64_000 / 3
