@@ -38,8 +38,8 @@ use rustix::time::ClockId;
 use rustix::time::clock_gettime;
 
 use crate::bench_canvas;
-use crate::bench_pass::Media;
-use crate::bench_pass::encode;
+use crate::bench_pass::media::Media;
+use crate::bench_pass::media::encode;
 use crate::demo::say;
 use crate::rig::Rig;
 use crate::rig::WARM_UP;

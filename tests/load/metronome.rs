@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use rtc::rtp::Header;
+use rtc::rtp::Packet;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::shared::marshal::Marshal;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -99,9 +102,30 @@ async fn play_video(track: Arc<TrackLocalStaticRTP>) {
     }
 }
 
+/// Takes RTP packets to whoever listens.
+pub(crate) trait Line {
+    /// A packet that is lost is found out by what arrives.
+    fn write(&self, packet: Packet) -> impl Future<Output = ()> + Send;
+}
+
+impl Line for TrackLocalStaticRTP {
+    async fn write(&self, packet: Packet) {
+        let _lost = self.write_rtp(packet).await;
+    }
+}
+
+/// As it is, without encryption.
+impl Line for UdpSocket {
+    async fn write(&self, packet: Packet) {
+        if let Ok(datagram) = packet.marshal() {
+            let _lost = self.send(&datagram).await;
+        }
+    }
+}
+
 /// One RTP stream.
-pub(crate) struct Voice<'a> {
-    track: &'a TrackLocalStaticRTP,
+pub(crate) struct Voice<'a, L = TrackLocalStaticRTP> {
+    line: &'a L,
     ssrc: u32,
     payload_type: u8,
     seq: u16,
@@ -112,7 +136,13 @@ impl<'a> Voice<'a> {
     pub(crate) async fn new(track: &'a TrackLocalStaticRTP, payload_type: u8) -> Self {
         let codings = track.track().await;
         let ssrc = codings.codings().first().and_then(|c| c.rtp_coding_parameters.ssrc).unwrap_or_default();
-        Self { track, ssrc, payload_type, seq: 0, timestamp: 0 }
+        Self::on(track, ssrc, payload_type)
+    }
+}
+
+impl<'a, L: Line> Voice<'a, L> {
+    pub(crate) const fn on(line: &'a L, ssrc: u32, payload_type: u8) -> Self {
+        Self { line, ssrc, payload_type, seq: 0, timestamp: 0 }
     }
 
     pub(crate) async fn send(&mut self, marker: bool, payload: Bytes) {
@@ -126,8 +156,7 @@ impl<'a> Voice<'a> {
             ..Header::default()
         };
         self.seq = self.seq.wrapping_add(1);
-        // A publisher that cannot send is found out by what arrives.
-        let _lost = self.track.write_rtp(rtc::rtp::Packet { header, payload }).await;
+        self.line.write(Packet { header, payload }).await;
     }
 }
 
