@@ -182,13 +182,7 @@ async fn observe(pids: &[u32], seconds: u64, sent: &Sent, received: &Received) -
 }
 
 /// Joins and sends round and round at the speed of life, until the tasks are aborted.
-async fn publish(
-    url: &str,
-    token: &str,
-    programme: &Programme,
-    sent: &Sent,
-    tasks: &mut JoinSet<()>,
-) -> Result<Peer> {
+async fn publish(url: &str, token: &str, programme: &Programme, sent: &Sent, tasks: &mut JoinSet<()>) -> Result<Peer> {
     let mut peer = Peer::new(Picture::H264, token).await?;
     let audio = track(RtpCodecKind::Audio, peer::opus());
     let video = track(RtpCodecKind::Video, peer::picture(Picture::H264));
