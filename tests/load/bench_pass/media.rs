@@ -1,7 +1,6 @@
 //! The sound and the pictures that are passed on: made once, sent round and round at the speed of life.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -76,19 +75,15 @@ pub(super) fn pictures() -> Result<Media> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("motif.yuv");
     bench_canvas::motif(&file)?;
-    let media = encode(&picture_pipeline(&file))?;
-    ensure!(media.len() == PICTURES as usize, "{} pictures", media.len());
-    Ok(media)
-}
-
-fn picture_pipeline(file: &Path) -> String {
-    format!(
+    let media = encode(&format!(
         "filesrc location=\"{}\" ! rawvideoparse format=i420 width=1280 height=720 framerate={FPS}/1 ! \
          x264enc tune=zerolatency speed-preset=superfast pass=cbr bitrate=2500 vbv-buf-capacity=1000 key-int-max={} ! \
          video/x-h264,profile=constrained-baseline ! rtph264pay mtu=1200 config-interval=-1",
         file.display(),
         2 * FPS,
-    )
+    ))?;
+    ensure!(media.len() == PICTURES as usize, "{} pictures", media.len());
+    Ok(media)
 }
 
 pub(super) fn sound() -> Result<Media> {
